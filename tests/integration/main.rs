@@ -1,1 +1,4 @@
-//! Integration tests across crates, processes and containers.
+//! Integration tests across crates, processes and containers: one binary, a module for each concern.
+
+mod architecture;
+mod documents;
