@@ -1,0 +1,3 @@
+//! The run loop over a Testbed: warm up, drive, inject, confirm, repair, record.
+
+pub mod testbed;

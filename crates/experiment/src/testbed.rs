@@ -1,0 +1,273 @@
+//! The port to a fleet: what the run loop asks of whatever brings processes up. `herd-cluster` implements it over
+//! local processes and over containers; [`crate::attached`] over a fleet that is already there.
+//!
+//! A testbed starts and stops parts. It never decides whether enough nodes joined: that is read from the control
+//! plane, whose word the run loop takes.
+
+use futures::future::BoxFuture;
+use std::{fmt, net::IpAddr, path::PathBuf};
+
+/// A fleet that can be brought up, hurt and taken down.
+///
+/// Dropping a testbed that is still up takes it down as well as a destructor can (kills what it started, without
+/// waiting), so that a panic or an early return leaves nothing behind.
+pub trait Testbed: Send {
+    /// What it is made of.
+    fn backend(&self) -> Backend;
+
+    /// The address on which the control plane has to listen so that the fleet can reach it: loopback for local
+    /// processes, all addresses (or the bridge's) for containers. The port is the control plane's choice.
+    fn control_listen(&self) -> IpAddr;
+
+    /// Brings the fleet up: builds what is missing (binaries, images), starts Redis, database, origin, lock service,
+    /// edge and `spec.nodes` cache nodes, all of them told to join the control plane at `control_port`.
+    /// Returns when Redis, origin, lock service and edge are ready and every node has been *started*; the caller
+    /// waits for nodes to join. Cancelling the future (Ctrl-C) must leave `down` able to clean up.
+    ///
+    /// # Errors
+    /// What could not be built or started, with the part's last words. The caller calls `down` in this case too.
+    fn up<'a>(
+        &'a mut self,
+        spec: &'a FleetSpec,
+        control_port: u16,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<Endpoints, TestbedError>>;
+
+    /// Where the parts are now; `None` before `up` and after `down`. A part that was stopped and started again may
+    /// have moved.
+    fn endpoints(&self) -> Option<Endpoints>;
+
+    /// Does something to one part. `index` counts from 0 within the part; parts that exist once take 0.
+    /// Returns when the signal has been delivered, for `Start` when the part has been started (not: is ready).
+    ///
+    /// # Errors
+    /// There is no such part, or the system refused.
+    fn signal<'a>(
+        &'a mut self,
+        part: Part,
+        index: u32,
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<(), TestbedError>>;
+
+    /// Resident memory, bytes, of each instance of a part, ordered by index; instances that do not run are left out.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    fn resident_memory(&mut self, part: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>>;
+
+    /// Parts that ended although nobody asked them to, with the end of their logs. Empty while all is well.
+    fn failures(&mut self) -> BoxFuture<'_, Vec<PartFailure>>;
+
+    /// Takes everything down: gracefully first, then by force, within about ten seconds. Idempotent.
+    ///
+    /// # Errors
+    /// Something could not be removed; the message names it.
+    fn down(&mut self) -> BoxFuture<'_, Result<(), TestbedError>>;
+}
+
+/// What a testbed is made of. The name stands in results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Local processes.
+    Processes,
+    /// Containers of one compose project.
+    Compose,
+}
+
+impl Backend {
+    /// `processes` or `compose`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Processes => "processes",
+            Self::Compose => "compose",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The fleet that an experiment asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetSpec {
+    /// Cache nodes, 1 to 1,000.
+    pub nodes: u32,
+    /// Rows seeded in the origin, keys `item-1` to `item-<rows>`.
+    pub origin_rows: u32,
+    /// Connections of the origin's pool.
+    pub origin_pool: u32,
+    /// A folder, made if absent, where the testbed notes what it has started (process ids with their start times, or
+    /// the compose project), so that `herd down` can take it down after a crash of the lab. `herd-cluster` offers
+    /// `processes::sweep(&Path)` and `compose::sweep(&Path)` for that: `async fn -> Result<Vec<String>, TestbedError>`,
+    /// the lines to print.
+    pub state_dir: PathBuf,
+    /// Where logs of the parts go, one file a part, made if absent.
+    pub log_dir: PathBuf,
+    /// Environment for every process, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub env: Vec<(String, String)>,
+}
+
+/// Where the parts of a fleet are, as the lab reaches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `http://host:port` of the edge's gRPC.
+    pub edge_grpc: String,
+    /// `http://host:port` of the edge's HTTP/JSON.
+    pub edge_http: String,
+    /// `http://host:port` of the origin's gRPC (both services).
+    pub origin_grpc: String,
+    /// `http://host:port` of the lock service's gRPC.
+    pub lock_grpc: String,
+    /// `redis://host:port`, where the lab can reach it.
+    pub redis_url: Option<String>,
+    /// Consoles a person may want: name and URL (Jaeger, Grafana), and admin ports.
+    pub consoles: Vec<(String, String)>,
+}
+
+/// A part of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The edge.
+    Edge,
+    /// A cache node.
+    CacheNode,
+    /// The lock service.
+    LockService,
+    /// The origin's process.
+    Origin,
+    /// Redis.
+    Redis,
+    /// The origin's database, where it is a process of its own.
+    Database,
+}
+
+impl Part {
+    /// `edge`, `cache-node`, `lock-service`, `origin`, `redis` or `database`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::CacheNode => "cache-node",
+            Self::LockService => "lock-service",
+            Self::Origin => "origin",
+            Self::Redis => "redis",
+            Self::Database => "database",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What can be done to a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// Freeze it (SIGSTOP, `docker pause`).
+    Pause,
+    /// Let it go on.
+    Resume,
+    /// End it at once (SIGKILL).
+    Kill,
+    /// Ask it to end (SIGTERM) and wait for that, by force after its drain time.
+    Stop,
+    /// Start it again after `Kill` or `Stop`.
+    Start,
+}
+
+/// A part that ended unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartFailure {
+    /// Which part.
+    pub part: Part,
+    /// Which one of them.
+    pub index: u32,
+    /// How it ended, for a person ("exit status 64").
+    pub how: String,
+    /// The end of its log, at most about 4 KB.
+    pub log_tail: String,
+}
+
+/// Hears what a testbed is doing. Calls are cheap and may come from any task.
+pub trait Progress: Send + Sync {
+    /// Something worth one line that stays ("no image registry can be reached: building images from packages").
+    fn note(&self, line: &str);
+    /// The current step, replaced by the next ("starting cache nodes 12/50"); `done` of `total` where it counts.
+    fn step(&self, what: &str, done: u64, total: u64);
+}
+
+/// Hears nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn note(&self, _line: &str) {}
+    fn step(&self, _what: &str, _done: u64, _total: u64) {}
+}
+
+/// Why a testbed could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TestbedError {
+    /// Something that has to be on this machine is missing; the message says what to install.
+    #[error("{what} is missing: {remedy}")]
+    Missing {
+        /// the program or service
+        what: String,
+        /// what a person does about it
+        remedy: String,
+    },
+    /// A program or image could not be built.
+    #[error("building {what} failed:\n{output}")]
+    Build {
+        /// what was built
+        what: String,
+        /// the end of the builder's output
+        output: String,
+    },
+    /// A part did not start, or ended while starting.
+    #[error("{part} {index} did not become ready: {how}\n{log_tail}")]
+    NotReady {
+        /// which part
+        part: Part,
+        /// which one of them
+        index: u32,
+        /// what happened instead
+        how: String,
+        /// the end of its log
+        log_tail: String,
+    },
+    /// There is no such part in this fleet.
+    #[error("this fleet has no {part} {index}")]
+    NoSuchPart {
+        /// which part
+        part: Part,
+        /// which one of them
+        index: u32,
+    },
+    /// This testbed cannot do that.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The system refused; `doing` is what was tried.
+    #[error("{doing} failed")]
+    Io {
+        /// what was tried
+        doing: String,
+        /// the system's words
+        #[source]
+        source: std::io::Error,
+    },
+    /// Anything else.
+    #[error("{doing} failed: {why}")]
+    Other {
+        /// what was tried
+        doing: String,
+        /// what was seen
+        why: String,
+    },
+}
