@@ -1,0 +1,28 @@
+//! The TOML of an experiment: fleet, origin, workload, layers and claims; validated whole, seeded.
+//!
+//! A [`Scenario`] is one experiment; with several rungs it is a ladder: the same load, driven once per
+//! [`Rung`] of layers over one running fleet. [`Scenario::parse`] reads one file and reports *everything* that is
+//! wrong with it at once, each mistake with file, line and the nearest valid name.
+//!
+//! What it never does: read a clock or entropy, touch a file or the network, know the wire protocol or the policy
+//! code. The workload is drawn from the scenario's seed alone ([`Workload::arrivals`]).
+//!
+//! Map: `model` what an experiment consists of · `section` typed access to a TOML table that collects
+//! mistakes · `parse` the sections one by one · `mistakes` what is wrong, where · `workload` arrivals and keys drawn
+//! from the seed · `duration` how long a rung must be driven · `presets` the scenarios of the `chaos` folder, embedded.
+
+mod duration;
+mod mistakes;
+mod model;
+mod parse;
+mod presets;
+mod section;
+mod workload;
+
+pub use mistakes::{Mistake, Mistakes};
+pub use model::{
+    AtMost, Claim, Expect, Fleet, Layer, Lock, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides,
+    PolicyBase, Property, Routing, Rung, Scenario, Scope, WriteGuard,
+};
+pub use presets::{Preset, PRESETS};
+pub use workload::{Arrival, Arrivals, ArrivalProcess, Popularity, Workload};

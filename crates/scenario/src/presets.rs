@@ -1,0 +1,39 @@
+//! The scenarios of the `chaos` folder, embedded so that the `herd` binary carries them.
+
+/// One shipped scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// How the command line names it: the file's path under `chaos/` without the extension.
+    pub name: &'static str,
+    /// The file, relative to the repository's root.
+    pub file: &'static str,
+    /// Its TOML.
+    pub text: &'static str,
+}
+
+impl Preset {
+    /// The shipped scenario of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Preset> {
+        PRESETS.iter().find(|preset| preset.name == name)
+    }
+}
+
+macro_rules! presets {
+    ($($name:literal),+ $(,)?) => {
+        /// Every shipped scenario; the default ladder first.
+        pub const PRESETS: &[Preset] = &[$(Preset {
+            name: $name,
+            file: concat!("chaos/", $name, ".toml"),
+            text: include_str!(concat!("../../../chaos/", $name, ".toml")),
+        }),+];
+    };
+}
+
+presets!(
+    "ladder",
+    "ladder-quick",
+    "ladder-4000-50-1",
+    "regression/lock-without-second-look",
+    "regression/flight-without-second-look",
+);
