@@ -1,0 +1,147 @@
+//! Which layers stand between a miss and the origin, and the limits of the core itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A versioned policy. Each lookup is decided by the one that was current when it came, and each flight keeps the one
+/// under which it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Of the fleet's configuration, from 1; 0 before the first one.
+    pub version: u64,
+    /// What the driver put before every row's key. The core never reads it: it is here so that the configuration handed
+    /// out with a [`Fetch`](crate::Action::Fetch) says how much of the cache key to strip.
+    pub key_prefix: Arc<str>,
+    /// Freshness of a written value.
+    pub ttl: Duration,
+    /// A rebuild's own deadline, counted from its (first) fetch, whoever waits for it.
+    pub rebuild_deadline: Duration,
+    /// Within the process.
+    pub coalescing: Coalescing,
+    /// A flight's leader looks at the cache again before it does anything else. Without it a caller that missed before
+    /// the write leads a second flight after it: a known-bad strategy.
+    pub flight_second_look: bool,
+    /// Within the fleet; `None` for no lock.
+    pub lock: Option<LockConfig>,
+    /// What the store compares before it takes a value.
+    pub write_guard: WriteGuard,
+}
+
+impl Default for Config {
+    /// Version 0: TTL 10 s, rebuilds within 5 s, single-flight with its second look, no lock, fenced writes.
+    fn default() -> Self {
+        Config {
+            version: 0,
+            key_prefix: Arc::from(""),
+            ttl: Duration::from_secs(10),
+            rebuild_deadline: Duration::from_secs(5),
+            coalescing: Coalescing::SingleFlight,
+            flight_second_look: true,
+            lock: None,
+            write_guard: WriteGuard::Fenced,
+        }
+    }
+}
+
+/// What lookups of one process that miss the same key do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coalescing {
+    /// Each rebuilds alone: the control arm.
+    Uncoordinated,
+    /// One leads, the others wait for it.
+    SingleFlight,
+}
+
+/// What the store compares before it takes a rebuilt value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteGuard {
+    /// Nothing: plain overwrite.
+    Unguarded,
+    /// The generation seen expired, and with a lease its token and epoch.
+    Fenced,
+}
+
+/// The fleet's lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockConfig {
+    /// The lease ends by itself after this long.
+    pub expiry: Duration,
+    /// The longest wait for another holder.
+    pub wait: Duration,
+    /// Extend the lease every third of its expiry while the rebuild runs.
+    pub renew: bool,
+    /// Look at the cache again after the grant, and when the holder was done. Without it every waiter rebuilds after
+    /// the holder: a known-bad strategy.
+    pub second_look: bool,
+    /// When the wait ran out.
+    pub on_wait_timeout: OnWaitTimeout,
+    /// When the lock service is away.
+    pub on_unavailable: OnUnavailable,
+}
+
+impl Default for LockConfig {
+    /// Expiry 10 s, wait 10 s, no renewal, second look; errors when the wait runs out, fail-open when it is away.
+    fn default() -> Self {
+        LockConfig {
+            expiry: Duration::from_secs(10),
+            wait: Duration::from_secs(10),
+            renew: false,
+            second_look: true,
+            on_wait_timeout: OnWaitTimeout::Error,
+            on_unavailable: OnUnavailable::FailOpen,
+        }
+    }
+}
+
+/// What a flight does whose wait for the fleet's lock ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnWaitTimeout {
+    /// Its readers get [`Error::WaitTimeout`](crate::Error::WaitTimeout).
+    Error,
+    /// It asks the origin without a lease: adds about r*(D-W) queries.
+    Origin,
+}
+
+/// What a flight does when the lock service is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnUnavailable {
+    /// Asks the origin without a lease: one rebuild a process.
+    FailOpen,
+    /// Its readers get [`Error::Lock`](crate::Error::Lock): no rebuild.
+    FailClosed,
+}
+
+/// The limits of one [`Core`](crate::Core).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Lookups at once.
+    pub lookups: usize,
+    /// Flights at once, uncoordinated rebuilds included.
+    pub flights: usize,
+    /// Lookups that wait for one flight, its leader included.
+    pub waiters_per_flight: usize,
+    /// How often one flight may start over: the holder was done but nothing fresh was there, or its write was refused
+    /// while readers of a newer generation wait.
+    pub rounds: u32,
+    /// The longest a flight waits for one read or write of the store.
+    pub store_deadline: Duration,
+    /// What is added to the lock's wait to get the deadline of the call to the lock service.
+    pub acquire_slack: Duration,
+    /// How long after an operation's deadline the core gives up on the driver's answer.
+    pub overdue: Duration,
+}
+
+impl Default for Limits {
+    /// 65,536 lookups, 16,384 flights, 16,384 waiters a flight, 8 rounds, 2 s for the store, 1 s slack, 1 s overdue.
+    fn default() -> Self {
+        Limits {
+            lookups: 65_536,
+            flights: 16_384,
+            waiters_per_flight: 16_384,
+            rounds: 8,
+            store_deadline: Duration::from_secs(2),
+            acquire_slack: Duration::from_secs(1),
+            overdue: Duration::from_secs(1),
+        }
+    }
+}
