@@ -1,0 +1,30 @@
+//! The start-up kit of every Herdproof process: settings, telemetry, admin port, control plane, drain.
+//!
+//! A process is a library and a thin `main`; the main is one call to [`kit::run`], which reads the settings, starts
+//! telemetry, binds the ports, and hands a [`kit::Service`] to the process's own story. The story adds its gRPC services
+//! and calls [`kit::Service::serve`], which returns when the process has drained.
+//!
+//! It never decides anything about caching, and it never blocks the one worker thread: what may block (name look-up, the
+//! flush of spans) runs elsewhere, and every wait has a limit.
+//!
+//! - [`kit`]: the common settings, the service, start and drain.
+//! - [`settings`]: reads flags and environment and reports every bad setting at once.
+//! - [`telemetry`]: logs to standard error; spans over OTLP when an endpoint is set.
+//! - [`trace`]: W3C trace context, with or without an exporter; links between spans.
+//! - [`metrics`]: the six metrics of every process, and the registry for its own.
+//! - [`control`]: the session with the control plane: configuration and membership.
+//! - [`rpc`]: channels to peers, and the deadline that every call has.
+
+mod admin;
+pub mod control;
+pub mod kit;
+pub mod metrics;
+pub mod rpc;
+pub mod settings;
+pub mod telemetry;
+pub mod trace;
+
+#[doc(hidden)]
+pub mod private {
+    pub use tracing;
+}

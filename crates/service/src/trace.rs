@@ -1,0 +1,281 @@
+//! W3C trace context: every request has a trace id, with or without an exporter.
+//!
+//! With no exporter a request costs no span: [`span!`](crate::span) gives a disabled one and [`begin`] only does arithmetic on
+//! ids. With an exporter, [`begin`] ties the span to the caller's and the context that is passed on is the span's own.
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// Name of the header and metadata key that carries a [`TraceContext`].
+pub const TRACEPARENT: &str = "traceparent";
+
+/// Bytes of a formatted `traceparent`, version 00.
+const FORMATTED: usize = 55;
+
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+/// Whether spans are exported by this process. Ask before doing work that only a span needs.
+#[must_use]
+pub fn enabled() -> bool {
+    EXPORTING.load(Ordering::Relaxed)
+}
+
+pub(crate) fn set_enabled(on: bool) {
+    EXPORTING.store(on, Ordering::Relaxed);
+}
+
+/// A position in a trace: which trace, which span of it, and whether it is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+    sampled: bool,
+}
+
+impl TraceContext {
+    /// A new trace, with random ids; not sampled, as nobody has decided to record it.
+    #[must_use]
+    pub fn root() -> Self {
+        Self { trace: rand::random::<u128>().max(1), span: rand::random::<u64>().max(1), sampled: false }
+    }
+
+    /// The same trace one span further down.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { span: rand::random::<u64>().max(1), ..*self }
+    }
+
+    /// A context in the trace of these 16 bytes, as kept beside a stored value; the span id is random. None if all are zero.
+    #[must_use]
+    pub fn from_trace_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let trace = u128::from_be_bytes(bytes);
+        (trace != 0).then(|| Self { trace, span: rand::random::<u64>().max(1), sampled: false })
+    }
+
+    /// The trace id in network order.
+    #[must_use]
+    pub const fn trace_bytes(&self) -> [u8; 16] {
+        self.trace.to_be_bytes()
+    }
+
+    /// The trace id as 32 hexadecimal digits: the reference id of a request.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        let mut text = [0; 32];
+        hex(&self.trace.to_be_bytes(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Whether someone upstream decided to record this trace.
+    #[must_use]
+    pub const fn sampled(&self) -> bool {
+        self.sampled
+    }
+
+    /// The same position with another sampling decision.
+    #[must_use]
+    pub const fn with_sampled(self, sampled: bool) -> Self {
+        Self { sampled, ..self }
+    }
+
+    /// Reads a `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`; later versions may append fields. None if it is malformed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let separated = bytes.len() >= FORMATTED && bytes[2] == b'-' && bytes[35] == b'-' && bytes[52] == b'-';
+        if !separated {
+            return None;
+        }
+        let version = unhex(&bytes[..2])?;
+        let tail_fits = if version == 0 { bytes.len() == FORMATTED } else { *bytes.get(FORMATTED).unwrap_or(&b'-') == b'-' };
+        let trace = unhex(&bytes[3..35])?;
+        let span = u64::try_from(unhex(&bytes[36..52])?).ok()?;
+        let flags = unhex(&bytes[53..55])?;
+        (version != 0xff && tail_fits && trace != 0 && span != 0).then_some(Self { trace, span, sampled: flags & 1 == 1 })
+    }
+
+    /// The context as a `traceparent`.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        String::from_utf8_lossy(&self.formatted()).into_owned()
+    }
+
+    /// Reads the caller's context from gRPC metadata.
+    #[must_use]
+    pub fn extract(metadata: &MetadataMap) -> Option<Self> {
+        Self::parse(metadata.get(TRACEPARENT)?.to_str().ok()?)
+    }
+
+    /// Reads the caller's context from HTTP headers.
+    #[must_use]
+    pub fn extract_http(headers: &http::HeaderMap) -> Option<Self> {
+        Self::parse(headers.get(TRACEPARENT)?.to_str().ok()?)
+    }
+
+    /// Passes the context on with a gRPC call.
+    pub fn inject(&self, metadata: &mut MetadataMap) {
+        if let Ok(value) = MetadataValue::try_from(&self.formatted()[..]) {
+            metadata.insert(TRACEPARENT, value);
+        }
+    }
+
+    /// Passes the context on with an HTTP request.
+    pub fn inject_http(&self, headers: &mut http::HeaderMap) {
+        if let Ok(value) = http::HeaderValue::from_bytes(&self.formatted()) {
+            headers.insert(TRACEPARENT, value);
+        }
+    }
+
+    fn formatted(&self) -> [u8; FORMATTED] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex(&self.trace.to_be_bytes(), &mut text[3..35]);
+        hex(&self.span.to_be_bytes(), &mut text[36..52]);
+        text[54] = if self.sampled { b'1' } else { b'0' };
+        text
+    }
+
+    fn to_otel(self) -> SpanContext {
+        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        let (trace, span) = (TraceId::from_bytes(self.trace.to_be_bytes()), SpanId::from_bytes(self.span.to_be_bytes()));
+        SpanContext::new(trace, span, flags, true, TraceState::default())
+    }
+
+    fn from_otel(context: &SpanContext) -> Option<Self> {
+        context.is_valid().then(|| Self {
+            trace: u128::from_be_bytes(context.trace_id().to_bytes()),
+            span: u64::from_be_bytes(context.span_id().to_bytes()),
+            sampled: context.is_sampled(),
+        })
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.traceparent())
+    }
+}
+
+/// Begins the work that `span` stands for and gives the context to pass on and to answer with.
+///
+/// With a parent the span continues its trace; without one it begins a new trace. Call it before the span is entered. With a
+/// disabled span (no exporter) the context is made here.
+#[must_use]
+pub fn begin(span: &Span, parent: Option<TraceContext>) -> TraceContext {
+    let of_span = if span.is_disabled() { None } else { begin_exported(span, parent) };
+    of_span.unwrap_or_else(|| parent.map_or_else(TraceContext::root, |parent| parent.child()))
+}
+
+fn begin_exported(span: &Span, parent: Option<TraceContext>) -> Option<TraceContext> {
+    // An empty context makes a root, whatever span is current where this runs.
+    let context = opentelemetry::Context::new();
+    let context = match parent {
+        Some(parent) => context.with_remote_span_context(parent.to_otel()),
+        None => context,
+    };
+    span.set_parent(context).ok()?;
+    of(span)
+}
+
+/// The context of a span, if it is exported or would be if sampled.
+#[must_use]
+pub fn of(span: &Span) -> Option<TraceContext> {
+    if span.is_disabled() { None } else { TraceContext::from_otel(span.context().span().span_context()) }
+}
+
+/// Links `span` to another one, as a waiter to the rebuild it waited for. Does nothing without an exporter.
+pub fn link(span: &Span, to: &TraceContext) {
+    if !span.is_disabled() {
+        span.add_link(to.to_otel());
+    }
+}
+
+/// Makes an info span if spans are exported, else a disabled one that costs nothing:
+/// `span!("edge.get", otel.kind = "server", herd.key = %key)`.
+#[macro_export]
+macro_rules! span {
+    ($($args:tt)*) => {
+        if $crate::trace::enabled() {
+            $crate::private::tracing::info_span!($($args)*)
+        } else {
+            $crate::private::tracing::Span::none()
+        }
+    };
+}
+
+fn hex(bytes: &[u8], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+fn unhex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0_u128, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u128::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// What is formatted is what was parsed, and what the standard calls malformed is refused.
+    #[test]
+    fn traceparent_round_trip() {
+        let context = TraceContext::parse(SAMPLE).unwrap();
+        assert_eq!(context.traceparent(), SAMPLE);
+        assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(TraceContext::parse(&TraceContext::root().traceparent()).map(|c| c.sampled()), Some(false));
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-é",
+        ] {
+            assert_eq!(TraceContext::parse(bad), None, "{bad}");
+        }
+        assert!(TraceContext::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some());
+    }
+
+    /// A context survives gRPC metadata and HTTP headers; a child stays in its trace.
+    #[test]
+    fn carried_over_both_protocols() {
+        let context = TraceContext::parse(SAMPLE).unwrap().child();
+        let mut metadata = MetadataMap::new();
+        context.inject(&mut metadata);
+        assert_eq!(TraceContext::extract(&metadata), Some(context));
+        let mut headers = http::HeaderMap::new();
+        context.inject_http(&mut headers);
+        assert_eq!(TraceContext::extract_http(&headers), Some(context));
+        assert!(context.traceparent().starts_with(&SAMPLE[..36]));
+        assert_eq!(TraceContext::from_trace_bytes(context.trace_bytes()).map(|c| c.trace_id()), Some(context.trace_id()));
+    }
+
+    /// Without an exporter a request still has a trace: the caller's, or a new one.
+    #[test]
+    fn begin_without_exporter() {
+        let parent = TraceContext::parse(SAMPLE).unwrap();
+        let span = crate::span!("nothing");
+        assert!(span.is_disabled());
+        let inside = begin(&span, Some(parent));
+        assert_eq!(inside.trace_id(), parent.trace_id());
+        assert_ne!(inside, parent);
+        assert_ne!(begin(&span, None).trace_id(), parent.trace_id());
+    }
+}
