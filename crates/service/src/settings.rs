@@ -65,14 +65,16 @@ pub fn parse<A: Settings>(role: &Role, words: impl IntoIterator<Item = OsString>
 }
 
 fn command_of<A: Settings>(role: &Role) -> Command {
+    // clap wants texts that live as long as the program; these few are made when it starts.
+    let lasting = |text: String| -> &'static str { text.leak() };
     let (grpc, admin) = (role.grpc_port, role.admin_port);
     A::command()
-        .name(format!("herd-{}", role.name))
+        .name(lasting(format!("herd-{}", role.name)))
         .about(role.about)
         .version(env!("CARGO_PKG_VERSION"))
         .args_override_self(true)
-        .mut_arg("listen", |arg| arg.default_value(format!("0.0.0.0:{grpc}").leak() as &'static str))
-        .mut_arg("admin", |arg| arg.default_value(format!("0.0.0.0:{admin}").leak() as &'static str))
+        .mut_arg("listen", |arg| arg.default_value(lasting(format!("0.0.0.0:{grpc}"))))
+        .mut_arg("admin", |arg| arg.default_value(lasting(format!("0.0.0.0:{admin}"))))
 }
 
 /// Makes the parser accept what it just refused, so that the next round finds the next mistake. None: nothing to be done.

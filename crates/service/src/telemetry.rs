@@ -83,7 +83,7 @@ struct Exporting {
 pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Telemetry, TelemetryError> {
     let wanted = EnvFilter::builder().parse_lossy(&log.0);
     // Spans belong to the exporter: log lines carry the reference id where they need one.
-    let lines = wanted.and(filter_fn(tracing::Metadata::is_event));
+    let lines = wanted.and(filter_fn(|about| about.is_event()));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(lines);
     let subscriber = tracing_subscriber::registry().with(to_stderr);
@@ -102,7 +102,7 @@ pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Tele
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        .with_filter(ours.and(filter_fn(tracing::Metadata::is_span)));
+        .with_filter(ours.and(filter_fn(|about| about.is_span())));
     tracing::subscriber::set_global_default(subscriber.with(exported))?;
     trace::set_enabled(true);
     Ok(Telemetry { exporting: Some(exporting) })
