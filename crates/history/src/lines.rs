@@ -71,7 +71,8 @@ pub(crate) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, H
         buffer.clear();
         // One byte for the line's end, one to notice that there is more.
         let limit = (LINE_BYTES_MAX + 2) as u64;
-        let read = input.by_ref().take(limit).read_until(b'\n', &mut buffer).map_err(|e| io("read", path, e))?;
+        let read =
+            input.by_ref().take(limit).read_until(b'\n', &mut buffer).map_err(|e| io("read", path, e))?;
         if read == 0 {
             break;
         }
@@ -84,8 +85,11 @@ pub(crate) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Lines<T>, H
         if buffer.len() > LINE_BYTES_MAX {
             return Err(HistoryError::LineTooLong { path: path.to_path_buf(), line, limit: LINE_BYTES_MAX });
         }
-        let row = serde_json::from_slice(&buffer)
-            .map_err(|source| HistoryError::Malformed { path: path.to_path_buf(), line, source })?;
+        let row = serde_json::from_slice(&buffer).map_err(|source| HistoryError::Malformed {
+            path: path.to_path_buf(),
+            line,
+            source,
+        })?;
         lines.rows.push(row);
     }
     Ok(lines)

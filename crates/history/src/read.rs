@@ -107,13 +107,20 @@ impl Reader {
             let ledger = rows(&dir, &format!("ledger-{}.jsonl", record.name), &mut notes)?;
             rungs.push(RungHistory { record, operations, ledger });
         }
-        let faults =
-            if dir.join("faults.jsonl").exists() { rows(&dir, "faults.jsonl", &mut notes)? } else { Vec::new() };
+        let faults = if dir.join("faults.jsonl").exists() {
+            rows(&dir, "faults.jsonl", &mut notes)?
+        } else {
+            Vec::new()
+        };
         Ok(History { manifest, rungs, faults, notes })
     }
 }
 
-fn rows<T: DeserializeOwned>(dir: &Path, name: &str, notes: &mut Vec<String>) -> Result<Vec<T>, HistoryError> {
+fn rows<T: DeserializeOwned>(
+    dir: &Path,
+    name: &str,
+    notes: &mut Vec<String>,
+) -> Result<Vec<T>, HistoryError> {
     let lines = read_lines(&dir.join(name))?;
     if lines.torn {
         notes.push(format!("the last line of {name} was cut off and is left out"));

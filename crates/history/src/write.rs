@@ -65,8 +65,11 @@ impl Writer {
         }
         check_rung_name(name)?;
         let file = |kind: &str| LineWriter::create(self.partial.join(format!("{kind}-{name}.jsonl")));
-        self.open =
-            Some(OpenRung { name: name.to_owned(), operations: file("operations")?, ledger: file("ledger")? });
+        self.open = Some(OpenRung {
+            name: name.to_owned(),
+            operations: file("operations")?,
+            ledger: file("ledger")?,
+        });
         Ok(())
     }
 

@@ -24,5 +24,5 @@ pub use model::{
     AtMost, Claim, Expect, Fleet, Layer, Lock, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides,
     PolicyBase, Property, Routing, Rung, Scenario, Scope, WriteGuard,
 };
-pub use presets::{Preset, PRESETS};
-pub use workload::{Arrival, Arrivals, ArrivalProcess, Popularity, Workload};
+pub use presets::{PRESETS, Preset};
+pub use workload::{Arrival, ArrivalProcess, Arrivals, Popularity, Workload};

@@ -5,7 +5,7 @@ use std::fmt;
 /// One mistake in a scenario file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Line in the file, from 1.
+    /// Line in the file, from 1; 0 if it does not stand in a file.
     pub line: usize,
     /// Which key or section, dotted: `rung[2].lock.expiry_ms`.
     pub place: String,
@@ -27,7 +27,8 @@ impl fmt::Display for Mistakes {
         let count = self.list.len();
         write!(f, "{}: {count} mistake{}", self.file, if count == 1 { "" } else { "s" })?;
         for mistake in &self.list {
-            write!(f, "\n  {}:{}: {}: {}", self.file, mistake.line, mistake.place, mistake.message)?;
+            let line = if mistake.line == 0 { String::new() } else { format!(":{}", mistake.line) };
+            write!(f, "\n  {}{line}: {}: {}", self.file, mistake.place, mistake.message)?;
         }
         Ok(())
     }

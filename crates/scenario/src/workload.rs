@@ -130,7 +130,7 @@ impl Workload {
 }
 
 /// The reads of one rung, in order of their intended times. Made by [`Workload::arrivals`]; never ends.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Arrivals {
     gaps: StdRng,
     picks: StdRng,

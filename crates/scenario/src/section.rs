@@ -1,0 +1,335 @@
+//! Typed access to one TOML table. Every reading method returns a usable value and notes what was wrong, so that one
+//! pass over a file finds every mistake.
+
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+
+use toml_edit::{Item, TableLike, Value};
+
+use crate::mistakes::Mistake;
+use crate::model::Named;
+
+/// Entries of a list or array of tables that are read; more are a mistake.
+const ENTRIES_MAX: usize = 64;
+
+/// Names further away than this (0 to 1) are not offered as what might have been meant.
+const SIMILARITY_MIN: f64 = 0.6;
+
+/// Collects mistakes of one file.
+pub(crate) struct Log<'t> {
+    text: &'t str,
+    list: Vec<Mistake>,
+}
+
+impl<'t> Log<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        Self { text, list: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, at: &At, message: impl Into<String>) {
+        let line = at.span.as_ref().map_or(1, |span| self.line_of(span.start));
+        self.list.push(Mistake { line, place: at.place.clone(), message: message.into() });
+    }
+
+    /// The mistakes in order of their lines.
+    pub(crate) fn into_list(mut self) -> Vec<Mistake> {
+        self.list.sort_by_key(|mistake| mistake.line);
+        self.list
+    }
+
+    fn line_of(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        before.iter().filter(|&&byte| byte == b'\n').count() + 1
+    }
+}
+
+/// Where something stands: for messages.
+#[derive(Debug, Clone)]
+pub(crate) struct At {
+    pub(crate) place: String,
+    pub(crate) span: Option<Range<usize>>,
+}
+
+/// One table, or the absence of one, which reads as a table without keys.
+pub(crate) struct Section<'t> {
+    table: Option<&'t dyn TableLike>,
+    at: At,
+    prefix: String,
+    known: Vec<&'static str>,
+}
+
+impl<'t> Section<'t> {
+    pub(crate) fn root(table: &'t dyn TableLike) -> Self {
+        Self {
+            table: Some(table),
+            at: At { place: "the file".to_owned(), span: None },
+            prefix: String::new(),
+            known: Vec::new(),
+        }
+    }
+
+    fn new(table: Option<&'t dyn TableLike>, at: At) -> Self {
+        let prefix = format!("{}.", at.place);
+        Self { table, at, prefix, known: Vec::new() }
+    }
+
+    /// Where a key of this section stands; the section itself if the key is absent.
+    pub(crate) fn at_key(&self, name: &str) -> At {
+        let span = self
+            .table
+            .and_then(|table| table.get_key_value(name))
+            .and_then(|(key, item)| key.span().or_else(|| item.span()))
+            .or_else(|| self.at.span.clone());
+        At { place: format!("{}{name}", self.prefix), span }
+    }
+
+    /// Whether the file gives this key.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(name))
+    }
+
+    /// A whole number within limits. Without a default it is required.
+    pub(crate) fn integer(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        limits: RangeInclusive<u64>,
+        default: Option<u64>,
+    ) -> u64 {
+        let fallback = default.unwrap_or(*limits.start());
+        let Some(item) = self.take(log, name, default.is_some()) else { return fallback };
+        let number = item.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| limits.contains(n));
+        number.unwrap_or_else(|| {
+            let wanted = format!("must be a whole number from {} to {}", limits.start(), limits.end());
+            log.add(&self.at_key(name), format!("{wanted}, not {}", shown(item)));
+            fallback
+        })
+    }
+
+    /// As [`Section::integer`], for limits that fit 32 bits.
+    pub(crate) fn integer32(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        limits: RangeInclusive<u32>,
+        default: Option<u32>,
+    ) -> u32 {
+        let wide = u64::from(*limits.start())..=u64::from(*limits.end());
+        let number = self.integer(log, name, wide, default.map(u64::from));
+        u32::try_from(number).expect("the limits fit 32 bits")
+    }
+
+    /// A number above zero and up to a limit.
+    pub(crate) fn positive(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        most: f64,
+        default: Option<f64>,
+    ) -> f64 {
+        let fallback = default.unwrap_or(most);
+        let Some(item) = self.take(log, name, default.is_some()) else { return fallback };
+        let number = item.as_float().or_else(|| item.as_integer().map(|n| n as f64));
+        number.filter(|n| *n > 0.0 && *n <= most).unwrap_or_else(|| {
+            log.add(
+                &self.at_key(name),
+                format!("must be a number above 0 up to {most}, not {}", shown(item)),
+            );
+            fallback
+        })
+    }
+
+    pub(crate) fn boolean(&mut self, log: &mut Log<'_>, name: &'static str, default: bool) -> bool {
+        let Some(item) = self.take(log, name, true) else { return default };
+        item.as_bool().unwrap_or_else(|| {
+            log.add(&self.at_key(name), format!("must be true or false, not {}", shown(item)));
+            default
+        })
+    }
+
+    /// Text of 1 to `longest` bytes; required.
+    pub(crate) fn text(&mut self, log: &mut Log<'_>, name: &'static str, longest: usize) -> String {
+        let Some(item) = self.take(log, name, false) else { return String::new() };
+        let text = item.as_str().filter(|text| !text.trim().is_empty() && text.len() <= longest);
+        text.map(str::to_owned).unwrap_or_else(|| {
+            log.add(&self.at_key(name), format!("must be text of 1 to {longest} bytes, not {}", shown(item)));
+            String::new()
+        })
+    }
+
+    /// Text that can stand in file names and labels: `[a-z0-9-]`.
+    pub(crate) fn label(&mut self, log: &mut Log<'_>, name: &'static str, longest: usize) -> String {
+        let text = self.text(log, name, longest);
+        if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            let message = format!("must be 1 to {longest} characters of [a-z0-9-], not {text:?}");
+            log.add(&self.at_key(name), message);
+        }
+        text
+    }
+
+    /// One of a fixed set of names. Without a default it is required.
+    pub(crate) fn choice<T: Named>(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        default: Option<T>,
+    ) -> T {
+        let fallback = default.unwrap_or(T::NAMES[0].1);
+        let Some(item) = self.take(log, name, default.is_some()) else { return fallback };
+        self.named(log, name, item.as_str(), || shown(item)).unwrap_or(fallback)
+    }
+
+    /// A list of names of a fixed set, without repetition; empty if absent and not required.
+    pub(crate) fn choices<T: Named + PartialEq>(&mut self, log: &mut Log<'_>, name: &'static str) -> Vec<T> {
+        let Some(item) = self.take(log, name, false) else { return Vec::new() };
+        let Some(array) = item.as_array() else {
+            log.add(&self.at_key(name), format!("must be a list of names, not {}", shown(item)));
+            return Vec::new();
+        };
+        let mut chosen: Vec<T> = Vec::new();
+        for value in array.iter().take(ENTRIES_MAX) {
+            let Some(one) = self.named(log, name, value.as_str(), || shown_value(value)) else { continue };
+            if chosen.contains(&one) {
+                log.add(&self.at_key(name), format!("names {} twice", shown_value(value)));
+            } else {
+                chosen.push(one);
+            }
+        }
+        chosen
+    }
+
+    /// Anything, for keys with more than one type.
+    pub(crate) fn raw(&mut self, name: &'static str) -> Option<&'t Item> {
+        self.known.push(name);
+        self.table.and_then(|table| table.get(name))
+    }
+
+    /// A table below this one; reads as empty if absent.
+    pub(crate) fn section(&mut self, log: &mut Log<'_>, name: &'static str) -> Section<'t> {
+        self.known.push(name);
+        let at = self.at_key(name);
+        let item = self.table.and_then(|table| table.get(name));
+        let table = item.and_then(Item::as_table_like);
+        if let (Some(item), None) = (item, table) {
+            log.add(&at, format!("must be a table [{}], not {}", at.place, shown(item)));
+        }
+        Section::new(table, at)
+    }
+
+    /// Tables of the form `[[name]]`, at least one.
+    pub(crate) fn sections(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        most: usize,
+    ) -> Vec<Section<'t>> {
+        self.known.push(name);
+        let at = self.at_key(name);
+        let Some(item) = self.table.and_then(|table| table.get(name)) else {
+            log.add(&at, format!("is missing: at least one [[{name}]] is needed"));
+            return Vec::new();
+        };
+        let tables: Vec<&'t dyn TableLike> = match item {
+            Item::ArrayOfTables(tables) => tables.iter().map(|table| table as &dyn TableLike).collect(),
+            Item::Value(Value::Array(array)) => {
+                array.iter().filter_map(Value::as_inline_table).map(|table| table as &dyn TableLike).collect()
+            }
+            _ => Vec::new(),
+        };
+        if tables.is_empty() || tables.len() > most {
+            log.add(&at, format!("must be 1 to {most} tables [[{name}]]"));
+        }
+        let spans = spans_of(item);
+        let numbered = tables.into_iter().take(most).enumerate();
+        numbered
+            .map(|(index, table)| {
+                let span = spans.get(index).cloned().flatten().or_else(|| at.span.clone());
+                Section::new(Some(table), At { place: format!("{}[{}]", at.place, index + 1), span })
+            })
+            .collect()
+    }
+
+    /// Reports the keys that nobody read, each with the nearest name that would have been.
+    pub(crate) fn finish(self, log: &mut Log<'_>) {
+        let Some(table) = self.table else { return };
+        for (key, _) in table.iter() {
+            if !self.known.contains(&key) {
+                let hint = nearest(key, self.known.iter().copied());
+                log.add(&self.at_key(key), format!("unknown key{hint}"));
+            }
+        }
+    }
+
+    fn take(&mut self, log: &mut Log<'_>, name: &'static str, optional: bool) -> Option<&'t Item> {
+        let item = self.raw(name);
+        if item.is_none() && !optional {
+            log.add(&self.at_key(name), "is missing");
+        }
+        item
+    }
+
+    fn named<T: Named>(
+        &self,
+        log: &mut Log<'_>,
+        name: &str,
+        text: Option<&str>,
+        found: impl Fn() -> String,
+    ) -> Option<T> {
+        let value = text.and_then(|text| T::NAMES.iter().find(|(known, _)| *known == text));
+        if value.is_none() {
+            let names: Vec<&str> = T::NAMES.iter().map(|(known, _)| *known).collect();
+            let hint = text.map_or_else(String::new, |text| nearest(text, names.iter().copied()));
+            let message = format!("must be one of {}, not {}{hint}", quoted(&names), found());
+            log.add(&self.at_key(name), message);
+        }
+        value.map(|(_, value)| *value)
+    }
+}
+
+/// `; did you mean "x"?` for the nearest name, or nothing if none is near.
+pub(crate) fn nearest<'n>(found: &str, names: impl Iterator<Item = &'n str>) -> String {
+    let near = names
+        .map(|name| (strsim::jaro_winkler(found, name), name))
+        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    near.map_or_else(String::new, |(_, name)| format!("; did you mean {name:?}?"))
+}
+
+/// `"a", "b" or "c"`.
+pub(crate) fn quoted<T: Display>(names: &[T]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((only, _)) => only.clone(),
+        None => "nothing".to_owned(),
+    }
+}
+
+pub(crate) fn shown(item: &Item) -> String {
+    match item {
+        Item::Value(value) => shown_value(value),
+        Item::Table(_) => "a table".to_owned(),
+        Item::ArrayOfTables(_) => "a list of tables".to_owned(),
+        Item::None => "nothing".to_owned(),
+    }
+}
+
+fn shown_value(value: &Value) -> String {
+    let text = value.to_string();
+    let text = text.trim();
+    if text.chars().count() <= 60 {
+        text.to_owned()
+    } else {
+        text.chars().take(57).collect::<String>() + "..."
+    }
+}
+
+fn spans_of(item: &Item) -> Vec<Option<Range<usize>>> {
+    match item {
+        Item::ArrayOfTables(tables) => tables.iter().map(|table| table.span()).collect(),
+        Item::Value(Value::Array(array)) => {
+            array.iter().filter_map(Value::as_inline_table).map(|table| table.span()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
