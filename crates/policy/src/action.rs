@@ -59,8 +59,8 @@ pub enum Action<V> {
         /// Of the call.
         deadline: Time,
     },
-    /// Give the lease back, in the background. Not answered, and never a reason to fail a request. Sent once for every
-    /// attempt that was granted or may have been.
+    /// Give the lease back, in the background. Not answered, and never a reason to fail a request. Sent for every attempt
+    /// that was granted or may have been.
     Release {
         /// The cache key.
         key: Arc<str>,
@@ -113,7 +113,8 @@ pub enum Action<V> {
     },
     /// Answer a lookup. Exactly once for each that was not cancelled before.
     Serve(Serve<V>),
-    /// A flight is over. The last action that names this rebuild.
+    /// A flight is over. The last action that names this rebuild, but for the release of a lease that was granted after
+    /// the core had given up on the acquire.
     Ended(Summary),
 }
 

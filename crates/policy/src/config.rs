@@ -132,13 +132,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 65,536 lookups, 16,384 flights, 16,384 waiters a flight, 8 rounds, 2 s for the store, 1 s slack, 1 s overdue.
+    /// 65,536 lookups, 16,384 flights, 16,384 waiters a flight, 64 rounds (a fleet of 50 without second look needs 50), 2 s for the store, 1 s slack, 1 s overdue.
     fn default() -> Self {
         Limits {
             lookups: 65_536,
             flights: 16_384,
             waiters_per_flight: 16_384,
-            rounds: 8,
+            rounds: 64,
             store_deadline: Duration::from_secs(2),
             acquire_slack: Duration::from_secs(1),
             overdue: Duration::from_secs(1),

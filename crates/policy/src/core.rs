@@ -1,25 +1,69 @@
 //! The core itself: its state and the handlers that a driver calls.
 
-use std::collections::VecDeque;
+mod answers;
+mod flight;
+mod leases;
+mod lookups;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
+use self::flight::{Flight, FlightKey, Op};
+use self::lookups::Lookup;
 use crate::action::Action;
 use crate::config::{Config, Limits};
 use crate::ids::{LookupId, OpId};
 use crate::outcome::{FetchOutcome, LeaseOutcome, ReadOutcome, RenewOutcome, WriteOutcome};
+use crate::slab::Slab;
 use crate::time::Time;
 
 /// Decides what one process does with its lookups. See the [crate's page](crate) for how to drive it.
+///
+/// Invariants: at most one live shared flight a key; every lookup is served once or was cancelled; a lookup waits for at
+/// most one flight; a flight has exactly one operation under way (and at most one renewal beside it); a lease that was
+/// granted, or may have been, is released before its flight ends.
 pub struct Core<V> {
     config: Arc<Config>,
     limits: Limits,
+    lookups: Slab<Lookup>,
+    flights: Slab<Flight<V>>,
+    /// The live shared flight of each key. Ordered rather than hashed: misses only, and no seed is needed.
+    by_key: BTreeMap<Arc<str>, FlightKey>,
+    ops: Slab<Op>,
+    timers: BTreeSet<(Time, Timer)>,
     actions: VecDeque<Action<V>>,
+    waiting: usize,
+    rebuilds: u64,
+}
+
+/// What is due at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A waiter's own deadline.
+    Waiter(LookupId),
+    /// A flight's operation was not answered.
+    Overdue(FlightKey),
+    /// A flight's lease is to be extended.
+    Renew(FlightKey),
 }
 
 impl<V: Clone> Core<V> {
     /// A core that knows no lookup yet.
     pub fn new(config: Arc<Config>, limits: Limits) -> Self {
-        Core { config, limits, actions: VecDeque::new() }
+        Core {
+            config,
+            limits,
+            lookups: Slab::new(),
+            flights: Slab::new(),
+            by_key: BTreeMap::new(),
+            ops: Slab::new(),
+            timers: BTreeSet::new(),
+            actions: VecDeque::new(),
+            waiting: 0,
+            rebuilds: 0,
+        }
     }
 
     /// The configuration that the next lookup is decided by.
@@ -27,37 +71,63 @@ impl<V: Clone> Core<V> {
         &self.config
     }
 
-    /// A new configuration, for lookups from now on. Flights under way keep theirs.
+    /// A new configuration, for lookups from now on. Lookups and flights under way keep theirs.
     pub fn handle_config(&mut self, _now: Time, config: Arc<Config>) {
         self.config = config;
     }
 
     /// A request for `key` (the full cache key, prefix included) that wants its answer before `deadline`.
-    pub fn handle_lookup(&mut self, _now: Time, _key: Arc<str>, _deadline: Time) -> LookupId {
-        let _ = &self.limits;
-        LookupId(0)
+    pub fn handle_lookup(&mut self, _now: Time, key: Arc<str>, deadline: Time) -> LookupId {
+        self.look_up(key, deadline)
     }
 
     /// The caller of a lookup went away: it will not be served. Unknown or finished lookups are ignored.
-    pub fn handle_cancel(&mut self, _now: Time, _lookup: LookupId) {}
+    pub fn handle_cancel(&mut self, _now: Time, lookup: LookupId) {
+        self.cancel(lookup);
+    }
 
     /// The outcome of a [`Read`](Action::Read).
-    pub fn handle_read(&mut self, _now: Time, _op: OpId, _outcome: ReadOutcome<V>) {}
+    pub fn handle_read(&mut self, now: Time, op: OpId, outcome: ReadOutcome<V>) {
+        match op.of_lookup() {
+            Some(lookup) => self.first_look(now, lookup, outcome),
+            None => self.looked_again(now, op, outcome),
+        }
+    }
 
     /// The outcome of an [`Acquire`](Action::Acquire).
-    pub fn handle_lease(&mut self, _now: Time, _op: OpId, _outcome: LeaseOutcome) {}
+    pub fn handle_lease(&mut self, now: Time, op: OpId, outcome: LeaseOutcome) {
+        self.leased(now, op, outcome);
+    }
 
     /// The outcome of a [`Renew`](Action::Renew).
-    pub fn handle_renewed(&mut self, _now: Time, _op: OpId, _outcome: RenewOutcome) {}
+    pub fn handle_renewed(&mut self, _now: Time, op: OpId, outcome: RenewOutcome) {
+        self.renewed(op, outcome);
+    }
 
     /// The outcome of a [`Fetch`](Action::Fetch).
-    pub fn handle_fetched(&mut self, _now: Time, _op: OpId, _outcome: FetchOutcome<V>) {}
+    pub fn handle_fetched(&mut self, now: Time, op: OpId, outcome: FetchOutcome<V>) {
+        self.fetched(now, op, outcome);
+    }
 
     /// The outcome of a [`Write`](Action::Write).
-    pub fn handle_written(&mut self, _now: Time, _op: OpId, _outcome: WriteOutcome) {}
+    pub fn handle_written(&mut self, now: Time, op: OpId, outcome: WriteOutcome) {
+        self.written(now, op, outcome);
+    }
 
     /// Does what is due: deadlines of waiters, renewals, overdue operations. Early or superfluous calls do nothing.
-    pub fn handle_timeout(&mut self, _now: Time) {}
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(&(at, timer)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Waiter(lookup) => self.deadline_passed(lookup),
+                Timer::Overdue(flight) => self.overdue(now, flight),
+                Timer::Renew(flight) => self.renew(now, flight),
+            }
+        }
+    }
 
     /// The next thing to do. Drain it after every `handle_*` call.
     pub fn poll_action(&mut self) -> Option<Action<V>> {
@@ -66,21 +136,38 @@ impl<V: Clone> Core<V> {
 
     /// When [`handle_timeout`](Core::handle_timeout) is to be called next, unless something else happens first.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Lookups that are not served yet.
+    /// Lookups that are neither served nor cancelled yet.
     pub fn lookups(&self) -> usize {
-        0
+        self.lookups.len()
     }
 
     /// Flights under way, uncoordinated rebuilds included.
     pub fn flights(&self) -> usize {
-        0
+        self.flights.len()
     }
 
-    /// Lookups that wait for flights, leaders included: the gauge `singleflight_subscriber_count`.
+    /// Lookups that wait for shared flights, leaders included: the gauge `singleflight_subscriber_count`.
     pub fn waiting(&self) -> usize {
-        0
+        self.waiting
+    }
+
+    /// Operations that the core waits for, first looks excluded. 0 when no flight is left, unless a lease may still be
+    /// granted to one that gave up on it.
+    pub fn operations(&self) -> usize {
+        self.ops.len()
+    }
+}
+
+impl<V> fmt::Debug for Core<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("config_version", &self.config.version)
+            .field("lookups", &self.lookups.len())
+            .field("flights", &self.flights.len())
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One lookup, from [`handle_lookup`](crate::Core::handle_lookup) to its [`Serve`](crate::Action::Serve) or its
-/// cancellation. Never used twice within four thousand million lookups of one slot.
+/// cancellation. Never used twice within two thousand million lookups of one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupId(pub(crate) u64);
 
@@ -19,7 +19,31 @@ impl LookupId {
 /// One operation that the driver was asked for and answers exactly once. Answers with an id that the core does not
 /// wait for any more are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OpId(pub(crate) u64);
+pub struct OpId(u64);
+
+impl OpId {
+    /// Set on the operations of flights. A lookup has one operation in its life, its first look, which goes by the
+    /// lookup's own number: so that the hit path needs no second table.
+    const FLIGHT: u64 = 1 << 63;
+
+    pub(crate) const fn for_lookup(lookup: LookupId) -> Self {
+        OpId(lookup.0)
+    }
+
+    pub(crate) const fn for_flight(slot: u64) -> Self {
+        OpId(slot | Self::FLIGHT)
+    }
+
+    /// The lookup whose first look it is.
+    pub(crate) fn of_lookup(self) -> Option<LookupId> {
+        (self.0 & Self::FLIGHT == 0).then_some(LookupId(self.0))
+    }
+
+    /// The slot of a flight's operation.
+    pub(crate) fn slot(self) -> Option<u64> {
+        (self.0 & Self::FLIGHT != 0).then_some(self.0 & !Self::FLIGHT)
+    }
+}
 
 /// One flight's rebuild: 1, 2, 3, ... over the life of a [`Core`](crate::Core). A driver keeps the rebuild's span
 /// under it from the first action that names it until [`Ended`](crate::Action::Ended).
