@@ -1,0 +1,269 @@
+//! A fleet of local processes: `redis-server`, SQLite files, and our own programs, all on loopback.
+//!
+//! Every address is picked before anything starts, so that all parts start at once and a part that is started again
+//! keeps its address (and its data). Nothing outlives the lab, see [`spawner`].
+
+mod launch;
+mod part;
+mod ports;
+mod spawner;
+mod sweep;
+
+pub use sweep::sweep;
+
+use self::{
+    launch::Launch,
+    part::{Process, Ready},
+    spawner::Spawner,
+};
+use crate::{
+    binaries,
+    state::{FleetRecord, Identity, StateFile},
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use herd_experiment::testbed::{
+    Backend, Endpoints, FleetSpec, Part, PartFailure, Progress, Signal, Testbed, TestbedError,
+};
+use nix::sys::signal::Signal as Unix;
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::time::{Instant, timeout_at};
+
+/// How long the processes may take to finish what is under way when they are asked to end.
+const DRAIN: Duration = Duration::from_millis(2_000);
+/// What they get on top of that before they are ended by force.
+const DRAIN_SLACK: Duration = Duration::from_millis(1_500);
+/// Longest time from start to ready, with the database seeded and fifty programs on two cores.
+const READY_MAX: Duration = Duration::from_secs(90);
+/// Longest wait for the end of a process that was killed.
+const KILLED_MAX: Duration = Duration::from_secs(5);
+
+/// The testbed of local processes.
+#[derive(Debug, Default)]
+pub struct ProcessTestbed {
+    fleet: Option<Fleet>,
+}
+
+#[derive(Debug)]
+struct Fleet {
+    // Declared before `data`: the processes end before their files are removed.
+    processes: BTreeMap<(Part, u32), Process>,
+    spawner: Spawner,
+    state: StateFile,
+    data: TempDir,
+    endpoints: Option<Endpoints>,
+}
+
+impl ProcessTestbed {
+    /// A testbed with nothing up.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    async fn bring_up(
+        &mut self,
+        spec: &FleetSpec,
+        control_port: u16,
+        progress: &dyn Progress,
+    ) -> Result<Endpoints, TestbedError> {
+        if self.fleet.is_some() {
+            return Err(TestbedError::Unsupported("this testbed is up already".to_owned()));
+        }
+        let redis_server = launch::redis_server()?;
+        let programs = binaries::find_or_build(progress).await?;
+        for line in sweep::orphans(&spec.state_dir).await? {
+            progress.note(&line);
+        }
+        let data = tempfile::Builder::new().prefix(sweep::DATA_PREFIX).tempdir().map_err(io_error("making a folder"))?;
+        std::fs::create_dir_all(&spec.log_dir).map_err(io_error("making the folder of logs"))?;
+        let plan = launch::plan(spec, control_port, &programs, &redis_server, data.path())?;
+        let state = StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io_error("making the state folder"))?;
+        let spawner = Spawner::new().map_err(io_error("starting a thread"))?;
+        // From here on `down` knows what there is, also when this future is dropped on its way.
+        let fleet = self.fleet.insert(Fleet { processes: BTreeMap::new(), spawner, state, data, endpoints: None });
+        fleet.note_state()?;
+        fleet.start_all(&plan, spec.nodes, progress).await?;
+        fleet.endpoints = Some(plan.endpoints.clone());
+        Ok(plan.endpoints)
+    }
+}
+
+impl Fleet {
+    /// Redis first (the others look for it at once, and it takes milliseconds), then everything together.
+    async fn start_all(
+        &mut self,
+        plan: &launch::Plan,
+        nodes: u32,
+        progress: &dyn Progress,
+    ) -> Result<(), TestbedError> {
+        let deadline = Instant::now() + READY_MAX;
+        let total = plan.launches.len() as u64;
+        let mut waiting = FuturesUnordered::new();
+        let mut started = 0;
+        for stage in [true, false] {
+            for launch in plan.launches.iter().filter(|launch| (launch.part == Part::Redis) == stage) {
+                let ready = self.start(launch.clone()).await?;
+                started += 1;
+                progress.step(&format!("starting {} of {nodes} nodes and their stores", started), started, total);
+                if launch.part != Part::Redis {
+                    let key = (launch.part, launch.index);
+                    waiting.push(async move { (key, timeout_at(deadline, ready).await) });
+                }
+            }
+            self.note_state()?;
+            if stage && !launch::redis_answers(plan.redis, deadline).await {
+                return Err(self.not_ready((Part::Redis, 0), "it does not answer").await);
+            }
+        }
+        let mut ready = 0;
+        while let Some((key, answer)) = waiting.next().await {
+            match answer {
+                Ok(Ok(line)) => tracing::debug!(part = %key.0, index = key.1, grpc = %line.grpc, "ready"),
+                Ok(Err(_)) => return Err(self.not_ready(key, "it ended while starting").await),
+                // A node that is slow is the business of whoever counts the nodes that joined.
+                Err(_) if key.0 == Part::CacheNode => tracing::warn!(index = key.1, "a node is not ready in time"),
+                Err(_) => return Err(self.not_ready(key, "it is not ready in time").await),
+            }
+            ready += 1;
+            progress.step("waiting for the processes to be ready", ready, total - 1);
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, launch: Launch) -> Result<Ready, TestbedError> {
+        let key = (launch.part, launch.index);
+        let (process, ready) = Process::start(launch, &self.spawner).await?;
+        self.processes.insert(key, process);
+        Ok(ready)
+    }
+
+    /// Why a part is not ready, with its exit status if it has one.
+    async fn not_ready(&mut self, key: (Part, u32), how: &str) -> TestbedError {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return TestbedError::NoSuchPart { part: key.0, index: key.1 };
+        };
+        let status = process.ended_within(Duration::from_secs(1)).await;
+        let how = status.map_or_else(|| how.to_owned(), |status| format!("{how} ({status})"));
+        TestbedError::NotReady { part: key.0, index: key.1, how, log_tail: process.log_tail() }
+    }
+
+    async fn signal(&mut self, part: Part, index: u32, signal: Signal) -> Result<(), TestbedError> {
+        let process = self.processes.get_mut(&(part, index)).ok_or(TestbedError::NoSuchPart { part, index })?;
+        match signal {
+            Signal::Pause => process.send(Unix::SIGSTOP)?,
+            Signal::Resume => process.send(Unix::SIGCONT)?,
+            Signal::Kill => {
+                process.expect_end();
+                process.send(Unix::SIGKILL)?;
+                process.ended_within(KILLED_MAX).await;
+            }
+            Signal::Stop => process.stop(DRAIN + DRAIN_SLACK, KILLED_MAX).await?,
+            Signal::Start => {
+                if process.is_running() {
+                    return Err(TestbedError::Unsupported(format!("{part} {index} runs already")));
+                }
+                let launch = process.launch().clone();
+                drop(self.start(launch).await?);
+            }
+        }
+        self.note_state()
+    }
+
+    /// Asks all to end at once, then ends the rest by force.
+    async fn end_all(&mut self) -> Vec<String> {
+        let ends = self.processes.values_mut().map(|process| async move {
+            let name = process.name();
+            process.stop(DRAIN + DRAIN_SLACK, KILLED_MAX).await.err().map(|error| format!("{name}: {error}"))
+        });
+        futures::future::join_all(ends).await.into_iter().flatten().collect()
+    }
+
+    fn note_state(&self) -> Result<(), TestbedError> {
+        let processes = self
+            .processes
+            .values()
+            .filter_map(|process| Some((process.name(), Identity::of(process.pid()?)?)))
+            .collect();
+        self.state
+            .write(FleetRecord::Processes { processes, data_dir: self.data.path().to_owned() })
+            .map_err(io_error("noting what was started"))
+    }
+}
+
+impl Testbed for ProcessTestbed {
+    fn backend(&self) -> Backend {
+        Backend::Processes
+    }
+
+    fn control_listen(&self) -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
+
+    fn up<'a>(
+        &'a mut self,
+        spec: &'a FleetSpec,
+        control_port: u16,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<Endpoints, TestbedError>> {
+        self.bring_up(spec, control_port, progress).boxed()
+    }
+
+    fn endpoints(&self) -> Option<Endpoints> {
+        self.fleet.as_ref()?.endpoints.clone()
+    }
+
+    fn signal<'a>(
+        &'a mut self,
+        part: Part,
+        index: u32,
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<(), TestbedError>> {
+        async move {
+            let fleet = self.fleet.as_mut().ok_or(TestbedError::NoSuchPart { part, index })?;
+            fleet.signal(part, index, signal).await
+        }
+        .boxed()
+    }
+
+    fn resident_memory(&mut self, part: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {
+        let processes = self.fleet.iter().flat_map(|fleet| &fleet.processes);
+        let pids = processes.filter(|((which, _), _)| *which == part).filter_map(|(_, process)| process.pid());
+        let memory = pids.filter_map(part::resident_memory).collect();
+        async move { Ok(memory) }.boxed()
+    }
+
+    fn failures(&mut self) -> BoxFuture<'_, Vec<PartFailure>> {
+        let processes = self.fleet.iter_mut().flat_map(|fleet| fleet.processes.values_mut());
+        let failures = processes.filter_map(Process::failure).collect();
+        async move { failures }.boxed()
+    }
+
+    fn down(&mut self) -> BoxFuture<'_, Result<(), TestbedError>> {
+        async move {
+            let Some(fleet) = self.fleet.as_mut() else { return Ok(()) };
+            let left = fleet.end_all().await;
+            let Some(fleet) = self.fleet.take() else { return Ok(()) };
+            // Ends the thread that started the processes: the kernel kills whatever is left.
+            drop(fleet.spawner);
+            drop(fleet.processes);
+            fleet.data.close().map_err(io_error("removing the data of the fleet"))?;
+            fleet.state.remove().map_err(io_error("removing the state file"))?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            Err(TestbedError::Other { doing: "taking the fleet down".to_owned(), why: left.join("; ") })
+        }
+        .boxed()
+    }
+}
+
+fn io_error(doing: &str) -> impl FnOnce(io::Error) -> TestbedError {
+    let doing = doing.to_owned();
+    move |source| TestbedError::Io { doing, source }
+}

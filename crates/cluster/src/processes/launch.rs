@@ -1,0 +1,162 @@
+//! What is started, with which flags and where: the plan of a fleet of local processes.
+
+use super::{DRAIN, io_error, ports};
+use crate::binaries::Binaries;
+use herd_experiment::testbed::{Endpoints, FleetSpec, Part, TestbedError};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+/// Most nodes in a fleet, as the port of testbeds promises.
+const NODES_MAX: u32 = 1_000;
+
+/// One process to start.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    pub(super) part: Part,
+    pub(super) index: u32,
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) log: PathBuf,
+}
+
+impl Launch {
+    /// `cache-node-07`; parts that exist once have no number.
+    pub(super) fn name(&self) -> String {
+        instance(self.part, self.index)
+    }
+}
+
+/// A whole fleet to start.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) launches: Vec<Launch>,
+    pub(super) redis: SocketAddr,
+    pub(super) endpoints: Endpoints,
+}
+
+/// Finds `redis-server` on PATH.
+pub(super) fn redis_server() -> Result<PathBuf, TestbedError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps servers of this kind where only root's PATH may lead.
+    let folders = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into(), "/usr/local/bin".into()]);
+    folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file()).ok_or_else(|| {
+        TestbedError::Missing {
+            what: "redis-server".to_owned(),
+            remedy: "install the package redis-server (Debian, Ubuntu) or redis (Fedora, Homebrew), \
+                     or use containers: --backend compose"
+                .to_owned(),
+        }
+    })
+}
+
+/// Lays out a fleet.
+pub(super) fn plan(
+    spec: &FleetSpec,
+    control_port: u16,
+    programs: &Binaries,
+    redis_server: &Path,
+    data: &Path,
+) -> Result<Plan, TestbedError> {
+    if spec.nodes == 0 || spec.nodes > NODES_MAX {
+        return Err(TestbedError::Unsupported(format!("{} nodes: a fleet has 1 to {NODES_MAX}", spec.nodes)));
+    }
+    let mut free = ports::pick(8 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
+    let mut next = || free.next().expect("as many as were asked for");
+    let [redis, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] = std::array::from_fn(|_| next());
+    let control = format!("http://127.0.0.1:{control_port}");
+    let redis_url = format!("redis://{redis}");
+    let file = |name: &str| data.join(name).display().to_string();
+
+    let ours = |part: Part, index: u32, grpc: SocketAddr, admin: SocketAddr, flags: &[(&str, String)]| {
+        let (name, program) = (instance(part, index), format!("herd-{part}"));
+        let common = [
+            ("--listen", grpc.to_string()),
+            ("--admin", admin.to_string()),
+            ("--instance", name.clone()),
+            ("--drain-ms", DRAIN.as_millis().to_string()),
+        ];
+        let args = common.iter().chain(flags).flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect();
+        let log = spec.log_dir.join(format!("{name}.log"));
+        Launch { part, index, program: programs.path(&program).to_owned(), args, env: spec.env.clone(), log }
+    };
+    let mut launches = vec![
+        redis_launch(redis_server, redis, data, &spec.log_dir),
+        ours(Part::Origin, 0, origin, origin_admin, &[
+            ("--database-url", format!("sqlite:{}", file("origin.db"))),
+            ("--rows", spec.origin_rows.to_string()),
+            ("--pool-size", spec.origin_pool.to_string()),
+            ("--ledger", file("ledger")),
+        ]),
+        ours(Part::LockService, 0, lock, lock_admin, &[
+            ("--redis-url", redis_url.clone()),
+            ("--database-url", format!("sqlite:{}", file("tokens.db"))),
+        ]),
+        ours(Part::Edge, 0, edge, edge_admin, &[("--control-url", control.clone()), ("--http", edge_http.to_string())]),
+    ];
+    for index in 0..spec.nodes {
+        launches.push(ours(Part::CacheNode, index, next(), next(), &[
+            ("--redis-url", redis_url.clone()),
+            ("--lock-url", format!("http://{lock}")),
+            ("--origin-url", format!("http://{origin}")),
+            ("--control-url", control.clone()),
+        ]));
+    }
+    let metrics = [("edge", edge_admin), ("origin", origin_admin), ("lock-service", lock_admin)];
+    let endpoints = Endpoints {
+        edge_grpc: format!("http://{edge}"),
+        edge_http: format!("http://{edge_http}"),
+        origin_grpc: format!("http://{origin}"),
+        lock_grpc: format!("http://{lock}"),
+        redis_url: Some(redis_url),
+        consoles: metrics.map(|(name, at)| (format!("{name} metrics"), format!("http://{at}/metrics"))).to_vec(),
+    };
+    Ok(Plan { launches, redis, endpoints })
+}
+
+/// Redis with an append-only file: what it acknowledged survives a kill, so that losing data is a fault somebody
+/// injects and not an accident.
+fn redis_launch(program: &Path, at: SocketAddr, data: &Path, log_dir: &Path) -> Launch {
+    let args = [
+        "--bind", "127.0.0.1", "--port", &at.port().to_string(), "--dir", &data.display().to_string(),
+        "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
+        "--maxmemory", "256mb", "--maxmemory-policy", "noeviction",
+    ]
+    .map(OsString::from)
+    .to_vec();
+    let log = log_dir.join("redis.log");
+    Launch { part: Part::Redis, index: 0, program: program.to_owned(), args, env: Vec::new(), log }
+}
+
+fn instance(part: Part, index: u32) -> String {
+    if part == Part::CacheNode { format!("{part}-{index:02}") } else { part.to_string() }
+}
+
+/// Whether Redis answers before the deadline.
+pub(super) async fn redis_answers(at: SocketAddr, deadline: Instant) -> bool {
+    loop {
+        if matches!(timeout(Duration::from_secs(1), ping(at)).await, Ok(Ok(true))) {
+            return true;
+        }
+        if timeout_at(deadline, sleep(Duration::from_millis(5))).await.is_err() {
+            return false;
+        }
+    }
+}
+
+async fn ping(at: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(at).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await?;
+    Ok(&answer == b"+PONG")
+}
