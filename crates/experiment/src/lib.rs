@@ -1,3 +1,18 @@
-//! The run loop over a Testbed: warm up, drive, inject, confirm, repair, record.
+//! The run loop over a fleet: bring up, reconfigure, warm, drive, record.
+//!
+//! It judges nothing and knows no process crate: it talks to a fleet through the wire protocol, and to whatever
+//! brought it up through the [`testbed::Testbed`] port. What happened goes to `herd-history` before anybody judges it.
+//!
+//! - [`testbed`]: the port to a fleet.
+//! - [`control`]: the control plane that the fleet joins.
+//! - [`fleet_config`]: a scenario's rung as the fleet is told it.
+//! - [`load`]: the open-loop load generator.
+//! - [`ledger`]: the origin's laboratory side: latency and ledger.
+//! - [`run`]: the run loop.
 
+pub mod control;
+pub mod fleet_config;
+pub mod ledger;
+pub mod load;
+pub mod run;
 pub mod testbed;

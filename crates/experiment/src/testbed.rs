@@ -1,5 +1,5 @@
 //! The port to a fleet: what the run loop asks of whatever brings processes up. `herd-cluster` implements it over
-//! local processes and over containers; [`crate::attached`] over a fleet that is already there.
+//! local processes and over containers.
 //!
 //! A testbed starts and stops parts. It never decides whether enough nodes joined: that is read from the control
 //! plane, whose word the run loop takes.

@@ -1,0 +1,282 @@
+//! The control plane: who is in the fleet, and which configuration everybody has applied.
+//!
+//! Edges and cache nodes open a session and introduce themselves; each hears every new configuration, edges hear the
+//! membership too, and all acknowledge. A member is in the fleet as long as its session lives: HTTP/2 keep-alive ends
+//! the session of a member that is paused or cut off within about [`KEEP_ALIVE_INTERVAL`] + [`KEEP_ALIVE_TIMEOUT`].
+//! Waiting is always for a predicate over the whole [`View`] with a deadline, never for a bare change.
+
+mod session;
+mod view;
+
+pub use view::{MemberView, View};
+
+use herd_wire::v1::{ControlUpdate, FleetConfig, Role, control_server::ControlServer};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+/// How often the control plane asks a silent connection for a sign of life.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long it waits for the answer before the member counts as gone.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The most members that may be joined at once; further sessions are refused.
+pub const MEMBERS_MAX: usize = 4_096;
+
+/// Why the control plane could not be started or did not reach what was waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The address cannot be listened on.
+    #[error("the control plane cannot listen on {address}")]
+    Listen {
+        /// the address asked for
+        address: SocketAddr,
+        /// the system's words
+        #[source]
+        source: std::io::Error,
+    },
+    /// The deadline passed first.
+    #[error("after {waited:?} still waiting for {what}: {view}")]
+    Deadline {
+        /// what was waited for
+        what: String,
+        /// how long
+        waited: Duration,
+        /// the fleet at that time, in one line
+        view: String,
+    },
+}
+
+/// A running control plane. Dropping it ends every session; members keep their last configuration.
+#[derive(Debug)]
+pub struct ControlPlane {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl ControlPlane {
+    /// Starts to listen; port 0 takes any free port.
+    ///
+    /// # Errors
+    /// [`ControlError::Listen`].
+    pub async fn start(address: SocketAddr) -> Result<Self, ControlError> {
+        let refused = |source| ControlError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let shared = Arc::new(Shared::new());
+        let stop = CancellationToken::new();
+        let service = ControlServer::new(session::Sessions::new(Arc::clone(&shared), stop.clone()));
+        let stopped = stop.clone().cancelled_owned();
+        let server = tokio::spawn(async move {
+            let served = tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+                .tcp_nodelay(true)
+                .add_service(service)
+                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped)
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the control plane ended");
+            }
+        });
+        Ok(Self { shared, address, stop, server })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives the fleet a new configuration and returns its version, which is larger than any version that a member
+    /// ever reported (a fleet may outlive its lab). The version that `config` carries is ignored.
+    pub fn publish(&self, config: FleetConfig) -> u64 {
+        self.shared.publish(config)
+    }
+
+    /// A copy of the fleet as it is now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.shared.lock().view.clone()
+    }
+
+    /// Waits until `predicate` holds for the fleet; `what` says in words what that is.
+    ///
+    /// # Errors
+    /// [`ControlError::Deadline`] when `limit` passes first.
+    pub async fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut predicate: impl FnMut(&View) -> bool,
+    ) -> Result<(), ControlError> {
+        let started = Instant::now();
+        let mut changed = self.shared.changed.subscribe();
+        let reached = async {
+            // The plane owns the sender, so `changed` cannot fail while we borrow the plane.
+            while !predicate(&self.shared.lock().view) && changed.changed().await.is_ok() {}
+        };
+        tokio::time::timeout(limit, reached).await.map_err(|_| ControlError::Deadline {
+            what: what.to_owned(),
+            waited: started.elapsed(),
+            view: self.view().to_string(),
+        })
+    }
+
+    /// Waits until at least `nodes` nodes and one edge are joined, all of them have applied configuration `version`,
+    /// and every edge knows the present membership.
+    ///
+    /// # Errors
+    /// [`ControlError::Deadline`].
+    pub async fn wait_applied(&self, version: u64, nodes: u32, limit: Duration) -> Result<(), ControlError> {
+        let what = format!("{nodes} nodes and the edge to apply configuration {version}");
+        self.wait_until(&what, limit, |view| view.is_applied(version, nodes)).await
+    }
+
+    /// Ends every session and stops listening.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        // Sessions end by the same token; a connection that lingers is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.server).await;
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.abort();
+    }
+}
+
+/// What sessions and the plane share.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Ticks whenever the view changed.
+    changed: watch::Sender<()>,
+    /// The newest configuration and membership, as sessions pass them on.
+    latest: watch::Sender<Latest>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    view: View,
+    sessions: u64,
+    highest_version_seen: u64,
+}
+
+/// What members are told. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+struct Latest {
+    config: Option<Arc<FleetConfig>>,
+    members: Arc<herd_wire::v1::Membership>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+            latest: watch::Sender::new(Latest::default()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the fleet's state")
+    }
+
+    fn publish(&self, mut config: FleetConfig) -> u64 {
+        let version = {
+            let mut state = self.lock();
+            let version = state.highest_version_seen.max(state.view.config_version) + 1;
+            state.view.config_version = version;
+            version
+        };
+        config.version = version;
+        self.latest.send_modify(|latest| latest.config = Some(Arc::new(config)));
+        self.changed.send_replace(());
+        version
+    }
+
+    /// Takes a member in; a member of the same name is replaced, as it must have been restarted. Returns the number of
+    /// the session, or nothing when the fleet is full.
+    fn join(&self, member: MemberView) -> Option<u64> {
+        let session = {
+            let mut state = self.lock();
+            if state.view.members_count() >= MEMBERS_MAX {
+                return None;
+            }
+            state.sessions += 1;
+            let session = state.sessions;
+            state.highest_version_seen = state.highest_version_seen.max(member.config_version);
+            // An edge that knows a membership of an earlier control plane must not seem to know this one's.
+            let outdated = member.role == Role::Edge && member.members_version > state.view.members_version;
+            if outdated {
+                state.view.members_version = member.members_version;
+            }
+            let is_node = member.role == Role::CacheNode;
+            state.view.insert(MemberView { session, ..member });
+            self.membership_changed(&mut state, is_node || outdated);
+            session
+        };
+        self.changed.send_replace(());
+        Some(session)
+    }
+
+    fn acknowledge(&self, role: Role, instance: &str, session: u64, config_version: u64, members_version: u64) {
+        {
+            let mut state = self.lock();
+            state.highest_version_seen = state.highest_version_seen.max(config_version);
+            if let Some(member) = state.view.member_mut(role, instance).filter(|m| m.session == session) {
+                member.config_version = config_version;
+                member.members_version = members_version;
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    fn leave(&self, role: Role, instance: &str, session: u64) {
+        {
+            let mut state = self.lock();
+            if state.view.remove(role, instance, session) {
+                self.membership_changed(&mut state, role == Role::CacheNode);
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Called with the state locked, so that membership versions reach sessions in order.
+    fn membership_changed(&self, state: &mut State, changed: bool) {
+        if !changed {
+            return;
+        }
+        state.view.members_version += 1;
+        let members = Arc::new(state.view.membership());
+        self.latest.send_modify(|latest| latest.members = members);
+    }
+}
+
+/// The part of the latest news that one member has not heard.
+fn news_for(role: Role, latest: &Latest, heard: &mut (u64, u64)) -> Option<ControlUpdate> {
+    let config = latest.config.as_ref().filter(|config| config.version > heard.0);
+    let members = (role == Role::Edge && latest.members.version > heard.1).then_some(&latest.members);
+    if config.is_none() && members.is_none() {
+        return None;
+    }
+    if let Some(config) = config {
+        heard.0 = config.version;
+    }
+    if let Some(members) = members {
+        heard.1 = members.version;
+    }
+    Some(ControlUpdate {
+        config: config.map(|config| config.as_ref().clone()),
+        members: members.map(|members| members.as_ref().clone()),
+    })
+}

@@ -1,0 +1,116 @@
+//! The fleet as the control plane sees it.
+
+use herd_wire::v1::{Member, Membership, Role};
+use std::{collections::BTreeMap, fmt};
+
+/// Who is joined and what each member has applied. Members are ordered by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// The newest configuration published; 0: none yet.
+    pub config_version: u64,
+    /// Grows whenever a cache node joins or leaves.
+    pub members_version: u64,
+    edges: BTreeMap<String, MemberView>,
+    nodes: BTreeMap<String, MemberView>,
+}
+
+/// One member, as it introduced itself and by its latest acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// What it is.
+    pub role: Role,
+    /// Its name, unique in its role.
+    pub instance: String,
+    /// `host:port` of its gRPC, as other members reach it.
+    pub address: String,
+    /// `host:port` of its admin port.
+    pub admin_address: String,
+    /// Its process id, in its own namespace.
+    pub pid: u32,
+    /// The newest configuration that it applied; 0: none yet.
+    pub config_version: u64,
+    /// Edges: the newest membership that it applied.
+    pub members_version: u64,
+    pub(super) session: u64,
+}
+
+impl View {
+    /// The edges, ordered by name.
+    pub fn edges(&self) -> impl ExactSizeIterator<Item = &MemberView> {
+        self.edges.values()
+    }
+
+    /// The cache nodes, ordered by name.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &MemberView> {
+        self.nodes.values()
+    }
+
+    /// How many cache nodes are joined.
+    #[must_use]
+    pub fn nodes_joined(&self) -> u32 {
+        u32::try_from(self.nodes.len()).expect("members are bounded by MEMBERS_MAX")
+    }
+
+    /// How many edges are joined.
+    #[must_use]
+    pub fn edges_joined(&self) -> u32 {
+        u32::try_from(self.edges.len()).expect("members are bounded by MEMBERS_MAX")
+    }
+
+    /// Whether at least `nodes` nodes and one edge are joined, everybody applied configuration `version`, and every
+    /// edge knows the present membership.
+    #[must_use]
+    pub fn is_applied(&self, version: u64, nodes: u32) -> bool {
+        self.nodes_joined() >= nodes
+            && self.edges_joined() >= 1
+            && self.nodes().chain(self.edges()).all(|member| member.config_version == version)
+            && self.edges().all(|edge| edge.members_version == self.members_version)
+    }
+
+    pub(super) fn members_count(&self) -> usize {
+        self.edges.len() + self.nodes.len()
+    }
+
+    pub(super) fn membership(&self) -> Membership {
+        let nodes = self
+            .nodes()
+            .map(|node| Member { instance: node.instance.clone(), address: node.address.clone() })
+            .collect();
+        Membership { version: self.members_version, nodes }
+    }
+
+    pub(super) fn insert(&mut self, member: MemberView) {
+        self.of_mut(member.role).insert(member.instance.clone(), member);
+    }
+
+    pub(super) fn member_mut(&mut self, role: Role, instance: &str) -> Option<&mut MemberView> {
+        self.of_mut(role).get_mut(instance)
+    }
+
+    /// Whether a member left: nothing happens if its name was taken over by a later session.
+    pub(super) fn remove(&mut self, role: Role, instance: &str, session: u64) -> bool {
+        let members = self.of_mut(role);
+        let is_current = members.get(instance).is_some_and(|member| member.session == session);
+        is_current && members.remove(instance).is_some()
+    }
+
+    fn of_mut(&mut self, role: Role) -> &mut BTreeMap<String, MemberView> {
+        match role {
+            Role::Edge => &mut self.edges,
+            Role::CacheNode | Role::Unspecified => &mut self.nodes,
+        }
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (nodes, edges) = (self.nodes_joined(), self.edges_joined());
+        let (version, applied) = (self.config_version, |m: &&MemberView| m.config_version == self.config_version);
+        write!(f, "{nodes} nodes and {edges} edges are joined")?;
+        if version > 0 {
+            let (nodes, edges) = (self.nodes().filter(applied).count(), self.edges().filter(applied).count());
+            write!(f, ", {nodes} and {edges} of them applied configuration {version}")?;
+        }
+        Ok(())
+    }
+}

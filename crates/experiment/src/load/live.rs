@@ -1,0 +1,95 @@
+//! How the load goes, while it goes.
+
+use super::histogram;
+use hdrhistogram::Histogram;
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+/// Counters that the generator updates and anyone may read.
+#[derive(Debug)]
+pub struct Live {
+    pub(super) sent: AtomicU64,
+    pub(super) unsent: AtomicU64,
+    pub(super) in_flight: AtomicUsize,
+    since: Mutex<Since>,
+}
+
+/// What happened since the last look.
+#[derive(Debug)]
+struct Since {
+    latency_us: Histogram<u64>,
+    answered: u64,
+    hits: u64,
+    errors: u64,
+}
+
+/// One look at the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveNow {
+    /// Requests sent since the start.
+    pub sent: u64,
+    /// Arrivals not sent since the start.
+    pub unsent: u64,
+    /// Requests under way now.
+    pub in_flight: usize,
+    /// Requests that ended well since the last look.
+    pub answered: u64,
+    /// Those of them that the first look at the cache served.
+    pub hits: u64,
+    /// Requests that ended in an error since the last look.
+    pub errors: u64,
+    /// Median latency since the last look, microseconds; 0: nothing ended.
+    pub p50_us: u64,
+    /// 99th percentile, likewise.
+    pub p99_us: u64,
+    /// The longest, likewise.
+    pub max_us: u64,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            sent: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            since: Mutex::new(Since { latency_us: histogram(), answered: 0, hits: 0, errors: 0 }),
+        }
+    }
+}
+
+impl Live {
+    /// Reads the counters and begins a new interval.
+    #[must_use]
+    pub fn look(&self) -> LiveNow {
+        let mut since = self.since();
+        let quantile = |q: f64| since.latency_us.value_at_quantile(q);
+        let now = LiveNow {
+            sent: self.sent.load(Ordering::Relaxed),
+            unsent: self.unsent.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            answered: since.answered,
+            hits: since.hits,
+            errors: since.errors,
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            max_us: since.latency_us.max(),
+        };
+        since.latency_us.reset();
+        (since.answered, since.hits, since.errors) = (0, 0, 0);
+        now
+    }
+
+    pub(super) fn ended(&self, latency_us: u64, answered: bool, hit: bool) {
+        let mut since = self.since();
+        since.latency_us.saturating_record(latency_us.max(1));
+        since.answered += u64::from(answered);
+        since.hits += u64::from(hit);
+        since.errors += u64::from(!answered);
+    }
+
+    fn since(&self) -> MutexGuard<'_, Since> {
+        self.since.lock().expect("nothing panics while it holds the counters")
+    }
+}

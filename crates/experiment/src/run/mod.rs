@@ -1,0 +1,96 @@
+//! The run loop: bring a fleet up, then for each rung reconfigure it, warm it, drive the load, read the ledger, record.
+//!
+//! Nothing is judged here. Every future may be dropped at any time (Ctrl-C): the folder then stays partial and
+//! readable, and the caller takes the testbed down.
+
+mod fleet;
+mod plan;
+mod rung;
+
+pub use fleet::{Fleet, await_nodes, bring_up};
+pub use plan::Plan;
+
+use crate::{
+    control::{ControlError, ControlPlane},
+    fleet_config,
+    ledger::{LedgerError, OriginLab},
+    load::LoadError,
+    testbed::{Endpoints, Progress, TestbedError},
+};
+use herd_history::{HistoryError, Writer};
+use std::time::Duration;
+
+/// Why a run ended before its last rung. What was recorded until then stays in the partial folder.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The fleet could not be brought up or hurt as asked.
+    #[error("the fleet could not be brought up")]
+    Testbed(#[from] TestbedError),
+    /// Control plane.
+    #[error("the control plane failed")]
+    Control(#[from] ControlError),
+    /// No node or no edge joined, so that there is nothing to drive.
+    #[error("no fleet joined the control plane within {waited:?}: {nodes} nodes and {edges} edges{seen}")]
+    NobodyJoined {
+        /// how long was waited
+        waited: Duration,
+        /// nodes joined
+        nodes: u32,
+        /// edges joined
+        edges: u32,
+        /// what ended unasked, on lines of its own
+        seen: String,
+    },
+    /// The origin's laboratory side.
+    #[error("the origin's ledger or latency could not be used")]
+    Origin(#[from] LedgerError),
+    /// Load.
+    #[error("no load could be driven")]
+    Load(#[from] LoadError),
+    /// The folder.
+    #[error("the run could not be recorded")]
+    History(#[from] HistoryError),
+    /// The thread that records ended early; it has said why on stderr.
+    #[error("recording ended early")]
+    Recorder,
+}
+
+/// Drives every rung of the plan over a fleet that is up, and returns the writer for [`Writer::finish`], which the caller
+/// calls once the fleet is down.
+///
+/// # Errors
+/// The first thing that failed. A fleet that is too small, or nodes that do not acknowledge, are recorded and not errors.
+pub async fn drive(
+    plan: &Plan,
+    endpoints: &Endpoints,
+    control: &ControlPlane,
+    mut writer: Writer,
+    progress: &dyn Progress,
+) -> Result<Writer, RunError> {
+    let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
+    origin.set_latency(fleet_config::latency(&plan.scenario.origin)).await?;
+    let mut next_seq = origin.next_seq().await?;
+    for rung in &plan.scenario.rungs {
+        let stage = rung::Stage { plan, rung, endpoints, control, progress };
+        let measured = stage.measure(&mut origin, next_seq).await?;
+        next_seq = measured.record.ledger.last_seq + 1;
+        writer = record(writer, measured).await?;
+    }
+    Ok(writer)
+}
+
+/// Writes a rung on a thread of its own: the control plane goes on hearing its members meanwhile.
+async fn record(mut writer: Writer, measured: rung::Measured) -> Result<Writer, RunError> {
+    let written = tokio::task::spawn_blocking(move || {
+        writer.begin_rung(&measured.record.name)?;
+        for operation in measured.operations.records() {
+            writer.operation(&operation)?;
+        }
+        for row in &measured.ledger {
+            writer.ledger_row(row)?;
+        }
+        writer.end_rung(measured.record)?;
+        Ok::<_, HistoryError>(writer)
+    });
+    Ok(written.await.map_err(|_| RunError::Recorder)??)
+}
