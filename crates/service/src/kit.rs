@@ -1,4 +1,30 @@
 //! The life of a process: read settings, start telemetry, bind, serve, drain.
+//!
+//! ```no_run
+//! use herd_service::kit::{self, Role, Service, ServiceArgs};
+//! use herd_service::settings::Settings;
+//!
+//! #[derive(clap::Parser)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     service: ServiceArgs,
+//! }
+//!
+//! impl Settings for Args {
+//!     fn service(&self) -> &ServiceArgs {
+//!         &self.service
+//!     }
+//! }
+//!
+//! const ROLE: Role = Role { name: "origin", about: "The slow origin.", grpc_port: 7401, admin_port: 9401 };
+//!
+//! fn main() -> std::process::ExitCode {
+//!     kit::run(ROLE, async |_args: Args, service: Service| {
+//!         // service.add(OriginServer::new(..));
+//!         Ok(service.serve().await?)
+//!     })
+//! }
+//! ```
 
 use crate::metrics::Metrics;
 use crate::settings::{self, EXIT_USAGE, Settings, SettingsError};

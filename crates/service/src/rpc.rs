@@ -2,9 +2,10 @@
 
 use herd_wire::error::{ErrorSource, status};
 use std::fmt;
+use std::future::Future;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -158,8 +159,22 @@ impl Deadline {
         if remaining.is_zero() {
             return Err(Box::new(deadline_exceeded()));
         }
-        request.set_timeout(remaining);
+        let text = grpc_timeout_text(remaining);
+        let mut value = MetadataValue::try_from(text.as_str()).expect("digits and a unit are a header value");
+        // Rarely twice the same: kept out of the connection's header table, where it would only push others out.
+        value.set_sensitive(true);
+        request.metadata_mut().insert(GRPC_TIMEOUT, value);
         Ok(())
+    }
+
+    /// Waits for a call, no longer than the deadline.
+    ///
+    /// [`Self::apply`] alone is not enough: a call that still waits for a connection has no timer yet.
+    ///
+    /// # Errors
+    /// The call's own status, or DEADLINE_EXCEEDED.
+    pub async fn within<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        tokio::time::timeout_at(self.0.into(), call).await.unwrap_or_else(|_| Err(deadline_exceeded()))
     }
 }
 
@@ -169,6 +184,51 @@ pub fn deadline_exceeded() -> Status {
     status(Code::DeadlineExceeded, ErrorSource::Client, "the request's deadline passed")
 }
 
+/// What happened to a call that ended without a good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The peer answered, with an error.
+    Answered,
+    /// No connection could be made: the peer never saw the request.
+    Unreachable,
+    /// The connection broke under the request: the peer may have acted on it.
+    Broken,
+    /// No answer in time: the peer may have acted on it.
+    TimedOut,
+}
+
+impl CallFailure {
+    /// Reads it from the status that a tonic client returned.
+    #[must_use]
+    pub fn of(error: &Status) -> Self {
+        let mut cause = std::error::Error::source(error);
+        if cause.is_none() {
+            return Self::Answered;
+        }
+        while let Some(error) = cause {
+            if error.is::<tonic::ConnectError>() {
+                return Self::Unreachable;
+            }
+            if error.is::<tonic::TimeoutExpired>() {
+                return Self::TimedOut;
+            }
+            cause = error.source();
+        }
+        Self::Broken
+    }
+}
+
+/// Whether the peer on this channel says, within `limit`, that it serves (gRPC health checking).
+pub async fn is_serving(channel: &Channel, limit: Duration) -> bool {
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    let mut client = HealthClient::new(channel.clone());
+    let check = client.check(HealthCheckRequest { service: String::new() });
+    match tokio::time::timeout(limit, check).await {
+        Ok(Ok(answer)) => answer.get_ref().status() == ServingStatus::Serving,
+        _ => false,
+    }
+}
+
 /// Makes what a call to a peer came back with fit to pass on: a time-out is DEADLINE_EXCEEDED (tonic calls it CANCELLED), a
 /// broken connection is UNAVAILABLE, and a status that does not say whose fault it is gets `source`.
 #[must_use]
@@ -176,15 +236,23 @@ pub fn peer_status(error: Status, source: ErrorSource) -> Status {
     if ErrorSource::of(&error).is_some() {
         return error;
     }
-    match error.code() {
-        Code::Cancelled if error.message() == "Timeout expired" => {
+    match CallFailure::of(&error) {
+        CallFailure::TimedOut => status(Code::DeadlineExceeded, source, "no answer before the deadline"),
+        CallFailure::Unreachable => status(Code::Unavailable, source, "cannot be reached"),
+        CallFailure::Broken => status(Code::Unavailable, source, "the connection broke"),
+        // The peer's own timer: the same thing, seen from there.
+        CallFailure::Answered if error.code() == Code::Cancelled && error.message() == "Timeout expired" => {
             status(Code::DeadlineExceeded, source, "no answer before the deadline")
         }
-        // Which is what tonic makes of a connection that ends under a call.
-        Code::Unknown | Code::Cancelled | Code::Internal if std::error::Error::source(&error).is_some() => {
-            status(Code::Unavailable, source, "the connection broke")
-        }
-        code => status(code, source, error.message()),
+        CallFailure::Answered => status(error.code(), source, error.message()),
+    }
+}
+
+/// Whole milliseconds, or microseconds below ten of them: short, and never more than what is left.
+fn grpc_timeout_text(left: Duration) -> String {
+    match left.as_millis() {
+        0..10 => format!("{}u", left.as_micros()),
+        millis => format!("{millis}m"),
     }
 }
 
@@ -236,6 +304,9 @@ mod tests {
             ("5x", None),
         ] {
             assert_eq!(parse_grpc_timeout(text), expect, "{text}");
+        }
+        for left in [Duration::from_micros(7), Duration::from_millis(10), DEADLINE_MAX] {
+            assert_eq!(parse_grpc_timeout(&grpc_timeout_text(left)), Some(left));
         }
         let mut metadata = MetadataMap::new();
         metadata.insert(GRPC_TIMEOUT, "99999999H".parse().unwrap());

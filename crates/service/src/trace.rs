@@ -118,7 +118,9 @@ impl TraceContext {
 
     /// Passes the context on with a gRPC call.
     pub fn inject(&self, metadata: &mut MetadataMap) {
-        if let Ok(value) = MetadataValue::try_from(&self.formatted()[..]) {
+        if let Ok(mut value) = MetadataValue::try_from(&self.formatted()[..]) {
+            // Never twice the same: kept out of the connection's header table, where it would only push others out.
+            value.set_sensitive(true);
             metadata.insert(TRACEPARENT, value);
         }
     }
