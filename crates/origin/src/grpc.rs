@@ -1,0 +1,134 @@
+//! The gRPC services over a [`Fetcher`].
+
+use crate::fetch::{FetchError, Fetcher};
+use crate::ledger::LedgerError;
+use futures::{Stream, StreamExt as _};
+use herd_service::rpc::{self, Deadline};
+use herd_service::trace::TraceContext;
+use herd_wire::error::{ErrorSource, status};
+use herd_wire::v1::origin_admin_server::{OriginAdmin, OriginAdminServer};
+use herd_wire::v1::origin_server::{Origin, OriginServer};
+use herd_wire::v1::{
+    FetchRequest, FetchResponse, GetLatencyRequest, Latency, LedgerEvents, PutRowRequest, PutRowResponse,
+    ReadLedgerRequest,
+};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status};
+
+/// What a caller that sets no deadline gets.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// The caller is answered this long before its deadline: the transport drops the call at the deadline itself, and would
+/// not say whose fault it is.
+const ANSWER_BEFORE: Duration = Duration::from_millis(2);
+
+/// Both services of the origin. Cloning shares it.
+#[derive(Clone)]
+pub struct OriginService(Arc<Fetcher>);
+
+impl OriginService {
+    /// Serves `fetcher`.
+    #[must_use]
+    pub const fn new(fetcher: Arc<Fetcher>) -> Self {
+        Self(fetcher)
+    }
+
+    /// What cache nodes call.
+    #[must_use]
+    pub fn origin(&self) -> OriginServer<Self> {
+        OriginServer::new(self.clone())
+    }
+
+    /// What the laboratory calls.
+    #[must_use]
+    pub fn admin(&self) -> OriginAdminServer<Self> {
+        OriginAdminServer::new(self.clone())
+    }
+}
+
+#[tonic::async_trait]
+impl Origin for OriginService {
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        let caller = TraceContext::extract(request.metadata());
+        let fetched =
+            self.0.fetch(request.into_inner(), caller, deadline).await.map_err(|e| fetch_status(&e))?;
+        let took_ms = u64::try_from(fetched.took.as_millis()).unwrap_or(u64::MAX);
+        Ok(Response::new(FetchResponse {
+            value: fetched.row.value.into(),
+            version: fetched.row.version,
+            took_ms,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl OriginAdmin for OriginService {
+    async fn set_latency(&self, request: Request<Latency>) -> Result<Response<Latency>, Status> {
+        let latency = self.0.set_latency(request.into_inner());
+        let latency =
+            latency.map_err(|e| status(Code::InvalidArgument, ErrorSource::Client, e.to_string()))?;
+        tracing::info!(?latency, "the latency model is changed");
+        Ok(Response::new(latency))
+    }
+
+    async fn get_latency(&self, _: Request<GetLatencyRequest>) -> Result<Response<Latency>, Status> {
+        Ok(Response::new(self.0.latency()))
+    }
+
+    async fn put_row(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        let PutRowRequest { key, value } = request.into_inner();
+        let version = self.0.put(&key, &value, deadline).await.map_err(|e| fetch_status(&e))?;
+        Ok(Response::new(PutRowResponse { version }))
+    }
+
+    type ReadLedgerStream = Pin<Box<dyn Stream<Item = Result<LedgerEvents, Status>> + Send>>;
+
+    async fn read_ledger(
+        &self,
+        request: Request<ReadLedgerRequest>,
+    ) -> Result<Response<Self::ReadLedgerStream>, Status> {
+        let deadline = deadline(request.metadata());
+        let from_seq = request.into_inner().from_seq;
+        let extent = timeout_at(deadline, self.0.ledger().barrier(from_seq)).await;
+        let extent = extent.map_err(|_| rpc::deadline_exceeded())?.map_err(|e| ledger_status(&e))?;
+        let chunks = extent.chunks().map(move |chunk| match chunk {
+            _ if Instant::now() >= deadline => Err(rpc::deadline_exceeded()),
+            Ok(events) => Ok(LedgerEvents { events }),
+            Err(error) => Err(ledger_status(&error)),
+        });
+        Ok(Response::new(Box::pin(chunks)))
+    }
+}
+
+fn deadline(metadata: &MetadataMap) -> Instant {
+    let deadline = Deadline::from_metadata(metadata, DEADLINE_DEFAULT).instant();
+    Instant::from_std(deadline.checked_sub(ANSWER_BEFORE).unwrap_or(deadline))
+}
+
+fn fetch_status(error: &FetchError) -> Status {
+    let (code, source) = match error {
+        FetchError::DeadlinePassed => return rpc::deadline_exceeded(),
+        FetchError::Ledger(error) => return ledger_status(error),
+        FetchError::Key(_) | FetchError::ValueTooLong { .. } => (Code::InvalidArgument, ErrorSource::Client),
+        FetchError::Overloaded { .. } => (Code::ResourceExhausted, ErrorSource::Origin),
+        FetchError::NoSuchRow => (Code::NotFound, ErrorSource::Origin),
+        FetchError::Database(_) => (Code::Unavailable, ErrorSource::Origin),
+    };
+    status(code, source, error.to_string())
+}
+
+fn ledger_status(error: &LedgerError) -> Status {
+    let (code, source) = match error {
+        LedgerError::TooLong { .. } => (Code::InvalidArgument, ErrorSource::Client),
+        LedgerError::TooManyReaders { .. } => (Code::ResourceExhausted, ErrorSource::Origin),
+        LedgerError::Damaged { .. } => (Code::DataLoss, ErrorSource::Origin),
+        _ => (Code::Unavailable, ErrorSource::Origin),
+    };
+    status(code, source, error.to_string())
+}
