@@ -1,0 +1,69 @@
+//! The trace of each flight under way: a trace of its own, whoever began it and whoever waits for it.
+
+use herd_policy::{Ending, RebuildId, Summary};
+use herd_service::trace::{self, TraceContext};
+use std::collections::HashMap;
+use tracing::Span;
+
+/// A flight's span and the context that goes to lock service and origin.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    /// Disabled without an exporter.
+    pub(super) span: Span,
+    /// Always there.
+    pub(super) context: TraceContext,
+}
+
+/// The flights under way; the core limits how many.
+#[derive(Default)]
+pub(super) struct Flights(HashMap<RebuildId, Flight>);
+
+impl Flights {
+    /// The flight, whose trace begins when it is first named.
+    pub(super) fn named(&mut self, rebuild: RebuildId, key: &str) -> &Flight {
+        self.0.entry(rebuild).or_insert_with(|| {
+            let span = herd_service::span!(
+                parent: None,
+                "flight",
+                otel.name = "flight",
+                herd.key = key,
+                herd.generation = tracing::field::Empty,
+                herd.reason = tracing::field::Empty,
+                herd.token = tracing::field::Empty,
+                herd.write = tracing::field::Empty,
+                herd.ending = tracing::field::Empty,
+                herd.fetches = tracing::field::Empty,
+                herd.waiters_max = tracing::field::Empty,
+                herd.lease_lost = tracing::field::Empty,
+            );
+            let context = trace::begin(&span, None);
+            Flight { span, context }
+        })
+    }
+
+    /// The trace of a flight, if it was named.
+    pub(super) fn context(&self, rebuild: RebuildId) -> Option<TraceContext> {
+        self.0.get(&rebuild).map(|flight| flight.context)
+    }
+
+    /// Ends a flight's span.
+    pub(super) fn end(&mut self, summary: &Summary) -> Option<TraceContext> {
+        let flight = self.0.remove(&summary.rebuild)?;
+        let span = &flight.span;
+        span.record("herd.ending", ending_name(summary.ending));
+        span.record("herd.generation", summary.generation);
+        span.record("herd.fetches", summary.fetches);
+        span.record("herd.waiters_max", summary.waiters_max);
+        span.record("herd.lease_lost", summary.lease_lost);
+        Some(flight.context)
+    }
+}
+
+const fn ending_name(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Rebuilt => "rebuilt",
+        Ending::FoundFresh => "found_fresh",
+        Ending::Uncached => "uncached",
+        Ending::Failed => "failed",
+    }
+}

@@ -1,0 +1,234 @@
+//! The lock service and the origin, as the core sees them: one call in, one outcome out, never later than its deadline.
+
+use crate::errors::peer_failure;
+use crate::value::{Maker, Value};
+use herd_policy::{Config, FetchOutcome, Lease, LeaseOutcome, Reason, RenewOutcome};
+use herd_service::trace::TraceContext;
+use herd_wire::error::ErrorSource;
+use herd_wire::v1;
+use herd_wire::v1::acquire_response::Outcome;
+use herd_wire::v1::lock_service_client::LockServiceClient;
+use herd_wire::v1::origin_client::OriginClient;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+/// How long a release may take. It is not waited for; the lease ends by itself at its expiry.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
+
+/// Instance names are cut to this many bytes in a lease's owner, which has room for 128.
+const INSTANCE_BYTES_MAX: usize = 64;
+
+/// The fleet's locks.
+#[derive(Clone, Debug)]
+pub struct Locks {
+    client: LockServiceClient<Channel>,
+    process: Arc<str>,
+}
+
+impl Locks {
+    /// Leases are asked for in the name of this process: `<instance>/<number drawn now>/<flight>.<attempt>`, so that neither
+    /// another process nor an earlier life of this one is taken for the owner.
+    #[must_use]
+    pub fn new(channel: Channel, instance: &str) -> Self {
+        let short = instance.get(..INSTANCE_BYTES_MAX).unwrap_or(instance);
+        let process = format!("{short}/{:016x}", rand::random::<u64>()).into();
+        Self { client: LockServiceClient::new(channel), process }
+    }
+
+    fn owner(&self, owner: herd_policy::Owner) -> String {
+        format!("{}/{owner}", self.process)
+    }
+
+    /// Asks for the lease of `name`, waiting up to `wait` in the service.
+    pub async fn acquire(
+        &self,
+        name: &str,
+        owner: herd_policy::Owner,
+        (expiry, wait): (Duration, Duration),
+        call: Call,
+    ) -> LeaseOutcome {
+        let request = v1::AcquireRequest {
+            name: name.to_owned(),
+            owner: self.owner(owner),
+            expiry_ms: millis(expiry),
+            wait_ms: millis(wait),
+        };
+        let answer = call.limit(self.client.clone().acquire(call.request(request))).await;
+        match answer.map(|answer| answer.outcome) {
+            Ok(Some(Outcome::Granted(grant))) => {
+                LeaseOutcome::Granted(Lease { token: grant.token, epoch: grant.epoch })
+            }
+            Ok(Some(Outcome::HolderDone(_))) => LeaseOutcome::HolderDone,
+            Ok(Some(Outcome::WaitTimeout(_))) => LeaseOutcome::WaitTimeout,
+            Ok(None) => LeaseOutcome::Unknown(peer_failure(
+                Status::internal("the lock service answered without an outcome"),
+                ErrorSource::Lock,
+            )),
+            Err(error) if surely_not_applied(&error) => {
+                LeaseOutcome::Unavailable(peer_failure(error, ErrorSource::Lock))
+            }
+            Err(error) => LeaseOutcome::Unknown(peer_failure(error, ErrorSource::Lock)),
+        }
+    }
+
+    /// Extends a lease.
+    pub async fn renew(
+        &self,
+        name: &str,
+        owner: herd_policy::Owner,
+        lease: Lease,
+        expiry: Duration,
+        call: Call,
+    ) -> RenewOutcome {
+        let request = v1::RenewRequest {
+            name: name.to_owned(),
+            owner: self.owner(owner),
+            token: lease.token,
+            expiry_ms: millis(expiry),
+        };
+        match call.limit(self.client.clone().renew(call.request(request))).await {
+            Ok(answer) if answer.held => RenewOutcome::Held,
+            Ok(_) => RenewOutcome::Lost,
+            Err(_) => RenewOutcome::Unavailable,
+        }
+    }
+
+    /// Gives a lease back.
+    ///
+    /// # Errors
+    /// The service did not answer in time. Nobody waits for it: the lease then ends at its expiry.
+    pub async fn release(
+        &self,
+        name: &str,
+        owner: herd_policy::Owner,
+        value_written: bool,
+        trace: TraceContext,
+    ) -> Result<(), Status> {
+        let call = Call { remaining: RELEASE_MAX, trace };
+        let request = v1::ReleaseRequest { name: name.to_owned(), owner: self.owner(owner), value_written };
+        call.limit(self.client.clone().release(call.request(request))).await?;
+        Ok(())
+    }
+}
+
+/// The slow origin.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    client: OriginClient<Channel>,
+    node: Arc<str>,
+}
+
+/// What to ask the origin for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The full cache key.
+    pub cache_key: Arc<str>,
+    /// The generation seen expired.
+    pub generation: u64,
+    /// Why this node asks.
+    pub reason: Reason,
+    /// The lease under which it asks.
+    pub lease: Option<Lease>,
+    /// The configuration of the flight.
+    pub config: Arc<Config>,
+}
+
+impl Origin {
+    /// Asks in the name of the node `instance`.
+    #[must_use]
+    pub fn new(channel: Channel, instance: &Arc<str>) -> Self {
+        Self { client: OriginClient::new(channel), node: instance.clone() }
+    }
+
+    /// Fetches a row. The value carries the rebuild that asked for it.
+    pub async fn fetch(&self, wanted: &Wanted, call: Call) -> FetchOutcome<Value> {
+        let prefix = &*wanted.config.key_prefix;
+        let (token, epoch) = wanted.lease.map_or((0, 0), |lease| (lease.token, lease.epoch));
+        let request = v1::FetchRequest {
+            key: wanted.cache_key.strip_prefix(prefix).unwrap_or(&wanted.cache_key).to_owned(),
+            cache_key: wanted.cache_key.as_ref().to_owned(),
+            generation: wanted.generation,
+            node: self.node.as_ref().to_owned(),
+            reason: wire_reason(wanted.reason).into(),
+            token,
+            epoch,
+            config_version: wanted.config.version,
+        };
+        match call.limit(self.client.clone().fetch(call.request(request))).await {
+            Ok(row) => FetchOutcome::Fetched(Value {
+                body: row.value,
+                version: row.version,
+                age_ms: 0,
+                maker: Maker::of(&call.trace),
+            }),
+            Err(error) if error.code() == Code::NotFound => FetchOutcome::NotFound,
+            Err(error) => FetchOutcome::Failed(peer_failure(error, ErrorSource::Origin)),
+        }
+    }
+}
+
+/// The limits and the trace of one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// What is left until its deadline.
+    pub remaining: Duration,
+    /// The rebuild on whose behalf it is made.
+    pub trace: TraceContext,
+}
+
+impl Call {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.remaining);
+        self.trace.inject(request.metadata_mut());
+        request
+    }
+
+    /// Ends the call here at its deadline, whatever the other side and the connection do.
+    async fn limit<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        match tokio::time::timeout(self.remaining, call).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => Err(Status::deadline_exceeded("no answer before the deadline")),
+        }
+    }
+}
+
+/// Whether the call never reached the service: it could not connect, or it refused the request by its form or its limits.
+/// Whatever else went wrong, the lease may have been granted.
+fn surely_not_applied(error: &Status) -> bool {
+    if matches!(error.code(), Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented) {
+        return true;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn wire_reason(reason: Reason) -> v1::Reason {
+    match reason {
+        Reason::Uncoordinated => v1::Reason::Uncoordinated,
+        Reason::FlightLeader => v1::Reason::FlightLeader,
+        Reason::LeaseHolder => v1::Reason::LeaseHolder,
+        Reason::FailOpen => v1::Reason::FailOpen,
+        Reason::WaitTimeout => v1::Reason::WaitTimeout,
+        Reason::Retry => v1::Reason::Retry,
+        Reason::Refresh => v1::Reason::Refresh,
+        Reason::Early => v1::Reason::Early,
+        Reason::Warm => v1::Reason::Warm,
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,237 @@
+//! Values in Redis: look, write under a guard, delete.
+//!
+//! A value lives under `v:{key}` with a header ([`header`]) in front of it; its fence slot under `f:{key}` holds the newest
+//! generation and the highest token that was accepted. Freshness follows Redis's own clock (what is left of the key's
+//! life), never this process's. Writes go through one script that compares and sets in a single step ([`write`]).
+
+pub mod header;
+pub mod write;
+
+use bytes::Bytes;
+use header::{HEADER_BYTES, Header};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, IntoConnectionInfo, Pipeline, RedisError, Value};
+use std::time::Duration;
+
+/// No call to Redis takes longer than this, connecting included. Milliseconds.
+pub const CALL_MS_MAX: u64 = 400;
+
+const CONNECT_MS_MAX: u64 = 250;
+const RECONNECT_DELAY_MS_MIN: u64 = 20;
+const RECONNECT_DELAY_MS_MAX: u64 = 200;
+/// Commands that wait for the socket; callers beyond it wait for a place, within their time limit.
+const QUEUED_COMMANDS_MAX: usize = 1_024;
+
+/// What went wrong between this node and Redis.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address is none.
+    #[error("the Redis address is not usable")]
+    Address(#[source] RedisError),
+    /// No connection, or the server refuses commands.
+    #[error("Redis is away")]
+    Away(#[source] RedisError),
+    /// No answer in time. A write may have been applied.
+    #[error("Redis did not answer within {CALL_MS_MAX} ms")]
+    TimedOut,
+    /// The server answered something that cannot be.
+    #[error("Redis answered something unexpected: {what}")]
+    Protocol {
+        /// which answer
+        what: &'static str,
+    },
+    /// A deletion lost against concurrent writers every time.
+    #[error("the key was rewritten {attempts} times while it was being deleted")]
+    Contended {
+        /// how often it was tried
+        attempts: u32,
+    },
+}
+
+/// A value as the store holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// What is known about it.
+    pub header: Header,
+    /// The value itself.
+    pub body: Bytes,
+}
+
+/// What a look at a key found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A value whose age is below its time to live.
+    Fresh {
+        /// the value
+        stored: Stored,
+        /// its age, milliseconds
+        age_ms: u64,
+    },
+    /// A value that has outlived its time.
+    Expired {
+        /// the value
+        stored: Stored,
+        /// its age, milliseconds
+        age_ms: u64,
+    },
+    /// Nothing, or a deletion. The generation is the newest that was ever written, 0 if there was none.
+    Absent {
+        /// the newest generation
+        generation: u64,
+    },
+}
+
+impl Look {
+    /// The newest generation of the key that this look knows of.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Fresh { stored, .. } | Self::Expired { stored, .. } => stored.header.generation,
+            Self::Absent { generation } => *generation,
+        }
+    }
+}
+
+/// One Redis, shared by everything in this process through one connection.
+#[derive(Clone, Debug)]
+pub struct Store {
+    connection: ConnectionManager,
+}
+
+impl Store {
+    /// Whether a text is an address of Redis.
+    #[must_use]
+    pub fn is_url(text: &str) -> bool {
+        text.into_connection_info().is_ok()
+    }
+
+    /// Makes a store that connects when it is first used, and again by itself whenever the connection broke.
+    ///
+    /// # Errors
+    /// The URL is not one of Redis.
+    pub fn new(url: &str) -> Result<Self, StoreError> {
+        let info = url.into_connection_info().map_err(StoreError::Address)?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = Client::open(info).map_err(StoreError::Address)?;
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_min_delay(Duration::from_millis(RECONNECT_DELAY_MS_MIN))
+            .set_max_delay(Duration::from_millis(RECONNECT_DELAY_MS_MAX))
+            .set_connection_timeout(Some(Duration::from_millis(CONNECT_MS_MAX)))
+            // Each call has one limit, that of `within_limit`.
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUED_COMMANDS_MAX);
+        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(StoreError::Address)?;
+        Ok(Self { connection })
+    }
+
+    /// Looks at a key: the hit path. Anything but a fresh value is looked at again in one transaction: a plain look can
+    /// straddle a write and then see a new generation with the old one's age, and whoever goes on to name an expired
+    /// generation to the origin must name one that really expired.
+    ///
+    /// # Errors
+    /// Redis is away, or did not answer within [`CALL_MS_MAX`].
+    pub async fn look(&self, cache_key: &str) -> Result<Look, StoreError> {
+        within_limit(async {
+            match self.glance(cache_key).await? {
+                Some(fresh @ Look::Fresh { .. }) => Ok(fresh),
+                _ => self.scrutinise(cache_key).await,
+            }
+        })
+        .await
+    }
+
+    async fn glance(&self, cache_key: &str) -> Result<Option<Look>, StoreError> {
+        let key = value_key(cache_key);
+        let mut pipeline = Pipeline::with_capacity(2);
+        // In this order: a value that is replaced in between looks older than it is, never younger.
+        pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
+        let mut answers = self.run(&pipeline, 0, 2).await?.into_iter();
+        match (answers.next(), answers.next()) {
+            (Some(left), Some(value)) => judge(&left, value),
+            _ => Err(StoreError::Protocol { what: "the number of answers to a look" }),
+        }
+    }
+
+    async fn scrutinise(&self, cache_key: &str) -> Result<Look, StoreError> {
+        let (key, slot) = (value_key(cache_key), slot_key(cache_key));
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.atomic().cmd("PTTL").arg(&key).cmd("GET").arg(&key).cmd("HGET").arg(&slot).arg("g");
+        // Skipped: the answers to MULTI and to the three queued commands.
+        let answers = self.run(&pipeline, 4, 1).await?;
+        let Some(Value::Array(answers)) = answers.into_iter().next() else {
+            return Err(StoreError::Protocol { what: "the answer to a transaction" });
+        };
+        let mut answers = answers.into_iter();
+        let (Some(left), Some(value), Some(slot)) = (answers.next(), answers.next(), answers.next()) else {
+            return Err(StoreError::Protocol { what: "the number of answers in a transaction" });
+        };
+        if let Some(look) = judge(&left, value)? {
+            return Ok(look);
+        }
+        let generation = match slot {
+            Value::Nil => 0,
+            Value::BulkString(digits) => std::str::from_utf8(&digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or(StoreError::Protocol { what: "a fence slot's generation" })?,
+            _ => return Err(StoreError::Protocol { what: "a fence slot" }),
+        };
+        Ok(Look::Absent { generation })
+    }
+
+    /// Runs commands that only read, and so may be repeated: once more if the connection turns out to be a dead one.
+    async fn run(&self, pipeline: &Pipeline, skip: usize, count: usize) -> Result<Vec<Value>, StoreError> {
+        let mut connection = self.connection.clone();
+        match connection.send_packed_commands(pipeline, skip, count).await {
+            Err(error) if error.is_connection_dropped() => {
+                Ok(connection.send_packed_commands(pipeline, skip, count).await?)
+            }
+            answers => Ok(answers?),
+        }
+    }
+}
+
+async fn within_limit<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(Duration::from_millis(CALL_MS_MAX), call).await.unwrap_or(Err(StoreError::TimedOut))
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        if error.is_timeout() { Self::TimedOut } else { Self::Away(error) }
+    }
+}
+
+/// What the two answers mean, or `None` if there is no value of ours.
+fn judge(left: &Value, value: Value) -> Result<Option<Look>, StoreError> {
+    let left_ms = match left {
+        Value::Int(left_ms) => *left_ms,
+        Value::ServerError(error) => return Err(StoreError::Away(error.clone().into())),
+        _ => return Err(StoreError::Protocol { what: "a key's time left" }),
+    };
+    let stored = match value {
+        Value::BulkString(stored) => stored,
+        Value::Nil => return Ok(None),
+        Value::ServerError(error) => return Err(StoreError::Away(error.into())),
+        _ => return Err(StoreError::Protocol { what: "a value" }),
+    };
+    // Bytes that are not ours read as nothing there; the next rebuild writes over them.
+    let Some(header) = Header::decode(&stored) else { return Ok(None) };
+    if header.tombstone {
+        return Ok(Some(Look::Absent { generation: header.generation }));
+    }
+    let body = Bytes::from(stored).slice(HEADER_BYTES..);
+    let age_ms = header.age_ms(left_ms);
+    let stored = Stored { header, body };
+    let fresh = age_ms < u64::from(header.ttl_ms);
+    Ok(Some(if fresh { Look::Fresh { stored, age_ms } } else { Look::Expired { stored, age_ms } }))
+}
+
+fn value_key(cache_key: &str) -> String {
+    ["v:", cache_key].concat()
+}
+
+fn slot_key(cache_key: &str) -> String {
+    ["f:", cache_key].concat()
+}

@@ -1,0 +1,261 @@
+//! Small stand-ins for lock service and origin: gRPC servers inside the test that do what they are told.
+
+use herd_wire::v1::acquire_response::Outcome;
+use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
+use herd_wire::v1::origin_server::{Origin, OriginServer};
+use herd_wire::v1::{
+    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, Grant, HolderDone, InspectRequest, InspectResponse,
+    ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
+};
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// A server that ends with the test.
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Binds `port` on loopback (0: any free one) and serves there.
+pub(crate) async fn serve<S>(port: u16, service: S) -> Serving
+where
+    S: tower_service::Service<
+            http::Request<tonic::body::Body>,
+            Response = http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+        > + tonic::server::NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let task = tokio::spawn(async move {
+        let _ = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)).await;
+    });
+    Serving { address, task }
+}
+
+/// Leases in memory, with the moods that a test needs.
+#[derive(Clone, Default)]
+pub(crate) struct FakeLock(Arc<Mutex<Leases>>);
+
+#[derive(Default)]
+struct Leases {
+    held: HashMap<String, Held>,
+    done: HashMap<String, watch::Sender<u64>>,
+    tokens: u64,
+    released: Vec<(String, bool)>,
+    moods: HashSet<Mood>,
+}
+
+struct Held {
+    owner: String,
+    token: u64,
+    until: Instant,
+}
+
+/// How the fake misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mood {
+    /// Grants, and never says so.
+    GrantsSilently,
+    /// Refuses to take leases back.
+    RefusesRelease,
+}
+
+impl FakeLock {
+    pub(crate) async fn serve(&self) -> Serving {
+        serve(0, LockServiceServer::new(self.clone())).await
+    }
+
+    pub(crate) fn mood(&self, mood: Mood, on: bool) {
+        let moods = &mut self.0.lock().unwrap().moods;
+        if on { moods.insert(mood) } else { moods.remove(&mood) };
+    }
+
+    /// A holder that will never come back.
+    pub(crate) fn hold(&self, name: &str, expiry: Duration) {
+        let mut leases = self.0.lock().unwrap();
+        leases.tokens += 1;
+        let held = Held { owner: "dead".to_owned(), token: leases.tokens, until: Instant::now() + expiry };
+        leases.held.insert(name.to_owned(), held);
+    }
+
+    pub(crate) fn holder(&self, name: &str) -> Option<String> {
+        let leases = self.0.lock().unwrap();
+        leases.held.get(name).filter(|held| held.until > Instant::now()).map(|held| held.owner.clone())
+    }
+
+    /// Owners whose release came, and whether they said that a value was written.
+    pub(crate) fn released(&self) -> Vec<(String, bool)> {
+        self.0.lock().unwrap().released.clone()
+    }
+
+    /// The grant, or what to wait for.
+    fn try_acquire(&self, request: &AcquireRequest) -> Result<Grant, (watch::Receiver<u64>, Instant, String)> {
+        let mut leases = self.0.lock().unwrap();
+        let now = Instant::now();
+        match leases.held.get(&request.name).filter(|held| held.until > now && held.owner != request.owner) {
+            Some(held) => {
+                let (until, owner) = (held.until, held.owner.clone());
+                let done = leases.done.entry(request.name.clone()).or_insert_with(|| watch::Sender::new(0));
+                Err((done.subscribe(), until, owner))
+            }
+            None => {
+                leases.tokens += 1;
+                let (token, expiry_ms) = (leases.tokens, request.expiry_ms);
+                let until = now + Duration::from_millis(expiry_ms.into());
+                leases.held.insert(request.name.clone(), Held { owner: request.owner.clone(), token, until });
+                Ok(Grant { token, epoch: 1, expiry_ms, repeated: false })
+            }
+        }
+    }
+}
+
+fn outcome(outcome: Outcome) -> Response<AcquireResponse> {
+    Response::new(AcquireResponse { outcome: Some(outcome), waited_ms: 0 })
+}
+
+#[tonic::async_trait]
+impl LockService for FakeLock {
+    async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<AcquireResponse>, Status> {
+        let request = request.into_inner();
+        let give_up = Instant::now() + Duration::from_millis(request.wait_ms.into());
+        loop {
+            let (mut done, until, holder) = match self.try_acquire(&request) {
+                Ok(_) if self.0.lock().unwrap().moods.contains(&Mood::GrantsSilently) => std::future::pending().await,
+                Ok(grant) => return Ok(outcome(Outcome::Granted(grant))),
+                Err(busy) => busy,
+            };
+            tokio::select! {
+                _ = done.changed() => return Ok(outcome(Outcome::HolderDone(HolderDone {}))),
+                () = tokio::time::sleep_until(until.min(give_up)) => {}
+            }
+            if Instant::now() >= give_up {
+                return Ok(outcome(Outcome::WaitTimeout(WaitTimeout { holder, expires_in_ms: 0 })));
+            }
+        }
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let request = request.into_inner();
+        let mut leases = self.0.lock().unwrap();
+        let now = Instant::now();
+        let held = leases.held.get_mut(&request.name).filter(|held| held.owner == request.owner && held.until > now);
+        let extended = held.map(|held| held.until = now + Duration::from_millis(request.expiry_ms.into()));
+        Ok(Response::new(RenewResponse { held: extended.is_some() }))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let request = request.into_inner();
+        let mut leases = self.0.lock().unwrap();
+        leases.released.push((request.owner.clone(), request.value_written));
+        if leases.moods.contains(&Mood::RefusesRelease) {
+            return Err(Status::unavailable("told to refuse"));
+        }
+        let released = leases.held.get(&request.name).is_some_and(|held| held.owner == request.owner);
+        if released {
+            leases.held.remove(&request.name);
+            if let Some(done) = leases.done.get(&request.name).filter(|_| request.value_written) {
+                done.send_modify(|count| *count += 1);
+            }
+        }
+        Ok(Response::new(ReleaseResponse { released }))
+    }
+
+    async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> {
+        let name = request.into_inner().name;
+        let leases = self.0.lock().unwrap();
+        let (owner, token) = leases.held.get(&name).map(|held| (held.owner.clone(), held.token)).unwrap_or_default();
+        Ok(Response::new(InspectResponse { held: token > 0, owner, token, epoch: 1, ..Default::default() }))
+    }
+}
+
+/// An origin whose answers wait until the test lets them go.
+#[derive(Clone)]
+pub(crate) struct FakeOrigin {
+    asked: Arc<watch::Sender<Vec<FetchRequest>>>,
+    open: Arc<watch::Sender<bool>>,
+    version: Arc<Mutex<u64>>,
+}
+
+impl FakeOrigin {
+    /// With its gate open: it answers at once.
+    pub(crate) fn new() -> Self {
+        Self {
+            asked: Arc::new(watch::Sender::new(Vec::new())),
+            open: Arc::new(watch::Sender::new(true)),
+            version: Arc::new(Mutex::new(1)),
+        }
+    }
+
+    pub(crate) async fn serve(&self) -> Serving {
+        serve(0, OriginServer::new(self.clone())).await
+    }
+
+    /// From now on requests wait at the gate.
+    pub(crate) fn close_gate(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets everybody at the gate go, each with the row as it was when it asked.
+    pub(crate) fn open_gate(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Changes every row.
+    pub(crate) fn new_version(&self) {
+        *self.version.lock().unwrap() += 1;
+    }
+
+    /// What was asked so far.
+    pub(crate) fn asked(&self) -> Vec<FetchRequest> {
+        self.asked.borrow().clone()
+    }
+
+    /// Waits until it was asked `count` times.
+    pub(crate) async fn asked_times(&self, count: usize) {
+        let mut asked = self.asked.subscribe();
+        let wait = asked.wait_for(|asked| asked.len() >= count);
+        tokio::time::timeout(Duration::from_secs(5), wait).await.expect("asked within 5 s").expect("the sender lives");
+    }
+}
+
+#[tonic::async_trait]
+impl Origin for FakeOrigin {
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        let request = request.into_inner();
+        let version = *self.version.lock().unwrap();
+        let key = request.key.clone();
+        self.asked.send_modify(|asked| asked.push(request));
+        if key.starts_with("missing") {
+            return Err(Status::not_found("no such row"));
+        }
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open).await.map_err(|_| Status::internal("the test ended"))?;
+        Ok(Response::new(FetchResponse { value: format!("{key}@{version}").into(), version, took_ms: 0 }))
+    }
+}

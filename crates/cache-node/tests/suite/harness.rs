@@ -1,0 +1,178 @@
+//! Nodes inside the test, with a real Redis and fakes around them.
+
+use crate::fakes::{FakeLock, FakeOrigin, Serving};
+use crate::redis_server::RedisServer;
+use herd_cache_node::grpc::CacheNodeService;
+use herd_cache_node::metrics::NodeMetrics;
+use herd_cache_node::node::Node;
+use herd_cache_node::peers::{Locks, Origin};
+use herd_cache_node::store::{Look, Store};
+use herd_service::metrics::Metrics;
+use herd_service::rpc::channel;
+use herd_wire::v1::cache_node_client::CacheNodeClient;
+use herd_wire::v1::cache_node_server::CacheNodeServer;
+use herd_wire::v1::{self, GetRequest, GetResponse, InvalidateRequest};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// Parts that are served once for all nodes of a test.
+pub(crate) struct Parts {
+    pub(crate) redis: RedisServer,
+    pub(crate) lock: FakeLock,
+    pub(crate) origin: FakeOrigin,
+    pub(crate) lock_serving: Option<Serving>,
+    pub(crate) origin_serving: Option<Serving>,
+    /// A second look at Redis, not through any node.
+    pub(crate) store: Store,
+    lock_url: String,
+    origin_url: String,
+}
+
+/// One node, behind gRPC as in life.
+pub(crate) struct TestNode {
+    pub(crate) node: Arc<Node>,
+    pub(crate) client: CacheNodeClient<Channel>,
+    pub(crate) metrics: Metrics,
+    _serving: Serving,
+    time: JoinHandle<()>,
+}
+
+impl Parts {
+    /// `None` where this machine has no Redis.
+    pub(crate) async fn up() -> Option<Self> {
+        let redis = RedisServer::start()?;
+        redis.set_epoch(1);
+        let (lock, origin) = (FakeLock::default(), FakeOrigin::new());
+        let (lock_serving, origin_serving) = (lock.serve().await, origin.serve().await);
+        let store = Store::new(&redis.url()).expect("a valid address");
+        Some(Self {
+            lock_url: lock_serving.url(),
+            origin_url: origin_serving.url(),
+            lock_serving: Some(lock_serving),
+            origin_serving: Some(origin_serving),
+            redis,
+            lock,
+            origin,
+            store,
+        })
+    }
+
+    /// A node that has not heard of a configuration.
+    pub(crate) async fn bare_node(&self, instance: &str) -> TestNode {
+        let metrics = Metrics::new();
+        let counted = NodeMetrics::register(&metrics);
+        let instance: Arc<str> = instance.into();
+        let store = Store::new(&self.redis.url()).expect("a valid address");
+        let locks = Locks::new(channel(&self.lock_url).expect("a URL"), &instance);
+        let origin = Origin::new(channel(&self.origin_url).expect("a URL"), &instance);
+        let node = Node::new(store, locks, origin, counted.clone());
+        let service = CacheNodeService::new(node.clone(), counted, instance, Duration::from_secs(10));
+        let serving = crate::fakes::serve(0, CacheNodeServer::new(service)).await;
+        let client = CacheNodeClient::new(channel(&serving.url()).expect("a URL"));
+        let time = tokio::spawn(node.clone().keep_time());
+        TestNode { node, client, metrics, _serving: serving, time }
+    }
+
+    pub(crate) async fn node(&self, instance: &str, fleet: &v1::FleetConfig) -> TestNode {
+        let node = self.bare_node(instance).await;
+        node.configure(fleet);
+        node
+    }
+
+    /// What the store holds, body or absence, with the generation.
+    pub(crate) async fn held(&self, cache_key: &str) -> (Option<String>, u64) {
+        let look = self.store.look(cache_key).await.expect("a running Redis");
+        let body = match &look {
+            Look::Fresh { stored, .. } | Look::Expired { stored, .. } => {
+                Some(String::from_utf8_lossy(&stored.body).into_owned())
+            }
+            Look::Absent { .. } => None,
+        };
+        (body, look.generation())
+    }
+}
+
+impl TestNode {
+    pub(crate) fn configure(&self, fleet: &v1::FleetConfig) {
+        self.node.configure(herd_cache_node::config::compile(fleet).expect("a good configuration"));
+    }
+
+    /// Begins a request; abort the handle and the client has hung up.
+    pub(crate) fn begin(&self, key: &str) -> JoinHandle<Result<GetResponse, Status>> {
+        self.begin_within(key, Duration::from_secs(10))
+    }
+
+    pub(crate) fn begin_within(&self, key: &str, deadline: Duration) -> JoinHandle<Result<GetResponse, Status>> {
+        let mut client = self.client.clone();
+        let mut request = Request::new(GetRequest { key: key.to_owned() });
+        request.set_timeout(deadline);
+        tokio::spawn(async move { client.get(request).await.map(tonic::Response::into_inner) })
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Result<GetResponse, Status> {
+        self.begin(key).await.expect("no panic")
+    }
+
+    pub(crate) async fn invalidate(&self, key: &str) -> Result<u64, Status> {
+        let answer = self.client.clone().invalidate(InvalidateRequest { key: key.to_owned() }).await?;
+        Ok(answer.into_inner().generation)
+    }
+
+    /// Waits until so many lookups and flights are live.
+    pub(crate) async fn busy(&self, lookups: usize, flights: usize) {
+        eventually(&format!("{lookups} lookups and {flights} flights"), || self.node.busy() == (lookups, flights)).await;
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.time.abort();
+    }
+}
+
+/// Waits for something to be true, for 5 s at most.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(5);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < end, "not within 5 s: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+pub(crate) fn text(answer: &GetResponse) -> String {
+    String::from_utf8_lossy(&answer.value).into_owned()
+}
+
+/// Single-flight, values fresh for a minute, prefix `p:`.
+pub(crate) fn single_flight() -> v1::FleetConfig {
+    v1::FleetConfig {
+        version: 1,
+        key_prefix: "p:".to_owned(),
+        routing: v1::Routing::Spread.into(),
+        policy: Some(v1::PolicyConfig {
+            ttl_ms: 60_000,
+            rebuild_deadline_ms: 5_000,
+            coalescing: v1::Coalescing::SingleFlight.into(),
+            flight_second_look: true,
+            lock: None,
+            write_guard: v1::WriteGuard::Fenced.into(),
+        }),
+    }
+}
+
+/// The same under the fleet's lock, failing open.
+pub(crate) fn fleet_lock() -> v1::FleetConfig {
+    let mut fleet = single_flight();
+    fleet.policy.as_mut().expect("set above").lock = Some(v1::LockConfig {
+        expiry_ms: 5_000,
+        wait_ms: 5_000,
+        renew: false,
+        second_look: true,
+        on_wait_timeout: v1::OnWaitTimeout::WaitError.into(),
+        on_unavailable: v1::OnLockUnavailable::FailOpen.into(),
+    });
+    fleet
+}

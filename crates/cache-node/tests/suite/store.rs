@@ -1,0 +1,156 @@
+//! The guarded store on a real Redis.
+
+use crate::redis_server::RedisServer;
+use herd_cache_node::store::write::{Guard, NewValue, Refusal};
+use herd_cache_node::store::{Look, Store, StoreError};
+use std::time::{Duration, Instant};
+
+const LEASE: Guard = Guard::Token { token: 41, epoch: 1 };
+
+fn value(observed: u64, body: &[u8]) -> NewValue<'_> {
+    NewValue { observed, ttl_ms: 60_000, version: 1, rebuild_trace: [7; 16], rebuild_span: [8; 8], body }
+}
+
+fn body(look: &Look) -> Option<&[u8]> {
+    match look {
+        Look::Fresh { stored, .. } => Some(&stored.body),
+        Look::Expired { .. } | Look::Absent { .. } => None,
+    }
+}
+
+fn up() -> Option<(RedisServer, Store)> {
+    let redis = RedisServer::start()?;
+    redis.set_epoch(1);
+    let store = Store::new(&redis.url()).expect("a valid address");
+    Some((redis, store))
+}
+
+/// A value is read back with its header; a key that was never written is absent at generation 0.
+#[tokio::test]
+async fn writes_and_reads() {
+    let Some((_redis, store)) = up() else { return };
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 0 });
+    assert_eq!(store.write("k", value(0, b"one"), LEASE).await.unwrap(), Ok(1));
+    let Look::Fresh { stored, age_ms } = store.look("k").await.unwrap() else { panic!("fresh") };
+    assert_eq!(&stored.body[..], b"one");
+    assert_eq!((stored.header.generation, stored.header.token, stored.header.epoch), (1, 41, 1));
+    assert_eq!(stored.header.rebuild_trace, [7; 16]);
+    assert!(age_ms < 60_000);
+}
+
+/// Logical expiry: the value is no longer fresh, yet a reader still sees which generation expired; and when the value
+/// is gone altogether, the fence slot still says so.
+#[tokio::test]
+async fn expired_values_name_their_generation() {
+    let Some((redis, store)) = up() else { return };
+    store.write("k", value(0, b"one"), LEASE).await.unwrap().unwrap();
+    // 60 s of life and 60 s of retention: with 60 s left it has just expired.
+    redis::cmd("PEXPIRE").arg("v:k").arg(60_000).exec(&mut redis.connect()).unwrap();
+    let Look::Expired { stored, .. } = store.look("k").await.unwrap() else { panic!("expired") };
+    assert_eq!(stored.header.generation, 1);
+    redis::cmd("DEL").arg("v:k").exec(&mut redis.connect()).unwrap();
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 1 });
+}
+
+/// Of two writers who saw the same generation expire, the store accepts the first that finishes, whichever lease is
+/// younger; a plain overwrite (the control) lets both in.
+#[tokio::test]
+async fn one_write_for_a_generation() {
+    let Some((_redis, store)) = up() else { return };
+    let (older, younger) = (Guard::Token { token: 41, epoch: 1 }, Guard::Token { token: 42, epoch: 1 });
+    assert_eq!(store.write("k", value(0, b"older"), older).await.unwrap(), Ok(1));
+    assert_eq!(store.write("k", value(0, b"younger"), younger).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(store.write("k", value(0, b"no lease"), Guard::Generation).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"older"[..]));
+    assert_eq!(store.write("k", value(0, b"anyone"), Guard::Unguarded).await.unwrap(), Ok(1));
+    assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"anyone"[..]));
+}
+
+/// A holder that was paused past its lease is refused by its token even where the generation would let it in, and tokens
+/// are compared as whole 64-bit numbers.
+#[tokio::test]
+async fn tokens_never_go_back() {
+    let Some((_redis, store)) = up() else { return };
+    let token = |token| Guard::Token { token, epoch: 1 };
+    assert_eq!(store.write("k", value(0, b"a"), token(9_007_199_254_740_993)).await.unwrap(), Ok(1));
+    // The same number to a double, a smaller one to us.
+    assert_eq!(store.write("k", value(1, b"b"), token(9_007_199_254_740_992)).await.unwrap(), Err(Refusal::TokenOld));
+    assert_eq!(store.write("k", value(1, b"b"), token(9_007_199_254_740_993)).await.unwrap(), Err(Refusal::TokenOld));
+    assert_eq!(store.write("k", value(1, b"b"), token(9_007_199_254_740_994)).await.unwrap(), Ok(2));
+    assert_eq!(store.write("k", value(2, b"c"), token(99)).await.unwrap(), Err(Refusal::TokenOld));
+}
+
+/// A writer whose lease is from before Redis came back empty is refused: neither the empty slot nor a new epoch lets it
+/// in. Without the epoch (the control: a fence by generation only) the empty slot does.
+#[tokio::test]
+async fn a_late_writer_is_refused_after_redis_came_back_empty() {
+    let Some((mut redis, store)) = up() else { return };
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 0 });
+    redis.restart_empty();
+    assert_eq!(store.write("k", value(0, b"late"), LEASE).await.unwrap(), Err(Refusal::EpochMissing));
+    redis.set_epoch(2);
+    assert_eq!(store.write("k", value(0, b"late"), LEASE).await.unwrap(), Err(Refusal::EpochOld));
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 0 });
+    assert_eq!(store.write("k", value(0, b"late"), Guard::Generation).await.unwrap(), Ok(1));
+}
+
+/// A deletion during a rebuild stands: the rebuild's write is refused, guarded by token or by generation. A plain
+/// overwrite (the control) brings the old value back.
+#[tokio::test]
+async fn a_rebuild_does_not_overwrite_a_deletion() {
+    let Some((_redis, store)) = up() else { return };
+    store.write("k", value(0, b"old"), LEASE).await.unwrap().unwrap();
+    let observed = store.look("k").await.unwrap().generation();
+    assert_eq!(store.invalidate("k").await.unwrap(), 2);
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 2 });
+    let late = Guard::Token { token: 42, epoch: 1 };
+    assert_eq!(store.write("k", value(observed, b"old"), late).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(store.write("k", value(observed, b"old"), Guard::Generation).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 2 });
+    assert_eq!(store.write("k", value(2, b"new"), late).await.unwrap(), Ok(3));
+    store.invalidate("k").await.unwrap();
+    store.write("k", value(3, b"old"), Guard::Unguarded).await.unwrap().unwrap();
+    assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"old"[..]));
+}
+
+/// The generation is still guarded where Redis evicted the slot and kept the value.
+#[tokio::test]
+async fn an_evicted_slot_is_replaced_by_the_value() {
+    let Some((redis, store)) = up() else { return };
+    for observed in 0..2 {
+        store.write("k", value(observed, b"x"), Guard::Generation).await.unwrap().unwrap();
+    }
+    redis::cmd("DEL").arg("f:k").exec(&mut redis.connect()).unwrap();
+    assert_eq!(store.write("k", value(1, b"y"), Guard::Generation).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(store.write("k", value(2, b"y"), Guard::Generation).await.unwrap(), Ok(3));
+}
+
+/// Redis away or hanging is an error well within half a second, and the same store works again by itself.
+#[tokio::test]
+async fn redis_away_is_a_quick_error_and_heals() {
+    let Some((mut redis, store)) = up() else { return };
+    store.look("k").await.unwrap();
+    let quick = Duration::from_millis(500);
+
+    redis.stop();
+    let started = Instant::now();
+    assert!(matches!(store.look("k").await, Err(StoreError::Away(_))));
+    assert!(started.elapsed() < quick, "{:?}", started.elapsed());
+    redis.restart_empty();
+    eventually(&store).await;
+
+    redis.pause();
+    let started = Instant::now();
+    assert!(matches!(store.look("k").await, Err(StoreError::TimedOut)));
+    assert!(started.elapsed() < quick, "{:?}", started.elapsed());
+    redis.resume();
+    eventually(&store).await;
+}
+
+async fn eventually(store: &Store) {
+    let end = Instant::now() + Duration::from_secs(3);
+    while store.look("k").await.is_err() {
+        assert!(Instant::now() < end, "the store did not heal within 3 s");
+        tokio::task::yield_now().await;
+    }
+}
