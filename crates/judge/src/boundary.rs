@@ -1,0 +1,87 @@
+//! Boundaries, counted by the generation that each rebuild's caller saw expire.
+
+use std::collections::BTreeMap;
+
+use herd_history::{LedgerRow, RungHistory};
+use herd_scenario::Scenario;
+
+/// One expiry of one key in one rung: every rebuild whose caller named this generation.
+#[derive(Debug, Clone)]
+pub struct Boundary<'a> {
+    /// The row's key.
+    pub key: &'a str,
+    /// The generation that expired, from 1.
+    pub generation: u64,
+    /// The herd: at least one rebuild, in order of their starts.
+    pub rebuilds: Vec<&'a LedgerRow>,
+    /// The herd had the time to form fully under load: it began within the rung's window, every rebuild ended, and the load went on
+    /// until a later generation expired or for one rebuild time after the last end.
+    pub complete: bool,
+}
+
+impl Boundary<'_> {
+    /// The herd's size.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.rebuilds.len() as u64
+    }
+
+    /// First start, Unix microseconds.
+    #[must_use]
+    pub fn first_start_us(&self) -> u64 {
+        self.rebuilds.first().map_or(0, |row| row.start_us)
+    }
+
+    /// The longest rebuild that ended, microseconds.
+    #[must_use]
+    pub fn longest_us(&self) -> u64 {
+        let took = |row: &&LedgerRow| row.end_us.map(|end_us| end_us.saturating_sub(row.start_us));
+        self.rebuilds.iter().filter_map(took).max().unwrap_or(0)
+    }
+
+    /// Rebuilds by node, in order of node names.
+    #[must_use]
+    pub fn by_node(&self) -> BTreeMap<&str, Vec<&LedgerRow>> {
+        let mut nodes: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
+        for row in &self.rebuilds {
+            nodes.entry(&row.node).or_default().push(row);
+        }
+        nodes
+    }
+}
+
+/// The rows of a rung's ledger that belong to it: those of its own key prefix.
+pub(crate) fn own_rows(history: &RungHistory) -> impl Iterator<Item = &LedgerRow> {
+    let prefix = history.record.prefix.as_str();
+    history.ledger.iter().filter(move |row| row.cache_key.strip_prefix(prefix) == Some(row.key.as_str()))
+}
+
+/// Every boundary of a rung, ordered by first start. Cold fills (generation 0) are none.
+#[must_use]
+pub fn boundaries<'a>(scenario: &Scenario, history: &'a RungHistory) -> Vec<Boundary<'a>> {
+    let mut herds: BTreeMap<(&str, u64), Vec<&LedgerRow>> = BTreeMap::new();
+    for row in own_rows(history).filter(|row| row.generation >= 1) {
+        herds.entry((&row.key, row.generation)).or_default().push(row);
+    }
+    let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
+    for (key, generation) in herds.keys() {
+        newest.entry(key).and_modify(|g| *g = (*g).max(*generation)).or_insert(*generation);
+    }
+    let rebuild_us = u64::from(scenario.origin.model.longest_ms()) * 1_000;
+    let window_us = history.record.window_start_us..history.record.window_end_us;
+    let mut all: Vec<Boundary<'a>> = herds
+        .into_iter()
+        .map(|((key, generation), mut rebuilds)| {
+            rebuilds.sort_by_key(|row| (row.start_us, row.rebuild));
+            let began_inside = window_us.contains(&rebuilds[0].start_us);
+            let ends: Option<Vec<u64>> = rebuilds.iter().map(|row| row.end_us).collect();
+            let last_end_us = ends.and_then(|ends| ends.into_iter().max());
+            let complete = began_inside
+                && last_end_us
+                    .is_some_and(|end_us| generation < newest[key] || end_us + rebuild_us <= window_us.end);
+            Boundary { key, generation, rebuilds, complete }
+        })
+        .collect();
+    all.sort_by_key(|boundary| (boundary.first_start_us(), boundary.key, boundary.generation));
+    all
+}

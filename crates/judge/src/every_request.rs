@@ -1,0 +1,67 @@
+//! Property: every request gets exactly one good answer; errors are counted by kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herd_history::{OperationRecord, Outcome as Ended};
+use herd_scenario::Claim;
+
+use crate::Case;
+use crate::rebuilds_per_boundary::limit;
+use crate::theory::Limit;
+use crate::verdict::{Outcome, Verdict};
+use crate::witness::Witness;
+
+pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+    let operations = &case.history.operations;
+    let mut seen = BTreeSet::new();
+    let mut bad: Vec<(&OperationRecord, String)> = Vec::new();
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    for row in operations {
+        let what = if !seen.insert(row.seq) {
+            "answered twice".to_owned()
+        } else if row.outcome != Ended::Answered {
+            kind(row.outcome).to_owned()
+        } else {
+            continue;
+        };
+        *kinds.entry(what.clone()).or_default() += 1;
+        bad.push((row, if row.error.is_empty() { what } else { format!("{what}: {}", row.error) }));
+    }
+    let limit =
+        limit(claim, || Limit { at_most: 0, at_least: 0.0, text: "0".to_owned(), broken_premise: None });
+    let observed = bad.len() as u64;
+    let sent = case.history.record.load.sent;
+    let missing = sent.saturating_sub(seen.len() as u64);
+    let listed: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let (outcome, why) = if observed > limit.at_most {
+        (Outcome::Invalid, format!("{observed} of {sent} requests: {}", listed.join(", ")))
+    } else if missing > 0 {
+        (Outcome::Unknown, format!("{missing} of {sent} requests have no record"))
+    } else {
+        (Outcome::Valid, format!("{} of {sent} requests were answered", sent.saturating_sub(observed)))
+    };
+    let witness = (!bad.is_empty())
+        .then(|| Witness::of_operations("requests without a good answer".to_owned(), observed, &bad));
+    Verdict {
+        bound: Some(limit.at_most),
+        bound_text: limit.text,
+        observed: Some(observed),
+        outcome,
+        why,
+        witness,
+        ..Verdict::new(case.rung, claim)
+    }
+}
+
+fn kind(outcome: Ended) -> &'static str {
+    match outcome {
+        Ended::Answered => "answered",
+        Ended::NotFound => "not found",
+        Ended::InvalidArgument => "invalid argument",
+        Ended::Unavailable => "unavailable",
+        Ended::DeadlineExceeded => "deadline exceeded",
+        Ended::ResourceExhausted => "resource exhausted",
+        Ended::Cancelled => "cancelled",
+        Ended::Failed => "failed",
+    }
+}

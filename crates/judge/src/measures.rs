@@ -1,0 +1,166 @@
+//! The figures of a rung, for tables and plots. Nothing here decides a verdict.
+
+use herd_history::{Outcome as Ended, Served};
+use serde::Serialize;
+
+use crate::Case;
+use crate::assumptions::{Assumption, is_miss};
+use crate::overlap::peak_overlap;
+
+/// Herds that the figures list one by one; further ones only enter the sums.
+const HERDS_MAX: usize = 1_000;
+
+/// The figures of one rung, named as in `results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RungFigures {
+    /// The rung.
+    pub name: String,
+    /// Its layers, from the inside out.
+    pub layers: Vec<String>,
+    /// Complete boundaries.
+    pub boundaries: u64,
+    /// Requests recorded.
+    pub requests: u64,
+    /// Requests without an answer.
+    pub errors: u64,
+    /// Rebuilds that the origin started.
+    pub origin_queries_per_boundary: PerBoundary,
+    /// Rebuilds under way at once, over all keys, cold fills aside.
+    pub peak_concurrent_rebuilds: u64,
+    /// From the intended send time to the answer or error.
+    pub latency_ms: LatencyFigures,
+    /// Share of requests, 0 to 1, that found nothing to serve at their first look.
+    pub miss_rate: f64,
+    /// Answers that were stale.
+    pub stale_served: u64,
+    /// The generator.
+    pub load: LoadFigures,
+    /// Length of the window, seconds.
+    pub window_s: f64,
+    /// Each herd in order of time; the first 1,000.
+    pub herds: Vec<HerdFigures>,
+    /// What was checked before the claims.
+    pub assumptions: Vec<Assumption>,
+    /// What the lab noted.
+    pub notes: Vec<String>,
+}
+
+/// Rebuilds per boundary. `max` is over all boundaries; `mean` and `min` are over complete ones.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct PerBoundary {
+    /// Largest.
+    pub max: u64,
+    /// Average.
+    pub mean: f64,
+    /// Smallest.
+    pub min: u64,
+}
+
+/// Latencies in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct LatencyFigures {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// What the generator did.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct LoadFigures {
+    /// Reads drawn per second.
+    pub offered_per_s: f64,
+    /// Reads sent per second.
+    pub sent_per_s: f64,
+    /// Send time minus intended time, 99th percentile.
+    pub lag_p99_ms: f64,
+}
+
+/// One herd.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HerdFigures {
+    /// The row's key.
+    pub key: String,
+    /// The generation that expired.
+    pub generation: u64,
+    /// First start, milliseconds after the window's start; negative before it.
+    pub at_ms: f64,
+    /// Rebuilds.
+    pub rebuilds: u64,
+    /// Processes that rebuilt.
+    pub processes: u64,
+    /// Largest number of rebuilds by one process.
+    pub process_max: u64,
+    /// Rebuilds under way at once.
+    pub peak: u64,
+    /// Whether it formed fully under load.
+    pub complete: bool,
+}
+
+pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
+    let record = &case.history.record;
+    let operations = &case.history.operations;
+    let requests = operations.len() as u64;
+    let misses = operations.iter().filter(|row| is_miss(row)).count() as f64;
+    let complete: Vec<u64> =
+        case.boundaries.iter().filter(|b| b.complete).map(crate::Boundary::count).collect();
+    let rows = case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
+    let mut latencies: Vec<u64> =
+        operations.iter().map(|row| row.done_us.saturating_sub(row.intended_us)).collect();
+    latencies.sort_unstable();
+    let latency_ms = |share: f64| percentile(&latencies, share) as f64 / 1e3;
+    RungFigures {
+        name: record.name.clone(),
+        layers: record.layers.clone(),
+        boundaries: complete.len() as u64,
+        requests,
+        errors: operations.iter().filter(|row| row.outcome != Ended::Answered).count() as u64,
+        origin_queries_per_boundary: PerBoundary {
+            max: case.boundaries.iter().map(crate::Boundary::count).max().unwrap_or(0),
+            mean: complete.iter().sum::<u64>() as f64 / (complete.len().max(1)) as f64,
+            min: complete.iter().copied().min().unwrap_or(0),
+        },
+        peak_concurrent_rebuilds: peak_overlap(rows).0,
+        latency_ms: LatencyFigures { p50: latency_ms(0.5), p99: latency_ms(0.99), max: latency_ms(1.0) },
+        miss_rate: if requests == 0 { 0.0 } else { misses / requests as f64 },
+        stale_served: operations.iter().filter(|row| row.served == Served::Stale).count() as u64,
+        load: LoadFigures {
+            offered_per_s: record.load.offered_per_s,
+            sent_per_s: record.load.sent_per_s,
+            lag_p99_ms: record.load.lag_p99_us as f64 / 1e3,
+        },
+        window_s: record.window_end_us.saturating_sub(record.window_start_us) as f64 / 1e6,
+        herds: herds(case),
+        assumptions: case.assumptions.clone(),
+        notes: record.notes.clone(),
+    }
+}
+
+fn herds(case: &Case<'_>) -> Vec<HerdFigures> {
+    let start_us = case.history.record.window_start_us as f64;
+    let listed = case.boundaries.iter().take(HERDS_MAX);
+    listed
+        .map(|boundary| {
+            let nodes = boundary.by_node();
+            HerdFigures {
+                key: boundary.key.to_owned(),
+                generation: boundary.generation,
+                at_ms: (boundary.first_start_us() as f64 - start_us) / 1e3,
+                rebuilds: boundary.count(),
+                processes: nodes.len() as u64,
+                process_max: nodes.values().map(Vec::len).max().unwrap_or(0) as u64,
+                peak: peak_overlap(boundary.rebuilds.iter().copied()).0,
+                complete: boundary.complete,
+            }
+        })
+        .collect()
+}
+
+/// The value at this share (0 to 1) of sorted values, by nearest rank; 0 for none.
+#[must_use]
+pub fn percentile(sorted: &[u64], share: f64) -> u64 {
+    let rank = (share.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+}

@@ -1,0 +1,134 @@
+//! What the judge says.
+
+use herd_scenario::{AtMost, Claim, Rung};
+use serde::Serialize;
+
+use crate::assumptions::Assumption;
+use crate::measures::RungFigures;
+use crate::witness::Witness;
+
+/// Valid, invalid or unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The claim held, and what was seen suffices to say so.
+    Valid,
+    /// Nothing can be said: too little was seen, or a premise of the bound did not hold.
+    Unknown,
+    /// The claim is refuted, with a witness.
+    Invalid,
+}
+
+impl Outcome {
+    /// The name as it stands in `results.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Unknown => "unknown",
+            Self::Invalid => "invalid",
+        }
+    }
+
+    /// Of a whole run: invalid if anything is, else unknown if anything is, else valid. Nothing at all is unknown.
+    #[must_use]
+    pub fn of_all(outcomes: impl IntoIterator<Item = Self>) -> Self {
+        outcomes.into_iter().max().unwrap_or(Self::Unknown)
+    }
+}
+
+/// The whole judgement of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judgement {
+    /// The scenario's name.
+    pub name: String,
+    /// `processes`, `compose` or `simulation`.
+    pub backend: String,
+    /// Cache nodes asked for.
+    pub nodes: u32,
+    /// The seed.
+    pub seed: u64,
+    /// Over all verdicts.
+    pub outcome: Outcome,
+    /// What the scenario expects: `valid` or `invalid`.
+    pub expect: &'static str,
+    /// Whether the outcome is the expected one; absent if it is unknown.
+    pub as_expected: Option<bool>,
+    /// What the scenario's author expects to see, and why.
+    pub hypothesis: String,
+    /// The figures of each rung that was driven to its end.
+    pub rungs: Vec<RungFigures>,
+    /// One per claim and rung, in the scenario's order of rungs.
+    pub verdicts: Vec<Verdict>,
+    /// What a reader must know about the history.
+    pub notes: Vec<String>,
+}
+
+impl Judgement {
+    /// The exit status that this judgement asks for: 0 as expected, 1 the other, 2 unknown.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self.as_expected {
+            Some(true) => 0,
+            Some(false) => 1,
+            None => 2,
+        }
+    }
+}
+
+/// What is said of one claim in one rung.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The rung.
+    pub rung: String,
+    /// The property claimed, by its name in scenario files.
+    pub claim: String,
+    /// Over what it was counted.
+    pub scope: String,
+    /// The largest count that the claim allows, in the worst case seen; absent if nothing could be counted.
+    pub bound: Option<u64>,
+    /// How the bound came about: `1`, `N = 50`, `about r*D = 450 (at most 900)`.
+    pub bound_text: String,
+    /// The largest count that was seen.
+    pub observed: Option<u64>,
+    /// What follows.
+    pub outcome: Outcome,
+    /// In words.
+    pub why: String,
+    /// The worst case.
+    pub witness: Option<Witness>,
+}
+
+impl Verdict {
+    pub(crate) fn new(rung: &Rung, claim: &Claim) -> Self {
+        let bound = match claim.at_most {
+            AtMost::Theory => None,
+            AtMost::Number(number) => Some(number),
+        };
+        Self {
+            rung: rung.name.clone(),
+            claim: claim.property.to_string(),
+            scope: claim.scope.to_string(),
+            bound,
+            bound_text: bound.map_or_else(|| "theory".to_owned(), |number| number.to_string()),
+            observed: None,
+            outcome: Outcome::Unknown,
+            why: String::new(),
+            witness: None,
+        }
+    }
+
+    pub(crate) fn unknown(rung: &Rung, claim: &Claim, why: &str) -> Self {
+        Self { why: why.to_owned(), ..Self::new(rung, claim) }
+    }
+
+    /// What was seen can refute a claim whatever is missing; it confirms one only where every assumption holds.
+    pub(crate) fn under(mut self, assumptions: &[Assumption]) -> Self {
+        let failed: Vec<&str> = assumptions.iter().filter(|a| !a.holds).map(|a| a.why.as_str()).collect();
+        if self.outcome == Outcome::Valid && !failed.is_empty() {
+            self.outcome = Outcome::Unknown;
+            self.why = format!("not confirmed: {} ({})", failed.join("; "), self.why);
+        }
+        self
+    }
+}

@@ -1,0 +1,189 @@
+//! Each checker says valid, invalid and unknown.
+
+use herd_history::Outcome as Ended;
+use herd_judge::Outcome::{self, Invalid, Unknown, Valid};
+
+use crate::made::{FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, crowd, history, scenario, verdict};
+
+const FLEET: &str = "property = \"rebuilds_per_boundary\"";
+const PROCESS: &str = "property = \"rebuilds_per_boundary\"\nscope = \"process\"";
+const AT_ONCE: &str = "property = \"concurrent_rebuilds\"";
+const AT_ONCE_PROCESS: &str = "property = \"concurrent_rebuilds\"\nscope = \"process\"";
+
+#[track_caller]
+fn expect(rung: &str, claim: &str, herd: &[Start], outcome: Outcome, observed: u64) {
+    let verdict = verdict(&scenario(rung, claim), &history(herd));
+    assert_eq!((verdict.outcome, verdict.observed), (outcome, Some(observed)), "{verdict:#?}");
+}
+
+/// Goal: the lock's bound is 1 at every boundary, and a second rebuild refutes it with both as witness.
+#[test]
+fn lock_rebuilds_per_boundary() {
+    expect(LOCK, FLEET, &[(2, 0)], Valid, 1);
+    expect(LOCK, FLEET, &[(2, 0), (3, 100)], Invalid, 2);
+    let verdict = verdict(&scenario(LOCK, FLEET), &history(&[(2, 0), (3, 100)]));
+    let witness = verdict.witness.unwrap();
+    assert_eq!((witness.generation, witness.rebuilds_total), (Some(1), 2));
+    let nodes: Vec<&str> = witness.rebuilds.iter().map(|rebuild| rebuild.node.as_str()).collect();
+    assert_eq!(nodes, ["node-2", "node-3"]);
+}
+
+/// Goal: one boundary out of many that breaks the bound refutes it; averages do not hide it.
+#[test]
+fn a_single_bad_boundary_refutes() {
+    let mut history = history(&[(0, 0)]);
+    let rung = &mut history.rungs[0];
+    let mut extra = rung.ledger[2].clone();
+    (extra.rebuild, extra.end_seq) = (rung.record.ledger.last_seq + 1, Some(rung.record.ledger.last_seq + 2));
+    rung.record.ledger.last_seq += 2;
+    extra.start_us += 20_000;
+    rung.ledger.push(extra);
+    let verdict = verdict(&scenario(LOCK, FLEET), &history);
+    assert_eq!((verdict.outcome, verdict.observed, verdict.bound), (Invalid, Some(2), Some(1)));
+    assert_eq!(verdict.witness.unwrap().generation, Some(2));
+}
+
+/// Goal: single-flight is bounded by the number of nodes and by one per process.
+#[test]
+fn single_flight_rebuilds_per_boundary() {
+    expect(FLIGHT, FLEET, ONE_EACH, Valid, 4);
+    expect(FLIGHT, FLEET, &[(0, 0), (1, 5), (2, 10), (3, 15), (0, 110)], Invalid, 5);
+    expect(FLIGHT, PROCESS, ONE_EACH, Valid, 1);
+    expect(FLIGHT, PROCESS, &[(0, 0), (1, 5), (0, 110)], Invalid, 2);
+}
+
+/// Goal: without layers the herd is about r*D = 20: far above it is refuted, far below it never formed.
+#[test]
+fn uncoordinated_rebuilds_per_boundary() {
+    expect(NONE, FLEET, &crowd(), Valid, 20);
+    let tenfold: Vec<Start> = (0..10).flat_map(|_| crowd()).collect();
+    expect(NONE, FLEET, &tenfold, Invalid, 200);
+    let larger = scenario(NONE, FLEET);
+    let mut larger = herd_scenario::Scenario { ..larger };
+    // r*D = 200 readers, of whom only twenty came.
+    larger.origin.model = herd_scenario::OriginModel::Fixed { latency_ms: 1_000 };
+    larger.policy.ttl_ms = 5_000;
+    let verdict = verdict(&larger, &history(&crowd()));
+    assert_eq!(verdict.outcome, Unknown, "{verdict:#?}");
+    assert!(verdict.why.contains("never formed") || verdict.why.contains("not confirmed"), "{}", verdict.why);
+}
+
+/// Goal: no boundary at all is unknown, not zero rebuilds.
+#[test]
+fn nothing_seen_is_unknown() {
+    for claim in [FLEET, PROCESS, AT_ONCE, AT_ONCE_PROCESS] {
+        let verdict = verdict(&scenario(LOCK, claim), &history(&[]));
+        assert_eq!((verdict.outcome, verdict.observed), (Unknown, None), "{verdict:#?}");
+    }
+}
+
+/// Goal: a lease that runs out before the rebuild ends allows ceil(D/E) starts and no more.
+#[test]
+fn lock_shorter_than_the_rebuild() {
+    let short = LOCK.replace("1000", "40");
+    expect(&short, FLEET, &[(0, 0), (1, 40), (2, 80)], Valid, 3);
+    expect(&short, FLEET, &[(0, 0), (1, 40), (2, 80), (3, 90)], Invalid, 4);
+    let renewed = format!("{short}\nrenew = true");
+    expect(&renewed, FLEET, &[(0, 0), (1, 40)], Invalid, 2);
+}
+
+/// Goal: waiters that give up before D and go to the origin fall back to one per process.
+#[test]
+fn waiters_that_give_up() {
+    let impatient = format!("{LOCK}\nwait_ms = 50\non_wait_timeout = \"origin\"");
+    expect(&impatient, FLEET, &[(0, 0), (1, 50), (2, 50), (3, 50)], Valid, 4);
+    expect(&impatient, FLEET, &[(0, 0), (1, 50), (2, 50), (3, 50), (1, 60)], Invalid, 5);
+}
+
+/// Goal: a rebuild that outlived a lease meant to be long enough is a broken premise, not a refutation.
+#[test]
+fn a_broken_premise_is_unknown() {
+    let mut history = history(&[(0, 0), (1, 90)]);
+    for row in &mut history.rungs[0].ledger {
+        row.end_us = row.end_us.map(|end_us| end_us + 50_000);
+    }
+    let long_enough = LOCK.replace("1000", "120");
+    let verdict = verdict(&scenario(&long_enough, FLEET), &history);
+    assert_eq!(verdict.outcome, Unknown, "{verdict:#?}");
+    assert!(verdict.why.contains("longer than the lease"), "{}", verdict.why);
+}
+
+/// Goal: rebuilds one after the other are not at once; rebuilds that overlap are.
+#[test]
+fn concurrent_rebuilds() {
+    expect(LOCK, AT_ONCE, &[(0, 0)], Valid, 1);
+    expect(LOCK, AT_ONCE, &[(0, 0), (1, 100)], Valid, 1);
+    expect(LOCK, AT_ONCE, &[(0, 0), (1, 99)], Invalid, 2);
+    expect(FLIGHT, AT_ONCE_PROCESS, ONE_EACH, Valid, 1);
+    expect(FLIGHT, AT_ONCE_PROCESS, &[(0, 0), (1, 0), (0, 50)], Invalid, 2);
+}
+
+/// Goal: an older answer counts only if it was asked for after the newer one was there.
+#[test]
+fn answers_never_go_back() {
+    let claim = "property = \"answers_never_go_back\"";
+    expect(LOCK, claim, &[(0, 0)], Valid, 0);
+
+    let mut back = history(&[(0, 0)]);
+    back.rungs[0].operations[600].generation = 1;
+    let refuted = verdict(&scenario(LOCK, claim), &back);
+    assert_eq!((refuted.outcome, refuted.observed), (Invalid, Some(1)), "{refuted:#?}");
+    assert_eq!(refuted.witness.unwrap().operations[1].seq, 600);
+
+    // Sent while the newer answer was on its way: either order is right.
+    let mut overlapping = history(&[(0, 0)]);
+    let operations = &mut overlapping.rungs[0].operations;
+    let first_newer = operations.iter().position(|row| row.generation == 2).unwrap();
+    operations[first_newer + 1].generation = 1;
+    operations[first_newer + 1].sent_us = operations[first_newer].done_us;
+    assert_eq!(verdict(&scenario(LOCK, claim), &overlapping).outcome, Valid);
+
+    let mut version = history(&[(0, 0)]);
+    version.rungs[0].operations[10].version = 2;
+    assert_eq!(verdict(&scenario(LOCK, claim), &version).outcome, Invalid);
+
+    let mut silent = history(&[(0, 0)]);
+    for row in &mut silent.rungs[0].operations {
+        row.generation = 0;
+    }
+    assert_eq!(verdict(&scenario(LOCK, claim), &silent).outcome, Unknown);
+}
+
+/// Goal: errors and double answers refute, records that are missing leave it unknown.
+#[test]
+fn every_request_answered() {
+    let claim = "property = \"every_request_answered\"";
+    expect(LOCK, claim, &[(0, 0)], Valid, 0);
+
+    let mut failed = history(&[(0, 0)]);
+    failed.rungs[0].operations[3].outcome = Ended::DeadlineExceeded;
+    failed.rungs[0].operations[4].outcome = Ended::Unavailable;
+    let refuted = verdict(&scenario(LOCK, claim), &failed);
+    assert_eq!((refuted.outcome, refuted.observed), (Invalid, Some(2)), "{refuted:#?}");
+    assert!(refuted.why.contains("1 deadline exceeded, 1 unavailable"), "{}", refuted.why);
+    assert_eq!(verdict(&scenario(LOCK, &format!("{claim}\nat_most = 2")), &failed).outcome, Valid);
+
+    let mut twice = history(&[(0, 0)]);
+    twice.rungs[0].operations[3].seq = 2;
+    assert_eq!(verdict(&scenario(LOCK, claim), &twice).outcome, Invalid);
+
+    let mut missing = history(&[(0, 0)]);
+    missing.rungs[0].operations.truncate(999);
+    assert_eq!(verdict(&scenario(LOCK, claim), &missing).outcome, Unknown);
+}
+
+/// Goal: rebuilds of another rung, still running when this one began, are not counted here.
+#[test]
+fn rows_of_another_prefix_are_not_counted() {
+    let mut history = history(&[(0, 0)]);
+    let rung = &mut history.rungs[0];
+    let mut stranger = rung.ledger[1].clone();
+    (stranger.rebuild, stranger.end_seq) =
+        (rung.record.ledger.last_seq + 1, Some(rung.record.ledger.last_seq + 2));
+    stranger.cache_key = "old:item-1".to_owned();
+    stranger.start_us = START_US;
+    rung.record.ledger.last_seq += 2;
+    rung.ledger.push(stranger);
+    let verdict = verdict(&scenario(LOCK, FLEET), &history);
+    assert_eq!((verdict.outcome, verdict.observed), (Valid, Some(1)), "{verdict:#?}");
+}

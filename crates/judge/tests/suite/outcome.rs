@@ -1,0 +1,57 @@
+//! Outcomes of whole runs, and what they mean for the exit status.
+
+use herd_judge::{Outcome, judge, scenario_of};
+use herd_scenario::{Expect, PRESETS};
+
+use crate::made::{LOCK, history, scenario};
+
+const CLAIM: &str = "property = \"rebuilds_per_boundary\"";
+
+/// Goal: one refuted claim refutes the run, one unknown claim leaves it unknown, nothing claimed is unknown.
+#[test]
+fn the_worst_verdict_decides() {
+    use Outcome::{Invalid, Unknown, Valid};
+    assert_eq!(Outcome::of_all([Valid, Valid]), Valid);
+    assert_eq!(Outcome::of_all([Valid, Unknown]), Unknown);
+    assert_eq!(Outcome::of_all([Unknown, Invalid, Valid]), Invalid);
+    assert_eq!(Outcome::of_all([]), Unknown);
+}
+
+/// Goal: a known-bad strategy that is caught is a success, one that is not caught is a failure, unknown is neither.
+#[test]
+fn expectations_decide_the_exit_status() {
+    let good = history(&[(0, 0)]);
+    let bad = history(&[(0, 0), (1, 10)]);
+    let mut empty = history(&[(0, 0)]);
+    empty.rungs.clear();
+    for (expect, statuses) in [(Expect::Valid, [0, 1, 2]), (Expect::Invalid, [1, 0, 2])] {
+        let mut scenario = scenario(LOCK, CLAIM);
+        scenario.expect = expect;
+        let found = [&good, &bad, &empty].map(|run| judge(&scenario, run).exit_status());
+        assert_eq!(found, statuses, "{expect:?}");
+    }
+}
+
+/// Goal: a run is judged again from its manifest alone, as it was driven.
+#[test]
+fn a_manifest_restores_the_scenario_with_its_overrides() {
+    let mut manifest = history(&[]).manifest;
+    manifest.scenario_text = PRESETS[0].text.to_owned();
+    (manifest.nodes, manifest.seed, manifest.rungs) = (5, 77, vec!["lock".to_owned()]);
+    let scenario = scenario_of(&manifest).unwrap();
+    assert_eq!((scenario.fleet.nodes, scenario.seed, scenario.rungs.len()), (5, 77, 1));
+}
+
+/// Goal: figures of a rung are what the handmade run implies.
+#[test]
+fn figures() {
+    let judgement = judge(&scenario(LOCK, CLAIM), &history(&[(0, 0)]));
+    let figures = &judgement.rungs[0];
+    assert_eq!((figures.boundaries, figures.requests, figures.errors), (4, 1_000, 0));
+    assert_eq!(figures.origin_queries_per_boundary.max, 1);
+    assert_eq!(figures.peak_concurrent_rebuilds, 1);
+    // Five rebuilds of 100 ms, a request every 5 ms.
+    assert_eq!(figures.miss_rate, 0.1);
+    assert_eq!((figures.latency_ms.p50, figures.latency_ms.max), (0.5, 100.5));
+    assert_eq!(figures.herds.len(), 4);
+}
