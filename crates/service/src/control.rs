@@ -4,7 +4,7 @@
 //! taken whatever its version: a control plane that was started anew counts from 1 again.
 
 use crate::kit::Service;
-use crate::rpc::PeerUrl;
+use crate::rpc::{CallFailure, PeerUrl};
 use herd_wire::v1::control_client::ControlClient;
 use herd_wire::v1::{ControlUpdate, FleetConfig, MemberReport, Membership, Role};
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Limits of the wait before the session is opened again.
+/// Lower limit of the wait before the session is opened again.
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 /// Upper limit of the wait before the session is opened again.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(1);
@@ -124,10 +124,19 @@ enum SessionEnd {
     NoRoute(#[source] std::io::Error),
     #[error("the control plane did not accept the session in time")]
     NotAccepted,
-    #[error("the control plane ended the session: {}", .0.message())]
-    Refused(Box<tonic::Status>),
+    #[error("the control plane cannot be reached")]
+    Unreachable,
+    #[error("the session with the control plane broke: {}", .0.message())]
+    Broken(Box<tonic::Status>),
     #[error("the control plane closed the session")]
     Closed,
+}
+
+fn broken(status: tonic::Status) -> SessionEnd {
+    match CallFailure::of(&status) {
+        CallFailure::Unreachable => SessionEnd::Unreachable,
+        _ => SessionEnd::Broken(Box::new(status)),
+    }
 }
 
 impl Session {
@@ -171,7 +180,7 @@ impl Session {
         let reports = WatchStream::new(self.reports.subscribe());
         let opened = match tokio::time::timeout(OPEN_MAX, client.session(reports)).await {
             Err(_) => return SessionEnd::NotAccepted,
-            Ok(Err(status)) => return SessionEnd::Refused(Box::new(status)),
+            Ok(Err(status)) => return broken(status),
             Ok(Ok(response)) => response,
         };
         let mut inbound = opened.into_inner();
@@ -179,7 +188,7 @@ impl Session {
         // No deadline here: a session lasts. HTTP/2 keep-alive ends it when the control plane is paused or gone.
         while let Some(update) = inbound.next().await {
             match update {
-                Err(status) => return SessionEnd::Refused(Box::new(status)),
+                Err(status) => return broken(status),
                 Ok(update) => {
                     *updates += 1;
                     self.take(update, &mut config_floor, &mut members_floor);

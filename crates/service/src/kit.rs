@@ -334,11 +334,13 @@ impl Service {
             announce(&ready_line);
         }
         readiness.allow("starting");
-        info!(role = role.name, line = ready_line, "ready");
+        info!(role = role.name, instance = &*self.instance.0, grpc = %self.grpc_address, admin = %self.admin_address, "ready");
 
         tokio::select! {
-            ended = &mut servers => return ended,
+            // First, so that a drain is one even when nothing is under way.
+            biased;
             () = shutdown.cancelled() => {}
+            ended = &mut servers => return ended,
         }
         readiness.hold("draining");
         info!(limit_ms = drain.as_millis(), "draining");

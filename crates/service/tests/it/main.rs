@@ -1,0 +1,5 @@
+//! The start-up kit over real sockets.
+
+mod control;
+mod drain;
+mod fake_control;
