@@ -19,7 +19,6 @@ use herd_policy::{Action, Config, Core, Limits, LookupId, OpId, ReadOutcome, Ser
 use herd_service::rpc::Deadline;
 use seats::Seats;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -105,16 +104,8 @@ impl Node {
     pub async fn lookup(self: &Arc<Self>, key: &str, deadline: Deadline) -> Result<Answered, NotConfigured> {
         let (waiting, look) = self.begin(key, deadline)?;
         if let Some((op, cache_key)) = look {
-            let mut look = pin!(self.store.look(&cache_key));
-            let first = poll_fn(|context| match waiting.poll(context) {
-                Poll::Ready(answered) => Poll::Ready(Err(answered)),
-                Poll::Pending => look.as_mut().poll(context).map(Ok),
-            });
-            let answered = match first.await {
-                Ok(found) => self.tell_of_look(&waiting, op, found),
-                Err(answered) => Some(answered),
-            };
-            if let Some(answered) = answered {
+            let found = self.store.look_within(&cache_key, time_left(deadline)).await;
+            if let Some(answered) = self.tell_of_look(&waiting, op, found) {
                 return Ok(waiting.done(answered));
             }
         }
@@ -165,7 +156,7 @@ impl Node {
         deadline: Deadline,
     ) -> Result<(Waiting<'_>, Option<OwnLook>), NotConfigured> {
         let now = self.now();
-        let deadline = now + deadline.remaining().saturating_sub(ANSWER_TAKES);
+        let deadline = now + time_left(deadline);
         let mut state = self.lock();
         let cache_key = state.cache_key(key)?;
         let lookup = state.core.handle_lookup(now, cache_key, deadline);
@@ -182,7 +173,7 @@ impl Node {
         Ok((Waiting { node: self, lookup, served: false }, look))
     }
 
-    /// Tells the core what a request's own look found. The hit path: the answer comes straight back, the seat is not used.
+    /// Tells the core what a request's own look found. The hit path: the answer comes straight back, no seat is taken.
     fn tell_of_look(
         self: &Arc<Self>,
         waiting: &Waiting<'_>,
@@ -191,7 +182,6 @@ impl Node {
     ) -> Option<Answered> {
         let now = self.now();
         let mut state = self.lock();
-        let before = state.seats.leave(waiting.lookup);
         state.core.handle_read(now, op, read_outcome(found));
         let mut mine = None;
         let jobs = self.drain(&mut state, |action| match action {
@@ -204,7 +194,7 @@ impl Node {
         let mine = mine.map(|serve| self.answered(&state, serve));
         drop(state);
         self.start(jobs);
-        before.or(mine)
+        mine
     }
 
     /// Tells the core something and does what it says.
@@ -338,6 +328,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
+fn time_left(deadline: Deadline) -> Duration {
+    deadline.remaining().saturating_sub(ANSWER_TAKES)
+}
+
 /// What the core is told about a look at the store.
 fn read_outcome(found: Result<crate::store::Look, StoreError>) -> ReadOutcome<Value> {
     match found {
@@ -368,3 +362,6 @@ impl Node {
         assert!(!told, "told to panic");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,13 @@
-//! Where requests wait for their answers: one seat a lookup, found by index, never hashed.
+//! Where requests wait for their answers.
+//!
+//! A hit takes no seat: its answer comes back in the same breath. Any other answer lies ready under the lookup's full id until
+//! the request collects it: the core gives a lookup's place to the next one as soon as it is served, which may well be
+//! before the request was woken.
 
 use crate::value::Value;
 use herd_policy::{LookupId, Serve};
 use herd_service::trace::TraceContext;
+use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
 /// An answer, and the flight behind it.
@@ -14,54 +19,53 @@ pub struct Answered {
     pub flight: Option<TraceContext>,
 }
 
+/// All of them. Seats grow to the most lookups that were ever live at once, which the core limits.
 #[derive(Default)]
-enum Seat {
-    #[default]
-    Empty,
-    Waiting(Waker),
-    Answered(Box<Answered>),
+pub(super) struct Seats {
+    /// By the lookup's index.
+    wakers: Vec<Option<(LookupId, Waker)>>,
+    /// Not yet collected.
+    answers: HashMap<LookupId, Answered>,
 }
-
-/// All of them. Grows to the most lookups that were ever live at once, which the core limits.
-#[derive(Default)]
-pub(super) struct Seats(Vec<Seat>);
 
 impl Seats {
     /// Leaves the answer for the request and wakes it.
     pub(super) fn answer(&mut self, answered: Answered) {
-        let at = answered.serve.lookup.index();
-        if at >= self.0.len() {
-            self.0.resize_with(at + 1, Seat::default);
-        }
-        if let Seat::Waiting(waker) = std::mem::replace(&mut self.0[at], Seat::Answered(Box::new(answered))) {
+        let lookup = answered.serve.lookup;
+        if let Some(waker) = self.stand_up(lookup) {
             waker.wake();
         }
+        self.answers.insert(lookup, answered);
     }
 
     /// Takes the answer, or sees to it that the request is woken when there is one.
     pub(super) fn poll(&mut self, lookup: LookupId, context: &Context<'_>) -> Poll<Answered> {
+        if let Some(answered) = self.collect(lookup) {
+            return Poll::Ready(answered);
+        }
         let at = lookup.index();
-        if at >= self.0.len() {
-            self.0.resize_with(at + 1, Seat::default);
+        if at >= self.wakers.len() {
+            self.wakers.resize_with(at + 1, || None);
         }
-        match std::mem::take(&mut self.0[at]) {
-            Seat::Answered(answered) => Poll::Ready(*answered),
-            Seat::Waiting(waker) if waker.will_wake(context.waker()) => {
-                self.0[at] = Seat::Waiting(waker);
-                Poll::Pending
-            }
-            Seat::Waiting(_) | Seat::Empty => {
-                self.0[at] = Seat::Waiting(context.waker().clone());
-                Poll::Pending
-            }
+        match &mut self.wakers[at] {
+            Some((sitting, waker)) if *sitting == lookup => waker.clone_from(context.waker()),
+            seat => *seat = Some((lookup, context.waker().clone())),
         }
+        Poll::Pending
     }
 
-    /// Empties a seat; gives what lay there unread.
-    pub(super) fn leave(&mut self, lookup: LookupId) -> Option<Answered> {
-        match std::mem::take(self.0.get_mut(lookup.index())?) {
-            Seat::Answered(answered) => Some(*answered),
-            Seat::Waiting(_) | Seat::Empty => None,
-        }
+    /// Clears up after a request that went away.
+    pub(super) fn leave(&mut self, lookup: LookupId) {
+        self.stand_up(lookup);
+        self.collect(lookup);
+    }
+
+    fn stand_up(&mut self, lookup: LookupId) -> Option<Waker> {
+        let seat = self.wakers.get_mut(lookup.index())?;
+        seat.take_if(|(sitting, _)| *sitting == lookup).map(|(_, waker)| waker)
+    }
+
+    fn collect(&mut self, lookup: LookupId) -> Option<Answered> {
+        if self.answers.is_empty() { None } else { self.answers.remove(&lookup) }
     }
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 /// No call to Redis takes longer than this, connecting included. Milliseconds.
 pub const CALL_MS_MAX: u64 = 400;
 
+const CALL_MAX: Duration = Duration::from_millis(CALL_MS_MAX);
+
 const CONNECT_MS_MAX: u64 = 250;
 const RECONNECT_DELAY_MS_MIN: u64 = 20;
 const RECONNECT_DELAY_MS_MAX: u64 = 200;
@@ -33,7 +35,7 @@ pub enum StoreError {
     #[error("Redis is away")]
     Away(#[source] RedisError),
     /// No answer in time. A write may have been applied.
-    #[error("Redis did not answer within {CALL_MS_MAX} ms")]
+    #[error("Redis did not answer in time")]
     TimedOut,
     /// The server answered something that cannot be.
     #[error("Redis answered something unexpected: {what}")]
@@ -119,7 +121,7 @@ impl Store {
             .set_min_delay(Duration::from_millis(RECONNECT_DELAY_MS_MIN))
             .set_max_delay(Duration::from_millis(RECONNECT_DELAY_MS_MAX))
             .set_connection_timeout(Some(Duration::from_millis(CONNECT_MS_MAX)))
-            // Each call has one limit, that of `within_limit`.
+            // Each call has one limit, that of `within`.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUED_COMMANDS_MAX);
         let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(StoreError::Address)?;
@@ -133,7 +135,15 @@ impl Store {
     /// # Errors
     /// Redis is away, or did not answer within [`CALL_MS_MAX`].
     pub async fn look(&self, cache_key: &str) -> Result<Look, StoreError> {
-        within_limit(async {
+        self.look_within(cache_key, CALL_MAX).await
+    }
+
+    /// The same for a caller that may have less time left than [`CALL_MS_MAX`].
+    ///
+    /// # Errors
+    /// As [`Store::look`].
+    pub async fn look_within(&self, cache_key: &str, limit: Duration) -> Result<Look, StoreError> {
+        within(limit.min(CALL_MAX), async {
             match self.glance(cache_key).await? {
                 Some(fresh @ Look::Fresh { .. }) => Ok(fresh),
                 _ => self.scrutinise(cache_key).await,
@@ -193,8 +203,8 @@ impl Store {
     }
 }
 
-async fn within_limit<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(Duration::from_millis(CALL_MS_MAX), call).await.unwrap_or(Err(StoreError::TimedOut))
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(StoreError::TimedOut))
 }
 
 impl From<RedisError> for StoreError {

@@ -1,7 +1,7 @@
 //! Writes that the store itself may refuse, and deletions.
 
 use super::header::Header;
-use super::{Store, StoreError, slot_key, value_key, within_limit};
+use super::{CALL_MAX, Store, StoreError, slot_key, value_key, within};
 use redis::Script;
 use std::sync::LazyLock;
 
@@ -140,7 +140,7 @@ impl Store {
         let mut connection = self.connection.clone();
         // Once more if the connection turns out to be a dead one. Should the first try have been applied after all, then
         // the second is refused because the generation moved, and the caller reads its own value.
-        let code: i64 = within_limit(async {
+        let code: i64 = within(CALL_MAX, async {
             match invocation.invoke_async(&mut connection).await {
                 Err(error) if error.is_connection_dropped() => Ok(invocation.invoke_async(&mut connection).await?),
                 answer => Ok(answer?),
