@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 
@@ -109,8 +109,14 @@ async fn one(
     let mut request = Request::new(GetRequest { key });
     request.set_timeout(deadline);
     let sent_us = since_start();
+    let deadline_us = u64::try_from(deadline.as_micros()).unwrap_or(u64::MAX);
     let answer = match tokio::time::timeout(deadline + DEADLINE_GRACE, client.get(request)).await {
-        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        // tonic reports its own deadline as a cancellation.
+        Ok(Err(status)) if status.code() == Code::Cancelled && since_start() - sent_us >= deadline_us => {
+            Err(Status::deadline_exceeded(status.message()))
+        }
+        Ok(Err(status)) => Err(status),
         Err(_) => Err(Status::deadline_exceeded("the generator gave up: no answer after the deadline")),
     };
     Ended { arrival, sent_us, done_us: since_start(), answer }
