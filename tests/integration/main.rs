@@ -1,4 +1,10 @@
 //! Integration tests across crates, processes and containers: one binary, a module for each concern.
 
 mod architecture;
+mod containers;
 mod documents;
+mod faults;
+mod fleet;
+mod herds;
+mod otlp;
+mod traces;

@@ -1,0 +1,68 @@
+//! Traces as a collector receives them: one tree a request, a rebuild of its own, a link from everyone who waited.
+
+use crate::fleet::{TestFleet, locked};
+use crate::otlp::{Collector, Received};
+use futures::future::join_all;
+use std::collections::BTreeSet;
+
+/// Requests for one cold key at once, over all nodes.
+const REQUESTS: usize = 24;
+
+/// Goal: someone with nothing but the traces can tell which rebuild a slow request waited for, in its own process or in
+/// another, and counts as many rebuilds as the origin's ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_link_to_the_rebuild_they_waited_for() {
+    let (collector, address) = Collector::start().await;
+    let endpoint = format!("http://{address}");
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+    let mut fleet = TestFleet::processes(3, locked(600_000), &env).await;
+    fleet.origin_takes(300).await;
+    let answers = join_all((0..REQUESTS).map(|_| fleet.get("item-1"))).await;
+    let references: BTreeSet<String> =
+        answers.into_iter().map(|answer| answer.expect("the fleet answers").reference).collect();
+    assert_eq!(references.len(), REQUESTS, "every request has a reference id of its own");
+    let ledger = fleet.ledger("item-1").await;
+    assert_eq!(ledger.len(), 1, "one rebuild for the fleet");
+    let rebuild = ledger[0].trace.clone();
+
+    let complete = |spans: &[Received]| {
+        let roots = spans.iter().filter(|r| r.span.name == "edge.get" && references.contains(&trace(r))).count();
+        let nodes = spans.iter().filter(|r| r.span.name == "cache_node.get" && references.contains(&trace(r)));
+        let fetches = spans.iter().filter(|r| r.span.name == "origin.fetch").count();
+        roots == REQUESTS && nodes.count() == REQUESTS && fetches == 1
+    };
+    let spans = collector.wait_for("every request at edge and node, and the fetch", complete).await;
+    for reference in &references {
+        let of_request: Vec<_> = spans.iter().filter(|r| trace(r) == *reference).collect();
+        let edge = of_request.iter().find(|r| r.span.name == "edge.get").expect("counted above");
+        let node = of_request.iter().find(|r| r.span.name == "cache_node.get").expect("counted above");
+        assert!(edge.span.parent_span_id.is_empty(), "the edge begins the tree");
+        let ids: BTreeSet<_> = of_request.iter().map(|r| r.span.span_id.clone()).collect();
+        assert!(ids.contains(&node.span.parent_span_id), "the node's span hangs in the same tree");
+        assert_eq!(node.text("herd.rebuild.trace_id"), Some(rebuild.as_str()), "found by attribute");
+        let linked = node.span.links.iter().any(|link| hex(&link.trace_id) == rebuild);
+        assert!(linked, "found by link");
+    }
+    let fetch = spans.iter().find(|r| r.span.name == "origin.fetch").expect("counted above");
+    assert_eq!(trace(fetch), rebuild, "the ledger's trace is the fetch's");
+    let services: BTreeSet<_> = spans.iter().map(|r| r.service.as_str()).collect();
+    assert_eq!(services, BTreeSet::from(["cache-node", "edge", "lock-service", "origin"]), "all processes export");
+    fleet.down().await;
+}
+
+/// Goal: an exporter that nobody answers breaks nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_collector_breaks_nothing() {
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")];
+    let fleet = TestFleet::processes(1, locked(600_000), &env).await;
+    fleet.get("item-1").await.expect("the fleet answers");
+    fleet.down().await;
+}
+
+fn trace(received: &Received) -> String {
+    hex(&received.span.trace_id)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
