@@ -1,0 +1,87 @@
+//! Sentences and numbers that several forms share.
+
+use herd_judge::{Judgement, Outcome, RungFigures, Verdict};
+
+/// The verdicts of one rung.
+pub(crate) fn verdicts_of<'a>(judgement: &'a Judgement, rung: &str) -> Vec<&'a Verdict> {
+    judgement.verdicts.iter().filter(|verdict| verdict.rung == rung).collect()
+}
+
+/// The outcome of one rung: its worst verdict; `None` if nothing is claimed about it.
+pub(crate) fn outcome_of(judgement: &Judgement, rung: &str) -> Option<Outcome> {
+    let verdicts = verdicts_of(judgement, rung);
+    (!verdicts.is_empty()).then(|| Outcome::of_all(verdicts.iter().map(|verdict| verdict.outcome)))
+}
+
+/// The verdict on the fleet's rebuilds per boundary, whose bound stands in the table.
+pub(crate) fn fleet_verdict<'a>(judgement: &'a Judgement, rung: &str) -> Option<&'a Verdict> {
+    let of_fleet = |verdict: &&&Verdict| verdict.claim == "rebuilds_per_boundary" && verdict.scope == "fleet";
+    verdicts_of(judgement, rung).iter().find(of_fleet).copied()
+}
+
+/// Which herd the rung's outermost layer bounds, and what is left.
+pub(crate) fn layer_line(judgement: &Judgement, rung: &RungFigures) -> String {
+    let most = rung.origin_queries_per_boundary.max;
+    let name = &rung.name;
+    match rung.layers.last().map(String::as_str) {
+        None => format!(
+            "{name}: nothing bounds the herd; every reader between expiry and write goes to the origin, up to {} at one boundary.",
+            count(most)
+        ),
+        Some("single-flight") => format!(
+            "{name}: single-flight bounds the herd of one process; the fleet of {} still rebuilds up to {} times at one boundary.",
+            judgement.nodes,
+            count(most)
+        ),
+        Some("lock") => {
+            let times = if most == 1 { "once".to_owned() } else { format!("up to {} times", count(most)) };
+            format!(
+                "{name}: the lock bounds the herd of the fleet; {} nodes rebuild {times} at one boundary.",
+                judgement.nodes
+            )
+        }
+        Some(other) => {
+            format!("{name}: with {other} outermost, up to {} rebuilds at one boundary.", count(most))
+        }
+    }
+}
+
+/// The outcome of the run in one sentence.
+pub(crate) fn outcome_line(judgement: &Judgement) -> String {
+    let expected = match judgement.as_expected {
+        Some(true) => format!("as expected ({})", judgement.expect),
+        Some(false) => format!("NOT as expected ({})", judgement.expect),
+        None => format!("neither confirmed nor refuted (expected {})", judgement.expect),
+    };
+    format!("outcome: {}, {expected}", judgement.outcome.name())
+}
+
+/// Verdicts that need explaining: everything that is not valid.
+pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
+    let open = judgement.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Valid);
+    open.map(|v| format!("{}: {} ({}) is {}: {}", v.rung, v.claim, v.scope, v.outcome.name(), v.why))
+        .collect()
+}
+
+/// `4,000`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Milliseconds: whole from 10 on, one digit below.
+pub(crate) fn ms(value: f64) -> String {
+    if value >= 10.0 { count(value.round() as u64) } else { format!("{value:.1}") }
+}
+
+/// An average: whole from 100 on, one digit below.
+pub(crate) fn mean(value: f64) -> String {
+    if value >= 100.0 { count(value.round() as u64) } else { format!("{value:.1}") }
+}
