@@ -1,0 +1,136 @@
+//! `herd attend`: the ladder over a fleet that others started, then its report over HTTP. The control plane stays up, so that
+//! the fleet can be used afterwards.
+
+use crate::{cli::AttendArgs, exit::Exit, experiment, fleet, pick, place, screen::Screen, verdict};
+use anyhow::Context;
+use axum::{Router, http::header, response::IntoResponse, routing::get};
+use herd_experiment::{
+    control::ControlPlane,
+    run::{self, Plan},
+    testbed::{Backend, Endpoints, Progress},
+};
+use herd_history::Writer;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long the report's server may take to end what is under way.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Runs the ladder once and serves its report until `stop`.
+///
+/// # Errors
+/// An address cannot be listened on, or the fleet is not there.
+pub async fn attend(args: &AttendArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    let screen = Screen::new();
+    let shown = Shown::default();
+    let listener = TcpListener::bind(args.report)
+        .await
+        .with_context(|| format!("the report cannot be served on {}", args.report))?;
+    let serving = tokio::spawn(serve(listener, shown.clone(), stop.clone()));
+    let control = ControlPlane::start(args.control).await?;
+    let attended = tokio::select! {
+        () = stop.cancelled() => Ok(Exit::Interrupted),
+        ran = ladder(args, &control, &shown, &screen) => ran,
+    };
+    screen.clear();
+    match &attended {
+        Ok(Exit::Interrupted) => {}
+        Ok(_) => println!("the fleet stays up; the report: {}", args.report_url),
+        // The fleet and the control plane stay, so that a person can look at what is wrong.
+        Err(error) => eprintln!("error: {error:#}\nthe fleet stays up to be looked at"),
+    }
+    stop.cancelled().await;
+    control.stop().await;
+    let _ = tokio::time::timeout(DRAIN, serving).await;
+    attended
+}
+
+async fn ladder(
+    args: &AttendArgs,
+    control: &ControlPlane,
+    shown: &Shown,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let mut picked = pick::preset(&args.preset)?;
+    picked.scenario.fleet.nodes = args.nodes;
+    let dir = place::run_dir(None, &args.out, &picked.scenario.name)?;
+    let plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
+    experiment::tell(&plan, screen);
+    let writer = Writer::create(&dir, &plan.manifest())?;
+    let partial = writer.partial_path().to_path_buf();
+    let joined = run::await_nodes(control, args.nodes, None, screen).await?;
+    screen.note(&format!("{joined} nodes joined"));
+    let endpoints = endpoints(args);
+    let finished = match run::drive(&plan, &endpoints, control, writer, screen).await {
+        Ok(writer) => writer.finish()?,
+        Err(error) => {
+            screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
+            partial
+        }
+    };
+    screen.clear();
+    let exit = verdict::judge_write_and_show(&finished)?;
+    shown.show(&finished);
+    // Left as the last rung, which is how the fleet is best looked at; also when a rung before it failed.
+    let last = plan.scenario.rungs.last().context("a scenario has at least one rung")?;
+    fleet::configure(control, &endpoints, &plan.scenario, last, control.view().nodes_joined()).await?;
+    Ok(exit)
+}
+
+fn endpoints(args: &AttendArgs) -> Endpoints {
+    Endpoints {
+        edge_grpc: args.edge.clone(),
+        edge_http: String::new(),
+        origin_grpc: args.origin.clone(),
+        lock_grpc: args.lock.clone(),
+        redis_url: None,
+        consoles: Vec::new(),
+    }
+}
+
+/// The run that is served; none while the ladder runs.
+#[derive(Clone, Debug, Default)]
+struct Shown(Arc<Mutex<Option<PathBuf>>>);
+
+impl Shown {
+    fn show(&self, dir: &Path) {
+        *self.0.lock().expect("nothing panics while it holds the path") = Some(dir.to_path_buf());
+    }
+
+    fn file(&self, name: &str) -> Option<Vec<u8>> {
+        let dir = self.0.lock().expect("nothing panics while it holds the path").clone()?;
+        std::fs::read(dir.join(name)).ok()
+    }
+}
+
+async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
+    let file = |name: &'static str, kind: &'static str| {
+        let shown = shown.clone();
+        get(move || async move {
+            match shown.file(name) {
+                Some(bytes) => ([(header::CONTENT_TYPE, kind)], bytes).into_response(),
+                None => (
+                    axum::http::StatusCode::SERVICE_UNAVAILABLE,
+                    [(header::RETRY_AFTER, "5"), (header::REFRESH, "5")],
+                    "the ladder is running; its report will be here\n",
+                )
+                    .into_response(),
+            }
+        })
+    };
+    let app = Router::new()
+        .route("/", file("report.html", "text/html; charset=utf-8"))
+        .route("/report.html", file("report.html", "text/html; charset=utf-8"))
+        .route("/report.md", file("report.md", "text/markdown; charset=utf-8"))
+        .route("/results.json", file("results.json", "application/json"))
+        .route("/junit.xml", file("junit.xml", "application/xml"));
+    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the report's server ended");
+    }
+}

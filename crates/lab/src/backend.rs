@@ -1,0 +1,47 @@
+//! From a choice of backend to a testbed.
+
+use crate::{cli::BackendChoice, place};
+use herd_cluster::{Choice, compose, processes};
+use herd_experiment::testbed::{FleetSpec, Progress, Testbed, TestbedError};
+use std::path::PathBuf;
+
+/// Rows that the origin is seeded with.
+pub(crate) const ORIGIN_ROWS: u32 = 100_000;
+
+/// Settings that a person makes for the whole fleet and that every process reads from its environment.
+const PASSED_ON: [&str; 1] = ["OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// The testbed of the choice; for `auto` a line says what was taken and why.
+///
+/// # Errors
+/// Containers were asked for and no engine answers.
+pub(crate) async fn testbed(choice: BackendChoice, progress: &dyn Progress) -> Result<Box<dyn Testbed>, TestbedError> {
+    let choice = match choice {
+        BackendChoice::Auto => Choice::Auto,
+        BackendChoice::Compose => Choice::Compose,
+        BackendChoice::Processes => Choice::Processes,
+    };
+    herd_cluster::choose(choice, progress).await
+}
+
+/// The fleet that is asked for.
+#[must_use]
+pub(crate) fn fleet_spec(nodes: u32, origin_pool: u32, log_dir: PathBuf) -> FleetSpec {
+    let env = PASSED_ON
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    FleetSpec { nodes, origin_rows: ORIGIN_ROWS, origin_pool, state_dir: place::state_dir(), log_dir, env }
+}
+
+/// Takes down every fleet that is noted, and says what was done.
+///
+/// # Errors
+/// Something could not be removed.
+pub(crate) async fn sweep() -> anyhow::Result<Vec<String>> {
+    let state_dir = place::state_dir();
+    let mut lines = processes::sweep(&state_dir).await?;
+    lines.extend(compose::sweep(&state_dir).await?);
+    Ok(lines)
+}

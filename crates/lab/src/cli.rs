@@ -1,0 +1,187 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Herdproof: how large is the herd that each cache layer leaves, and what breaks its bound?
+///
+/// Exit status: 0 the outcome is the expected one, 1 it is the other one, 2 it is unknown, 64 the command line or the
+/// scenario is wrong, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "herd", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the ladder: the same load once per rung of layers, with a before/after table
+    Ladder(LadderArgs),
+    /// Run the experiment of one scenario file
+    Run(RunArgs),
+    /// Judge a run's folder again, from disk
+    Check(DirArgs),
+    /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
+    Report(DirArgs),
+    /// Bring a fleet up and keep it until Ctrl-C or `herd down`
+    Up(UpArgs),
+    /// Take down whatever fleets of this user are still there
+    Down(DownArgs),
+    /// Drive an open-loop load against an edge and show how it goes
+    Load(LoadArgs),
+    /// Run the ladder over a fleet that others started, then serve its report (what `docker compose up` runs)
+    Attend(AttendArgs),
+    /// Ask a process over HTTP whether it is ready (for health checks in images without curl)
+    #[command(hide = true)]
+    Probe {
+        /// http://HOST:PORT/PATH
+        url: String,
+    },
+}
+
+/// How a fleet is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// Containers where a Docker engine answers, else processes
+    Auto,
+    /// Containers of one compose project
+    Compose,
+    /// Local processes; Redis must be on PATH
+    Processes,
+}
+
+/// What `ladder` and `run` have in common.
+#[derive(Clone, Debug, Args)]
+pub struct FleetArgs {
+    /// How the fleet is made
+    #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
+    pub backend: BackendChoice,
+    /// Cache nodes [default: the scenario's]
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u32>,
+    /// Drive only these rungs, by name
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub rungs: Option<Vec<String>>,
+    /// Draw another load [default: the scenario's seed]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The run's folder; it must not exist or be empty [default: runs/<time>-<scenario>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `herd ladder`
+#[derive(Clone, Debug, Args)]
+pub struct LadderArgs {
+    /// The ladder in under a minute
+    #[arg(long, conflicts_with = "preset")]
+    pub quick: bool,
+    /// A shipped scenario by name, such as ladder-4000-50-1
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// The fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+/// `herd run`
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// A scenario file, or the name of a shipped one
+    pub scenario: String,
+    /// The fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+/// `herd check`, `herd report`
+#[derive(Clone, Debug, Args)]
+pub struct DirArgs {
+    /// A run's folder
+    pub dir: PathBuf,
+}
+
+/// `herd up`
+#[derive(Clone, Debug, Args)]
+pub struct UpArgs {
+    /// How the fleet is made
+    #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
+    pub backend: BackendChoice,
+    /// Cache nodes
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub nodes: u32,
+    /// The shipped scenario whose last rung configures the fleet
+    #[arg(long, value_name = "NAME", default_value = "ladder")]
+    pub preset: String,
+    /// The rung that configures the fleet [default: the last one]
+    #[arg(long)]
+    pub rung: Option<String>,
+}
+
+/// `herd down`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DownArgs {}
+
+/// `herd load`
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// The edge's gRPC address
+    #[arg(long, env = "HERD_EDGE", default_value = "http://127.0.0.1:7101", value_name = "URL")]
+    pub edge: String,
+    /// Reads per second
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// Seconds
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Distinct keys: item-1 to item-N
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub keys: u32,
+    /// Zipf exponent of the keys' popularity, above 0 to 3 [default: all keys alike]
+    #[arg(long)]
+    pub zipf: Option<f64>,
+    /// Deadline of a request, milliseconds
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub deadline_ms: u32,
+    /// HTTP/2 connections
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub connections: u8,
+    /// Fixes arrivals and keys
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// `herd attend`
+#[derive(Clone, Debug, Args)]
+pub struct AttendArgs {
+    /// Where the control plane listens
+    #[arg(long, env = "HERD_CONTROL", default_value = "0.0.0.0:7000", value_name = "ADDR:PORT")]
+    pub control: SocketAddr,
+    /// The edge's gRPC address
+    #[arg(long, env = "HERD_EDGE", default_value = "http://edge:7101", value_name = "URL")]
+    pub edge: String,
+    /// The origin's gRPC address
+    #[arg(long, env = "HERD_ORIGIN", default_value = "http://origin:7401", value_name = "URL")]
+    pub origin: String,
+    /// The lock service's gRPC address
+    #[arg(long, env = "HERD_LOCK", default_value = "http://lock-service:7301", value_name = "URL")]
+    pub lock: String,
+    /// Cache nodes that shall join
+    #[arg(long, env = "HERD_NODES", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub nodes: u32,
+    /// Where the report is served
+    #[arg(long, env = "HERD_REPORT", default_value = "0.0.0.0:8090", value_name = "ADDR:PORT")]
+    pub report: SocketAddr,
+    /// The report's address for people, where it differs from the one listened on
+    #[arg(long, env = "HERD_REPORT_URL", default_value = "http://127.0.0.1:8090/", value_name = "URL")]
+    pub report_url: String,
+    /// The folder in which the run's folder is made
+    #[arg(long, env = "HERD_OUT", default_value = "runs", value_name = "DIR")]
+    pub out: PathBuf,
+    /// The shipped scenario to run
+    #[arg(long, env = "HERD_PRESET", default_value = "ladder", value_name = "NAME")]
+    pub preset: String,
+}

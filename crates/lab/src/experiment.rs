@@ -1,0 +1,123 @@
+//! `herd ladder` and `herd run`: one experiment from its options to its verdict.
+
+use crate::{
+    backend,
+    cli::{FleetArgs, LadderArgs, RunArgs},
+    exit::Exit,
+    pick::{self, Picked},
+    place,
+    screen::Screen,
+    verdict,
+};
+use herd_experiment::{
+    control::ControlPlane,
+    run::{self, Fleet, Plan, RunError},
+    testbed::{Progress, Testbed},
+};
+use herd_history::Writer;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use tokio_util::sync::CancellationToken;
+
+/// `herd ladder`
+///
+/// # Errors
+/// The options are wrong, or something failed on the way.
+pub async fn ladder(args: &LadderArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    let name = args.preset.as_deref().unwrap_or(if args.quick { "ladder-quick" } else { "ladder" });
+    experiment(pick::preset(name)?.with(&args.fleet)?, &args.fleet, stop).await
+}
+
+/// `herd run`
+///
+/// # Errors
+/// As [`ladder`].
+pub async fn run(args: &RunArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    experiment(pick::file_or_preset(&args.scenario)?.with(&args.fleet)?, &args.fleet, stop).await
+}
+
+async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    let screen = Screen::new();
+    let dir = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
+    let mut testbed = backend::testbed(args.backend, &screen).await?;
+    let plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
+    tell(&plan, &screen);
+    let writer = Writer::create(&dir, &plan.manifest())?;
+    let partial = writer.partial_path().to_path_buf();
+    let measured = tokio::select! {
+        () = stop.cancelled() => None,
+        measured = measure(&plan, testbed.as_mut(), writer, &screen) => Some(measured),
+    };
+    screen.step("taking the fleet down", 0, 0);
+    if let Err(error) = testbed.down().await {
+        screen.note(&format!("{:#}", anyhow::Error::new(error).context("something of the fleet may be left")));
+    }
+    screen.clear();
+    let finished = match measured {
+        None => {
+            println!("interrupted; what was recorded: {}", partial.display());
+            return Ok(Exit::Interrupted);
+        }
+        Some(Ok(writer)) => writer.finish()?,
+        Some(Err(error)) => {
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            partial
+        }
+    };
+    verdict::judge_write_and_show(&finished)
+}
+
+async fn measure(
+    plan: &Plan,
+    testbed: &mut dyn Testbed,
+    writer: Writer,
+    screen: &Screen,
+) -> Result<Writer, RunError> {
+    let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
+    let fleet = &plan.scenario.fleet;
+    let spec = backend::fleet_spec(fleet.nodes, fleet.origin_pool, log_dir(writer.partial_path()));
+    let Fleet { endpoints, ready_after, nodes_joined } = run::bring_up(testbed, &spec, &control, screen).await?;
+    screen.note(&format!("{nodes_joined} nodes joined after {:.1} s", ready_after.as_secs_f64()));
+    let driven = run::drive(plan, &endpoints, &control, writer, screen).await;
+    for failure in testbed.failures().await.into_iter().take(3) {
+        screen.note(&format!(
+            "{} {} ended during the run: {}\n{}",
+            failure.part, failure.index, failure.how, failure.log_tail
+        ));
+    }
+    driven
+}
+
+/// Where the parts' logs go: into the run's folder, absolute, as the parts may have other working directories.
+fn log_dir(partial: &Path) -> PathBuf {
+    std::path::absolute(partial).unwrap_or_else(|_| partial.to_path_buf()).join("logs")
+}
+
+/// Says what was chosen and drawn, before anything is done with it.
+pub(crate) fn tell(plan: &Plan, progress: &dyn Progress) {
+    let scenario = &plan.scenario;
+    progress.note(&format!(
+        "{} ({}): seed {}, backend {}, {} nodes",
+        scenario.name, plan.scenario_file, scenario.seed, plan.backend, scenario.fleet.nodes
+    ));
+    let options: Vec<String> = plan.options().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    progress.note(&format!("  {}", options.join(" ")));
+    for rung in &scenario.rungs {
+        let layers: Vec<String> = rung.layers.iter().map(ToString::to_string).collect();
+        let layers = if layers.is_empty() { "no layer".to_owned() } else { layers.join(" + ") };
+        let guard = rung.write_guard;
+        let mut line = format!("  rung {}: {layers}, writes {guard}", rung.name);
+        if let Some(lock) = &rung.lock {
+            line.push_str(&format!(
+                ", lock expiry_ms={} wait_ms={} renew={} second_look={} on_wait_timeout={} on_unavailable={}",
+                lock.expiry_ms, lock.wait_ms, lock.renew, lock.second_look, lock.on_wait_timeout, lock.on_unavailable
+            ));
+        }
+        if !rung.flight_second_look {
+            line.push_str(", flight_second_look=false");
+        }
+        progress.note(&line);
+    }
+}

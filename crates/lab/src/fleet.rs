@@ -1,0 +1,137 @@
+//! `herd up` and `herd down`.
+
+use crate::{backend, cli::UpArgs, exit::Exit, exit::UsageError, pick, screen::Screen};
+use herd_experiment::{
+    control::ControlPlane,
+    fleet_config,
+    ledger::OriginLab,
+    run::{self, Fleet},
+    testbed::{Endpoints, Progress, Testbed},
+};
+use herd_scenario::{Rung, Scenario};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio_util::sync::CancellationToken;
+
+const APPLY_LIMIT: Duration = Duration::from_secs(20);
+/// How often `up` looks whether its fleet is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Brings a fleet up and keeps it until `stop`, or until somebody takes it down.
+///
+/// # Errors
+/// The fleet could not be brought up.
+pub async fn up(args: &UpArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    let scenario = pick::preset(&args.preset)?.scenario;
+    let rung = rung(&scenario, args.rung.as_deref())?.clone();
+    let screen = Screen::new();
+    let mut testbed = backend::testbed(args.backend, &screen).await?;
+    let kept = tokio::select! {
+        () = stop.cancelled() => Ok(Exit::Interrupted),
+        kept = keep(args, &scenario, &rung, testbed.as_mut(), &screen) => kept,
+    };
+    screen.step("taking the fleet down", 0, 0);
+    let down = testbed.down().await;
+    screen.clear();
+    let exit = kept?;
+    down?;
+    // Ctrl-C is how `up` is meant to end.
+    Ok(if exit == Exit::Interrupted { Exit::Expected } else { exit })
+}
+
+/// Takes down every fleet that this user's labs have noted.
+///
+/// # Errors
+/// Something could not be removed.
+pub async fn down() -> anyhow::Result<Exit> {
+    let lines = backend::sweep().await?;
+    if lines.is_empty() {
+        println!("nothing is up");
+    }
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(Exit::Expected)
+}
+
+async fn keep(
+    args: &UpArgs,
+    scenario: &Scenario,
+    rung: &Rung,
+    testbed: &mut dyn Testbed,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
+    let logs = crate::place::state_dir().join(format!("logs-{}", std::process::id()));
+    let spec = backend::fleet_spec(args.nodes, scenario.fleet.origin_pool, logs.clone());
+    let Fleet { endpoints, ready_after, nodes_joined } = run::bring_up(testbed, &spec, &control, screen).await?;
+    configure(&control, &endpoints, scenario, rung, nodes_joined).await?;
+    screen.clear();
+    println!("{nodes_joined} nodes are ready after {:.1} s, layers as in rung {}", ready_after.as_secs_f64(), rung.name);
+    println!("logs           {}", logs.display());
+    print_addresses(&endpoints);
+    println!("Ctrl-C or `herd down` takes the fleet down");
+    watch(testbed, &control).await;
+    println!("the fleet was taken down by somebody else");
+    Ok(Exit::Expected)
+}
+
+/// Gives a fleet the origin latency and the layers of a rung.
+pub(crate) async fn configure(
+    control: &ControlPlane,
+    endpoints: &Endpoints,
+    scenario: &Scenario,
+    rung: &Rung,
+    nodes: u32,
+) -> anyhow::Result<()> {
+    OriginLab::new(&endpoints.origin_grpc)?.set_latency(fleet_config::latency(&scenario.origin)).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let prefix = fleet_config::prefix(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), &rung.name);
+    let version = control.publish(fleet_config::of_rung(scenario, rung, &prefix));
+    control.wait_applied(version, nodes, APPLY_LIMIT).await?;
+    Ok(())
+}
+
+/// Says where the parts are.
+pub(crate) fn print_addresses(endpoints: &Endpoints) {
+    let Endpoints { edge_grpc, edge_http, origin_grpc, lock_grpc, redis_url, consoles } = endpoints;
+    let rows = [
+        ("edge gRPC", Some(edge_grpc)),
+        ("edge HTTP", Some(edge_http)),
+        ("origin", Some(origin_grpc)),
+        ("lock service", Some(lock_grpc)),
+        ("Redis", redis_url.as_ref()),
+    ];
+    for (name, address) in rows {
+        if let Some(address) = address {
+            println!("{name:<14} {address}");
+        }
+    }
+    for (name, address) in consoles {
+        println!("{name:<14} {address}");
+    }
+    println!("try            curl {}/v1/items/item-1", edge_http.trim_end_matches('/'));
+    println!("               herd load --edge {edge_grpc}");
+}
+
+/// Returns when the fleet's own processes have ended and nobody is joined any more.
+async fn watch(testbed: &mut dyn Testbed, control: &ControlPlane) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let view = control.view();
+        let gone = view.edges_joined() == 0 && view.nodes_joined() == 0;
+        if gone && !testbed.failures().await.is_empty() {
+            return;
+        }
+    }
+}
+
+fn rung<'a>(scenario: &'a Scenario, name: Option<&str>) -> Result<&'a Rung, UsageError> {
+    let Some(name) = name else {
+        return Ok(scenario.rungs.last().expect("a scenario has at least one rung"));
+    };
+    scenario.rungs.iter().find(|rung| rung.name == name).ok_or_else(|| {
+        let names: Vec<&str> = scenario.rungs.iter().map(|rung| rung.name.as_str()).collect();
+        UsageError(format!("--rung {name:?}: {} has {}", scenario.name, names.join(", ")))
+    })
+}

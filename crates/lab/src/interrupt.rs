@@ -1,0 +1,30 @@
+//! Ctrl-C and SIGTERM: the first asks everything to end, the second ends the program at once.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Cancelled by the first SIGINT, SIGTERM or SIGHUP from now on. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// The system refuses to tell about signals.
+pub(crate) fn watch() -> std::io::Result<CancellationToken> {
+    let mut kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<Signal>, _>>()?;
+    let token = CancellationToken::new();
+    let told = token.clone();
+    tokio::spawn(async move {
+        any(&mut kinds).await;
+        eprintln!("\ninterrupted: taking everything down (again: end at once, then `herd down` removes what is left)");
+        told.cancel();
+        any(&mut kinds).await;
+        std::process::exit(130);
+    });
+    Ok(token)
+}
+
+async fn any(signals: &mut [Signal]) {
+    let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    futures::future::select_all(waits).await;
+}

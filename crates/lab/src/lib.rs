@@ -1,0 +1,53 @@
+//! The `herd` program: runs experiments, judges and reports them.
+//!
+//! The only crate that sees all others. It holds no measurement and no judgement of its own: it reads the command
+//! line, brings the parts together, shows progress and says the outcome by its exit status.
+//!
+//! - [`cli`]: the command line; [`exit`]: what the exit status means.
+//! - [`experiment`]: `ladder` and `run`; [`verdict`]: `check` and `report`.
+//! - [`fleet`]: `up` and `down`; [`load`]: `load`; [`attend`]: the service `herd` of compose.yaml.
+//! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
+//! - `screen`, `interrupt`: what a person sees, and Ctrl-C.
+
+pub mod attend;
+mod backend;
+pub mod cli;
+pub mod exit;
+pub mod experiment;
+pub mod fleet;
+mod interrupt;
+pub mod load;
+mod pick;
+mod place;
+mod screen;
+pub mod verdict;
+
+use cli::{Cli, Command};
+use exit::Exit;
+use std::time::Duration;
+
+/// How long a probe may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Does what the command line says. Must run inside a tokio runtime.
+///
+/// # Errors
+/// Whatever kept it from that; [`exit::of_error`] says what it means.
+pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    if let Command::Probe { url } = &cli.command {
+        herd_cluster::probe::probe(url, PROBE_LIMIT)?;
+        return Ok(Exit::Expected);
+    }
+    let stop = interrupt::watch()?;
+    match cli.command {
+        Command::Ladder(args) => experiment::ladder(&args, &stop).await,
+        Command::Run(args) => experiment::run(&args, &stop).await,
+        Command::Check(args) => verdict::check(&args.dir),
+        Command::Report(args) => verdict::report(&args.dir),
+        Command::Up(args) => fleet::up(&args, &stop).await,
+        Command::Down(_) => fleet::down().await,
+        Command::Load(args) => load::load(&args, &stop).await,
+        Command::Attend(args) => attend::attend(&args, &stop).await,
+        Command::Probe { .. } => unreachable!("probes were answered above"),
+    }
+}

@@ -1,0 +1,66 @@
+//! Which scenario, and what the command line changes about it.
+
+use crate::{cli::FleetArgs, exit::UsageError};
+use herd_scenario::{Overrides, PRESETS, Preset, Scenario};
+use std::path::Path;
+
+/// A scenario with where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Picked {
+    /// Overrides applied.
+    pub(crate) scenario: Scenario,
+    /// As the user named it.
+    pub(crate) file: String,
+    /// The file, unchanged.
+    pub(crate) text: String,
+}
+
+/// The largest scenario file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A shipped scenario by name.
+///
+/// # Errors
+/// There is no such scenario; the names are listed.
+pub(crate) fn preset(name: &str) -> Result<Picked, UsageError> {
+    let preset = Preset::named(name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        UsageError(format!("no scenario is shipped as {name:?}; there are: {}", names.join(", ")))
+    })?;
+    parsed(preset.file, preset.text)
+}
+
+/// A scenario file, or a shipped scenario of that name if there is no such file.
+///
+/// # Errors
+/// It cannot be read, or has mistakes: all of them are listed.
+pub(crate) fn file_or_preset(named: &str) -> Result<Picked, UsageError> {
+    let path = Path::new(named);
+    if !path.exists() && Preset::named(named).is_some() {
+        return preset(named);
+    }
+    let unreadable = |why: String| UsageError(format!("{named} cannot be read: {why}"));
+    let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(unreadable(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    parsed(named, &text)
+}
+
+impl Picked {
+    /// Applies what the command line changes.
+    ///
+    /// # Errors
+    /// Every impossible change at once.
+    pub(crate) fn with(mut self, args: &FleetArgs) -> Result<Self, UsageError> {
+        let overrides = Overrides { nodes: args.nodes, seed: args.seed, rungs: args.rungs.clone() };
+        self.scenario.apply(&overrides)?;
+        Ok(self)
+    }
+}
+
+fn parsed(file: &str, text: &str) -> Result<Picked, UsageError> {
+    let scenario = Scenario::parse(file, text)?;
+    Ok(Picked { scenario, file: file.to_owned(), text: text.to_owned() })
+}

@@ -1,0 +1,82 @@
+//! `herd check` and `herd report`, and the end of every run: read the folder, judge it, write the reports, show the table.
+
+use crate::{exit::Exit, exit::UsageError};
+use anyhow::Context;
+use herd_history::{History, HistoryError, Reader};
+use herd_judge::Judgement;
+use herd_scenario::Scenario;
+use std::path::{Path, PathBuf};
+
+/// Judges a run again and says so by the exit status. Writes nothing.
+///
+/// # Errors
+/// There is no such run, or it cannot be read.
+pub fn check(dir: &Path) -> anyhow::Result<Exit> {
+    let run = Run::read(dir)?;
+    let judgement = run.judge();
+    print!("\n{}", herd_report::table(&judgement));
+    Ok(exit(&judgement))
+}
+
+/// Writes a run's reports again.
+///
+/// # Errors
+/// As [`check`], or a report cannot be written.
+pub fn report(dir: &Path) -> anyhow::Result<Exit> {
+    let run = Run::read(dir)?;
+    let judgement = run.judge();
+    for file in run.write(&judgement)? {
+        println!("{}", file.display());
+    }
+    Ok(Exit::Expected)
+}
+
+/// What follows a run that was written to `dir`: reports beside it, the table, where everything is, the exit status.
+///
+/// # Errors
+/// As [`report`].
+pub fn judge_write_and_show(dir: &Path) -> anyhow::Result<Exit> {
+    let run = Run::read(dir)?;
+    let judgement = run.judge();
+    print!("\n{}", herd_report::table(&judgement));
+    run.write(&judgement)?;
+    println!("\nrun       {}", run.dir.display());
+    println!("report    {}", run.dir.join("report.html").display());
+    println!("again     herd check {}", run.dir.display());
+    Ok(exit(&judgement))
+}
+
+struct Run {
+    dir: PathBuf,
+    history: History,
+    scenario: Scenario,
+}
+
+impl Run {
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        let reader = Reader::open(dir).map_err(|error| match error {
+            HistoryError::NoRun { .. } => anyhow::Error::new(UsageError(error.to_string())),
+            error => anyhow::Error::new(error),
+        })?;
+        let dir = reader.path().to_path_buf();
+        let history = reader.load().with_context(|| format!("{} cannot be read", dir.display()))?;
+        let scenario = herd_judge::scenario_of(&history.manifest).context("the scenario in the manifest")?;
+        Ok(Self { dir, history, scenario })
+    }
+
+    fn judge(&self) -> Judgement {
+        herd_judge::judge(&self.scenario, &self.history)
+    }
+
+    fn write(&self, judgement: &Judgement) -> anyhow::Result<[PathBuf; 4]> {
+        Ok(herd_report::write_all(&self.dir, judgement, &self.history)?)
+    }
+}
+
+fn exit(judgement: &Judgement) -> Exit {
+    match judgement.as_expected {
+        Some(true) => Exit::Expected,
+        Some(false) => Exit::Other,
+        None => Exit::Unknown,
+    }
+}
