@@ -54,9 +54,11 @@ impl Fleet {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let random = rand::random();
         let Some(except) = except else {
-            return routing::pick(view.routing, &view.eligible, key, random).map(|at| view.eligible[at].clone());
+            return routing::pick(view.routing, &view.eligible, key, random)
+                .map(|at| view.eligible[at].clone());
         };
-        let others: Vec<_> = view.eligible.iter().filter(|node| !Arc::ptr_eq(node, except)).cloned().collect();
+        let others: Vec<_> =
+            view.eligible.iter().filter(|node| !Arc::ptr_eq(node, except)).cloned().collect();
         routing::pick(view.routing, &others, key, random).map(|at| others[at].clone())
     }
 
@@ -65,18 +67,22 @@ impl Fleet {
         self.change(|view| {
             let old = std::mem::take(&mut view.nodes);
             view.members_version = members.version;
-            view.nodes = members.nodes.iter().filter_map(|member| {
-                if let Some(kept) = old.iter().find(|node| node.member == *member) {
-                    return Some(kept.clone());
-                }
-                match Node::new(member.clone(), self.origin) {
-                    Ok(node) => Some(Arc::new(node)),
-                    Err(error) => {
-                        warn!(node = member.instance, "left out: {error}");
-                        None
+            view.nodes = members
+                .nodes
+                .iter()
+                .filter_map(|member| {
+                    if let Some(kept) = old.iter().find(|node| node.member == *member) {
+                        return Some(kept.clone());
                     }
-                }
-            }).collect();
+                    match Node::new(member.clone(), self.origin) {
+                        Ok(node) => Some(Arc::new(node)),
+                        Err(error) => {
+                            warn!(node = member.instance, "left out: {error}");
+                            None
+                        }
+                    }
+                })
+                .collect();
             view.nodes.sort_by(|a, b| a.member.instance.cmp(&b.member.instance));
         });
         info!(version = members.version, nodes = members.nodes.len(), "membership applied");

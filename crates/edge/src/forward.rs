@@ -2,7 +2,7 @@
 
 use crate::fleet::Fleet;
 use crate::metrics::{EdgeMetrics, EjectionReason, Method};
-use crate::node::Node;
+use crate::node::{InFlight, Node};
 use herd_service::rpc::{self, CallFailure, Deadline};
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, status};
@@ -21,6 +21,9 @@ pub const REFERENCE_HEADER: &str = "herd-reference";
 
 /// What is kept back of the caller's time, at most, for the answer's way home.
 const RESERVE_MAX: Duration = Duration::from_millis(5);
+
+/// A client that hangs up on a silent node after this long makes the node suspect, as a deadline does.
+const PATIENCE_WITH_SILENCE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Forwarder {
     pub(crate) fleet: Arc<Fleet>,
@@ -41,7 +44,12 @@ impl Drop for Admitted<'_> {
 }
 
 impl Forwarder {
-    pub(crate) fn new(fleet: Arc<Fleet>, metrics: Arc<EdgeMetrics>, default_deadline: Duration, in_flight_max: u32) -> Self {
+    pub(crate) fn new(
+        fleet: Arc<Fleet>,
+        metrics: Arc<EdgeMetrics>,
+        default_deadline: Duration,
+        in_flight_max: u32,
+    ) -> Self {
         Self { fleet, metrics, default_deadline, in_flight: AtomicU32::new(0), in_flight_max }
     }
 
@@ -52,7 +60,9 @@ impl Forwarder {
         budget: Duration,
         context: &TraceContext,
     ) -> Result<GetResponse, Status> {
-        let send = async |mut client: CacheNodeClient<Channel>, request: Request<GetRequest>| client.get(request).await;
+        let send = async |mut client: CacheNodeClient<Channel>, request: Request<GetRequest>| {
+            client.get(request).await
+        };
         let message = GetRequest { key };
         let mut answer = self.run(Method::Get, message, budget, context, |m| &m.key, send).await?;
         if answer.reference.is_empty() {
@@ -143,9 +153,11 @@ impl Forwarder {
         let mut request = Request::new(message);
         deadline.apply(&mut request).map_err(|expired| *expired)?;
         context.inject(request.metadata_mut());
-        let _in_flight = node.begin();
+        let mut under_way =
+            UnderWay { forwarder: self, node, sent, settled: false, _in_flight: node.begin() };
         // The outer limit also covers the wait for a connection, where the call itself has no timer yet.
         let result = tokio::time::timeout_at(deadline.instant().into(), send(node.client(), request)).await;
+        under_way.settled = true;
         let error = match result {
             Ok(Ok(answer)) => {
                 node.answered(Instant::now());
@@ -154,7 +166,11 @@ impl Forwarder {
             Ok(Err(error)) => error,
             Err(_) => {
                 self.timed_out(node, sent);
-                return Err(status(Code::DeadlineExceeded, ErrorSource::Peer, "no answer before the deadline"));
+                return Err(status(
+                    Code::DeadlineExceeded,
+                    ErrorSource::Peer,
+                    "no answer before the deadline",
+                ));
             }
         };
         match CallFailure::of(&error) {
@@ -169,6 +185,26 @@ impl Forwarder {
     fn timed_out(&self, node: &Arc<Node>, sent: Instant) {
         if node.silent_since(sent) {
             self.fleet.eject(node, EjectionReason::Silent);
+        }
+    }
+}
+
+/// A call that has not ended. Dropped before its end, as its client hung up, it still says something: clients that never wait
+/// for the deadline must not hide a hanging node.
+struct UnderWay<'a> {
+    forwarder: &'a Forwarder,
+    node: &'a Arc<Node>,
+    sent: Instant,
+    settled: bool,
+    _in_flight: InFlight,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let hung_up = !self.settled && self.sent.elapsed() >= PATIENCE_WITH_SILENCE;
+        // Without a runtime the process is ending, and who is ejected matters no more.
+        if hung_up && tokio::runtime::Handle::try_current().is_ok() {
+            self.forwarder.timed_out(self.node, self.sent);
         }
     }
 }

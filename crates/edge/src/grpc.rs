@@ -2,8 +2,8 @@
 
 use crate::forward::Forwarder;
 use herd_service::rpc::Deadline;
-use herd_service::trace::{self, TraceContext};
 use herd_service::span;
+use herd_service::trace::{self, TraceContext};
 use herd_wire::v1::edge_server::Edge;
 use herd_wire::v1::{GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, Served};
 use std::sync::Arc;
@@ -26,7 +26,10 @@ impl Edge for GrpcEdge {
         result.map(Response::new)
     }
 
-    async fn invalidate(&self, request: Request<InvalidateRequest>) -> Result<Response<InvalidateResponse>, Status> {
+    async fn invalidate(
+        &self,
+        request: Request<InvalidateRequest>,
+    ) -> Result<Response<InvalidateResponse>, Status> {
         let parent = TraceContext::extract(request.metadata());
         let budget = Deadline::from_metadata(request.metadata(), self.0.default_deadline).remaining();
         let key = request.into_inner().key;

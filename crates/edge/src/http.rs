@@ -43,7 +43,9 @@ pub(crate) fn router(forwarder: Arc<Forwarder>) -> Router {
         .route("/v1/items/{key}", get(get_item).delete(delete_item))
         .route("/v1/items/", get(no_key).delete(no_key))
         .route("/v1/members", get(members))
-        .fallback(async |headers: HeaderMap| refuse(&headers, StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .fallback(async |headers: HeaderMap| {
+            refuse(&headers, StatusCode::NOT_FOUND, "there is nothing at this path")
+        })
         .method_not_allowed_fallback(async |headers: HeaderMap| {
             refuse(&headers, StatusCode::METHOD_NOT_ALLOWED, "this path knows GET and, for items, DELETE")
         })
@@ -80,7 +82,9 @@ impl<'a> Item<'a> {
             key,
             value: json,
             value_text: text.filter(|_| json.is_none()),
-            value_hex: text.is_none().then(|| answer.value.iter().map(|byte| format!("{byte:02x}")).collect()),
+            value_hex: text
+                .is_none()
+                .then(|| answer.value.iter().map(|byte| format!("{byte:02x}")).collect()),
             version: answer.version,
             age_ms: answer.age_ms,
             served: served_name(answer.served()),
@@ -170,7 +174,9 @@ async fn members(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap) ->
         address: node.member.address.clone(),
         in_flight: node.in_flight(),
         ejected: node.is_ejected(),
-        ejected_for_ms: node.ejected_for(now).map(|spell| u64::try_from(spell.as_millis()).unwrap_or(u64::MAX)),
+        ejected_for_ms: node
+            .ejected_for(now)
+            .map(|spell| u64::try_from(spell.as_millis()).unwrap_or(u64::MAX)),
     });
     let shown = Members {
         version: view.members_version,
@@ -223,12 +229,26 @@ struct ErrorDetail<'a> {
 fn error(failed: Status, context: &TraceContext) -> Response {
     let source = ErrorSource::of(&failed).unwrap_or(ErrorSource::Peer);
     let http_status = http_status(failed.code(), source);
-    error_body(http_status, CODE_NAMES[failed.code() as usize], failed.message(), source, is_retryable(&failed), context)
+    error_body(
+        http_status,
+        CODE_NAMES[failed.code() as usize],
+        failed.message(),
+        source,
+        is_retryable(&failed),
+        context,
+    )
 }
 
 fn refuse(headers: &HeaderMap, http_status: StatusCode, message: &str) -> Response {
     let code = if http_status == StatusCode::NOT_FOUND { Code::NotFound } else { Code::Unimplemented };
-    error_body(http_status, CODE_NAMES[code as usize], message, ErrorSource::Client, false, &context_of(headers))
+    error_body(
+        http_status,
+        CODE_NAMES[code as usize],
+        message,
+        ErrorSource::Client,
+        false,
+        &context_of(headers),
+    )
 }
 
 fn error_body(
@@ -239,7 +259,8 @@ fn error_body(
     retryable: bool,
     context: &TraceContext,
 ) -> Response {
-    let detail = ErrorDetail { code, message, source: source.as_str(), retryable, reference: context.trace_id() };
+    let detail =
+        ErrorDetail { code, message, source: source.as_str(), retryable, reference: context.trace_id() };
     let mut response = json(http_status, &ErrorBody { error: detail }, context);
     if matches!(http_status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);

@@ -101,9 +101,12 @@ pub(crate) struct EdgeMetrics {
 impl EdgeMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
-        let durations = Family::<MethodLabel, Histogram>::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_SECONDS));
+        let durations = Family::<MethodLabel, Histogram>::new_with_constructor(|| {
+            Histogram::new(DURATION_BUCKETS_SECONDS)
+        });
         let of_method = |method: Method| OfMethod {
-            by_code: CODE_NAMES.map(|code| requests.get_or_create_owned(&RequestLabels { method: method.label(), code })),
+            by_code: CODE_NAMES
+                .map(|code| requests.get_or_create_owned(&RequestLabels { method: method.label(), code })),
             duration: durations.get_or_create_owned(&MethodLabel { method: method.label() }),
         };
         let edge = Self {
@@ -122,9 +125,18 @@ impl EdgeMetrics {
         let mut registry = metrics.registry();
         let of_edge = registry.sub_registry_with_prefix("herd_edge");
         of_edge.register("requests", "Requests answered, by method and gRPC code", requests);
-        of_edge.register_with_unit("request_duration", "Time from request to answer", Unit::Seconds, durations);
+        of_edge.register_with_unit(
+            "request_duration",
+            "Time from request to answer",
+            Unit::Seconds,
+            durations,
+        );
         of_edge.register("in_flight", "Requests in flight", edge.in_flight.clone());
-        of_edge.register("second_tries", "Requests tried on a second node: the first was not reached", edge.second_tries.clone());
+        of_edge.register(
+            "second_tries",
+            "Requests tried on a second node: the first was not reached",
+            edge.second_tries.clone(),
+        );
         of_edge.register("ejections", "Nodes ejected, by reason", edge.ejections.clone());
         of_edge.register("returns", "Ejected nodes let back", edge.returns.clone());
         of_edge.register("members", "Cache nodes in the membership", edge.members.clone());

@@ -109,7 +109,8 @@ mod tests {
     fn owner_moves_only_the_lost_nodes_keys() {
         let before = fleet(50);
         let lost = 17;
-        let after: Vec<Fake> = fleet(50).into_iter().enumerate().filter(|(n, _)| *n != lost).map(|(_, f)| f).collect();
+        let after: Vec<Fake> =
+            fleet(50).into_iter().enumerate().filter(|(n, _)| *n != lost).map(|(_, f)| f).collect();
         let mut heirs = std::collections::BTreeSet::new();
         let mut owned = 0;
         for n in 0..20_000 {

@@ -50,7 +50,8 @@ impl Settings for EdgeArgs {
     }
 
     fn conflicts(&self) -> Vec<String> {
-        let ports = [("--listen", self.service.listen), ("--admin", self.service.admin), ("--http", self.http)];
+        let ports =
+            [("--listen", self.service.listen), ("--admin", self.service.admin), ("--http", self.http)];
         let mut clashes = Vec::new();
         for (at, (name, address)) in ports.iter().enumerate() {
             for (other, taken) in &ports[..at] {

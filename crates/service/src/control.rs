@@ -168,7 +168,11 @@ impl Session {
         }
     }
 
-    async fn one(&self, client: &mut ControlClient<tonic::transport::Channel>, updates: &mut u64) -> SessionEnd {
+    async fn one(
+        &self,
+        client: &mut ControlClient<tonic::transport::Channel>,
+        updates: &mut u64,
+    ) -> SessionEnd {
         let ip = match self.route().await {
             Ok(ip) => ip,
             Err(error) => return SessionEnd::NoRoute(error),
@@ -219,7 +223,10 @@ impl Session {
     async fn route(&self) -> std::io::Result<IpAddr> {
         let (host, port) = (self.args.control_url.host(), self.args.control_url.port());
         let looked_up = tokio::time::timeout(OPEN_MAX, tokio::net::lookup_host((host, port))).await;
-        let target = looked_up.map_err(|_| std::io::ErrorKind::TimedOut)??.next().ok_or(std::io::ErrorKind::NotFound)?;
+        let target = looked_up
+            .map_err(|_| std::io::ErrorKind::TimedOut)??
+            .next()
+            .ok_or(std::io::ErrorKind::NotFound)?;
         let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
         // Connecting a datagram socket sends nothing: it only asks for the route.
         let socket = std::net::UdpSocket::bind((any, 0))?;

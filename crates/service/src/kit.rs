@@ -114,7 +114,8 @@ impl InstanceName {
     /// The name of this host, or `unnamed` if it has none that fits.
     #[must_use]
     pub fn of_host() -> Self {
-        let said = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+        let said =
+            std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
         let parsed = said.ok().and_then(|name| name.trim().parse().ok());
         parsed.unwrap_or_else(|| Self("unnamed".into()))
     }
@@ -320,12 +321,14 @@ impl Service {
 
         let ready_line = self.ready_line();
         let Self { grpc, http, routes, readiness, shutdown, drain, names, role, .. } = self;
-        let grpc_server = grpc_builder()
-            .add_routes(routes.routes().prepare())
-            .serve_with_incoming_shutdown(TcpIncoming::from(grpc).with_nodelay(Some(true)), shutdown.clone().cancelled_owned());
+        let grpc_server = grpc_builder().add_routes(routes.routes().prepare()).serve_with_incoming_shutdown(
+            TcpIncoming::from(grpc).with_nodelay(Some(true)),
+            shutdown.clone().cancelled_owned(),
+        );
         let http_server = serve_http(http, shutdown.clone());
         let servers = async {
-            let (grpc, http) = tokio::join!(async { grpc_server.await.map_err(ServiceError::Grpc) }, http_server);
+            let (grpc, http) =
+                tokio::join!(async { grpc_server.await.map_err(ServiceError::Grpc) }, http_server);
             grpc.and(http)
         };
         tokio::pin!(servers);
@@ -368,7 +371,6 @@ impl Service {
     }
 }
 
-
 async fn bind(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServiceError> {
     let failed = |source| ServiceError::Bind { what, address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -397,7 +399,10 @@ async fn serve_http(
         // A socket that is already gone shows when it is read.
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await.map_err(ServiceError::Http)
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .map_err(ServiceError::Http)
 }
 
 fn announce(line: &str) {
@@ -445,7 +450,8 @@ where
 /// # Errors
 /// The runtime cannot be built, or the future's own.
 pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result

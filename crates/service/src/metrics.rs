@@ -46,7 +46,11 @@ impl SixMetrics {
             rebuild: histogram(),
             lock_wait: histogram(),
         };
-        registry.register("cache_miss", "Lookups that found no fresh value at the first look", six.cache_miss.clone());
+        registry.register(
+            "cache_miss",
+            "Lookups that found no fresh value at the first look",
+            six.cache_miss.clone(),
+        );
         registry.register("db_query", "Queries that reached the origin's database", six.db_query.clone());
         let help = "Time from a rebuild's start to its value being written or given up";
         registry.register_with_unit("cache_rebuild_duration", help, Unit::Seconds, six.rebuild.clone());
@@ -54,7 +58,11 @@ impl SixMetrics {
         registry.register_with_unit("cache_lock_wait", help, Unit::Seconds, six.lock_wait.clone());
         let help = "Requests waiting for a flight of their own process";
         registry.register("singleflight_subscriber_count", help, six.singleflight_subscribers.clone());
-        registry.register("cache_swr_stale_serve", "Stale values served while a refresh ran", six.stale_serve.clone());
+        registry.register(
+            "cache_swr_stale_serve",
+            "Stale values served while a refresh ran",
+            six.stale_serve.clone(),
+        );
         six
     }
 

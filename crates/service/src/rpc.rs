@@ -89,7 +89,8 @@ impl FromStr for PeerUrl {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let invalid = || InvalidUrl { text: text.to_owned() };
         let uri: http::Uri = text.trim_end_matches('/').parse().map_err(|_| invalid())?;
-        let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let plain =
+            uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
         let authority = uri.authority().filter(|_| plain).ok_or_else(invalid)?;
         let port = authority.port_u16().filter(|port| *port != 0).ok_or_else(invalid)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -128,7 +129,8 @@ impl Deadline {
     /// The deadline that a caller's `grpc-timeout` sets, else `default` from now; at most [`DEADLINE_MAX`].
     #[must_use]
     pub fn from_metadata(metadata: &MetadataMap, default: Duration) -> Self {
-        let said = metadata.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_grpc_timeout);
+        let said =
+            metadata.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_grpc_timeout);
         Self::after(said.unwrap_or(default))
     }
 
@@ -220,7 +222,9 @@ impl CallFailure {
 
 /// Whether the peer on this channel says, within `limit`, that it serves (gRPC health checking).
 pub async fn is_serving(channel: &Channel, limit: Duration) -> bool {
-    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
     let mut client = HealthClient::new(channel.clone());
     let check = client.check(HealthCheckRequest { service: String::new() });
     match tokio::time::timeout(limit, check).await {
@@ -284,9 +288,20 @@ mod tests {
     #[test]
     fn peer_urls() {
         let url: PeerUrl = "http://node-1:7201/".parse().unwrap();
-        assert_eq!((url.host(), url.port(), url.to_string().as_str()), ("node-1", 7201, "http://node-1:7201"));
+        assert_eq!(
+            (url.host(), url.port(), url.to_string().as_str()),
+            ("node-1", 7201, "http://node-1:7201")
+        );
         assert_eq!("http://[::1]:80".parse::<PeerUrl>().unwrap().host(), "::1");
-        for bad in ["", "node:1", "https://node:1", "http://node", "http://node:0", "http://node:1/path", "http://a@b:1"] {
+        for bad in [
+            "",
+            "node:1",
+            "https://node:1",
+            "http://node",
+            "http://node:0",
+            "http://node:1/path",
+            "http://a@b:1",
+        ] {
             assert!(bad.parse::<PeerUrl>().is_err(), "{bad}");
         }
     }

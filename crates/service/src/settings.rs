@@ -39,14 +39,18 @@ pub enum SettingsError {
 ///
 /// # Errors
 /// [`SettingsError::Bad`] with every mistake found, or [`SettingsError::Help`].
-pub fn parse<A: Settings>(role: &Role, words: impl IntoIterator<Item = OsString>) -> Result<A, SettingsError> {
+pub fn parse<A: Settings>(
+    role: &Role,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<A, SettingsError> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let mut command = command_of::<A>(role);
     let mut mistakes: Vec<String> = Vec::new();
     while mistakes.len() < MISTAKES_MAX {
         match command.try_get_matches_from_mut(&words) {
             Ok(matches) if mistakes.is_empty() => {
-                let settings = A::from_arg_matches(&matches).map_err(|e| SettingsError::Bad(vec![sentence(&e)]))?;
+                let settings =
+                    A::from_arg_matches(&matches).map_err(|e| SettingsError::Bad(vec![sentence(&e)]))?;
                 let conflicts = settings.conflicts();
                 return if conflicts.is_empty() { Ok(settings) } else { Err(SettingsError::Bad(conflicts)) };
             }
@@ -56,7 +60,9 @@ pub fn parse<A: Settings>(role: &Role, words: impl IntoIterator<Item = OsString>
             }
             Err(error) => {
                 mistakes.push(sentence(&error));
-                let Some(forgiving) = forgive(command_of::<A>(role), &command, &error, &mut words) else { break };
+                let Some(forgiving) = forgive(command_of::<A>(role), &command, &error, &mut words) else {
+                    break;
+                };
                 command = forgiving;
             }
         }
@@ -78,7 +84,12 @@ fn command_of<A: Settings>(role: &Role) -> Command {
 }
 
 /// Makes the parser accept what it just refused, so that the next round finds the next mistake. None: nothing to be done.
-fn forgive(fresh: Command, used: &Command, error: &clap::Error, words: &mut Vec<OsString>) -> Option<Command> {
+fn forgive(
+    fresh: Command,
+    used: &Command,
+    error: &clap::Error,
+    words: &mut Vec<OsString>,
+) -> Option<Command> {
     let Some(ContextValue::String(culprit)) = error.get(ContextKind::InvalidArg) else { return None };
     match error.kind() {
         ErrorKind::UnknownArgument => {
@@ -159,7 +170,17 @@ mod tests {
     /// Every mistake of a command line is named in one go, whatever kind it is.
     #[test]
     fn all_mistakes_at_once() {
-        let bad = ["--listen", "nowhere", "--rows=77", "--colour", "red", "--peer-url", "ftp://x", "--drain-ms", "soon"];
+        let bad = [
+            "--listen",
+            "nowhere",
+            "--rows=77",
+            "--colour",
+            "red",
+            "--peer-url",
+            "ftp://x",
+            "--drain-ms",
+            "soon",
+        ];
         let Err(SettingsError::Bad(mistakes)) = parse_words(&bad) else { panic!("must be refused") };
         let all = mistakes.join("\n");
         for word in ["--listen", "--rows", "--colour", "--peer-url", "--drain-ms", "--must"] {
@@ -176,7 +197,9 @@ mod tests {
         assert_eq!(args.service.admin.port(), 9001);
         let clash = parse_words(&["--must", "clash", "--peer-url", "http://localhost:1"]);
         assert!(matches!(clash, Err(SettingsError::Bad(m)) if m == ["must and rows clash"]));
-        assert!(matches!(parse_words(&["--help"]), Err(SettingsError::Help(text)) if text.contains("HERD_TEST_PEER_URL")));
+        assert!(
+            matches!(parse_words(&["--help"]), Err(SettingsError::Help(text)) if text.contains("HERD_TEST_PEER_URL"))
+        );
         let _ = Args::try_parse_from(["x"]);
     }
 }

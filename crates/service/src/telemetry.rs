@@ -85,7 +85,8 @@ pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Tele
     // Spans belong to the exporter: log lines carry the reference id where they need one.
     let lines = wanted.and(filter_fn(|about| about.is_event()));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(lines);
+    let to_stderr =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(lines);
     let subscriber = tracing_subscriber::registry().with(to_stderr);
 
     let endpoint_set = std::env::var(ENDPOINT_VARIABLE).is_ok_and(|endpoint| !endpoint.trim().is_empty());
@@ -94,7 +95,9 @@ pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Tele
         return Ok(Telemetry { exporting: None });
     }
     let exporting = start_exporting(role, instance)?;
-    let ours = Targets::new().with_default(LevelFilter::INFO).with_targets(NOT_EXPORTED.map(|t| (t, LevelFilter::OFF)));
+    let ours = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets(NOT_EXPORTED.map(|t| (t, LevelFilter::OFF)));
     let tracer = exporting.provider.tracer("herdproof");
     let exported = tracing_opentelemetry::layer()
         .with_tracer(tracer)
@@ -140,7 +143,8 @@ fn start_exporting(role: &'static str, instance: &str) -> Result<Exporting, Tele
 
 /// A runtime on a thread of its own, which ends when the sender is dropped.
 fn exporter_runtime() -> std::io::Result<(tokio::sync::oneshot::Sender<()>, tokio::runtime::Handle)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("span-export".to_owned()).spawn(move || {
@@ -195,7 +199,9 @@ mod tests {
     #[test]
     fn samplers() {
         assert!(matches!(sampler_of("always_off", None), Sampler::AlwaysOff));
-        assert!(matches!(sampler_of("traceidratio", Some("0.25")), Sampler::TraceIdRatioBased(r) if r == 0.25));
+        assert!(
+            matches!(sampler_of("traceidratio", Some("0.25")), Sampler::TraceIdRatioBased(r) if r == 0.25)
+        );
         assert!(matches!(sampler_of("traceidratio", Some("7")), Sampler::TraceIdRatioBased(r) if r == 1.0));
         assert!(matches!(sampler_of("", None), Sampler::ParentBased(_)));
     }

@@ -86,16 +86,25 @@ impl TraceContext {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let separated = bytes.len() >= FORMATTED && bytes[2] == b'-' && bytes[35] == b'-' && bytes[52] == b'-';
+        let separated =
+            bytes.len() >= FORMATTED && bytes[2] == b'-' && bytes[35] == b'-' && bytes[52] == b'-';
         if !separated {
             return None;
         }
         let version = unhex(&bytes[..2])?;
-        let tail_fits = if version == 0 { bytes.len() == FORMATTED } else { *bytes.get(FORMATTED).unwrap_or(&b'-') == b'-' };
+        let tail_fits = if version == 0 {
+            bytes.len() == FORMATTED
+        } else {
+            *bytes.get(FORMATTED).unwrap_or(&b'-') == b'-'
+        };
         let trace = unhex(&bytes[3..35])?;
         let span = u64::try_from(unhex(&bytes[36..52])?).ok()?;
         let flags = unhex(&bytes[53..55])?;
-        (version != 0xff && tail_fits && trace != 0 && span != 0).then_some(Self { trace, span, sampled: flags & 1 == 1 })
+        (version != 0xff && tail_fits && trace != 0 && span != 0).then_some(Self {
+            trace,
+            span,
+            sampled: flags & 1 == 1,
+        })
     }
 
     /// The context as a `traceparent`.
@@ -142,7 +151,8 @@ impl TraceContext {
 
     fn to_otel(self) -> SpanContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-        let (trace, span) = (TraceId::from_bytes(self.trace.to_be_bytes()), SpanId::from_bytes(self.span.to_be_bytes()));
+        let (trace, span) =
+            (TraceId::from_bytes(self.trace.to_be_bytes()), SpanId::from_bytes(self.span.to_be_bytes()));
         SpanContext::new(trace, span, flags, true, TraceState::default())
     }
 
@@ -239,7 +249,10 @@ mod tests {
         let context = TraceContext::parse(SAMPLE).unwrap();
         assert_eq!(context.traceparent(), SAMPLE);
         assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(TraceContext::parse(&TraceContext::root().traceparent()).map(|c| c.sampled()), Some(false));
+        assert_eq!(
+            TraceContext::parse(&TraceContext::root().traceparent()).map(|c| c.sampled()),
+            Some(false)
+        );
         for bad in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
@@ -252,7 +265,9 @@ mod tests {
         ] {
             assert_eq!(TraceContext::parse(bad), None, "{bad}");
         }
-        assert!(TraceContext::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some());
+        assert!(
+            TraceContext::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some()
+        );
     }
 
     /// A context survives gRPC metadata and HTTP headers; a child stays in its trace.
@@ -266,7 +281,10 @@ mod tests {
         context.inject_http(&mut headers);
         assert_eq!(TraceContext::extract_http(&headers), Some(context));
         assert!(context.traceparent().starts_with(&SAMPLE[..36]));
-        assert_eq!(TraceContext::from_trace_bytes(context.trace_bytes()).map(|c| c.trace_id()), Some(context.trace_id()));
+        assert_eq!(
+            TraceContext::from_trace_bytes(context.trace_bytes()).map(|c| c.trace_id()),
+            Some(context.trace_id())
+        );
     }
 
     /// Without an exporter a request still has a trace: the caller's, or a new one.

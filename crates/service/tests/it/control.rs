@@ -10,7 +10,11 @@ const ROLE: Role = Role { name: "cache-node", about: "", grpc_port: 0, admin_por
 fn update(config_version: u64, key_prefix: &str, members_version: u64) -> ControlUpdate {
     let node = Member { instance: "n1".to_owned(), address: "127.0.0.1:1".to_owned() };
     ControlUpdate {
-        config: Some(FleetConfig { version: config_version, key_prefix: key_prefix.to_owned(), ..FleetConfig::default() }),
+        config: Some(FleetConfig {
+            version: config_version,
+            key_prefix: key_prefix.to_owned(),
+            ..FleetConfig::default()
+        }),
         members: Some(Membership { version: members_version, nodes: vec![node] }),
     }
 }
@@ -42,7 +46,8 @@ async fn survives_the_control_planes_restart() {
     assert_eq!((again.instance.as_str(), again.config_version), ("n1", 7), "it says what it still runs on");
     let seen = tokio::time::timeout(PATIENCE, joined.config.wait_for(|config| config.version == 1)).await;
     assert_eq!(seen.unwrap().unwrap().key_prefix, "b:");
-    let members = tokio::time::timeout(PATIENCE, joined.members.wait_for(|members| members.version == 1)).await;
+    let members =
+        tokio::time::timeout(PATIENCE, joined.members.wait_for(|members| members.version == 1)).await;
     assert_eq!(members.unwrap().unwrap().nodes.len(), 1);
 }
 

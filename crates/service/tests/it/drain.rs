@@ -107,7 +107,9 @@ async fn thousands_wait_on_one_connection() {
     const HERD: u32 = 4_000;
     let running = start(5_000).await;
     let client = running.client();
-    let echo = |mut client: EchoClient<tonic::transport::Channel>| async move { client.echo(EchoRequest::default()).await };
+    let echo = |mut client: EchoClient<tonic::transport::Channel>| async move {
+        client.echo(EchoRequest::default()).await
+    };
     let staying: Vec<_> = (0..HERD).map(|_| tokio::spawn(echo(client.clone()))).collect();
     running.entered(HERD).await;
     let leaving: Vec<_> = (0..HERD).map(|_| tokio::spawn(echo(client.clone()))).collect();
@@ -127,16 +129,24 @@ async fn health_and_reflection() {
     let running = start(5_000).await;
     let channel = rpc::channel(&format!("http://{}", running.grpc)).unwrap();
     assert!(rpc::is_serving(&channel, PATIENCE).await);
-    let mut reflection = tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
+    let mut reflection =
+        tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
     let ask = tonic_reflection::pb::v1::ServerReflectionRequest {
         message_request: Some(
             tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(String::new()),
         ),
         ..Default::default()
     };
-    let mut answers = reflection.server_reflection_info(tokio_stream::iter([ask])).await.unwrap().into_inner();
+    let mut answers =
+        reflection.server_reflection_info(tokio_stream::iter([ask])).await.unwrap().into_inner();
     let answer = format!("{:?}", answers.message().await.unwrap());
-    for name in ["herd.v1.Edge", "herd.v1.CacheNode", "herd.v1.LockService", "herd.v1.Origin", "grpc.health.v1.Health"] {
+    for name in [
+        "herd.v1.Edge",
+        "herd.v1.CacheNode",
+        "herd.v1.LockService",
+        "herd.v1.Origin",
+        "grpc.health.v1.Health",
+    ] {
         assert!(answer.contains(name), "{name} is missing in {answer}");
     }
 }

@@ -103,7 +103,9 @@ impl Drop for FakeControl {
 /// Ends a runtime with everything on it, and waits until its sockets are closed. A runtime may not be ended where another one
 /// runs, hence the thread.
 pub(crate) fn crash(runtime: tokio::runtime::Runtime) {
-    std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE)).join().expect("ending a runtime does not panic");
+    std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE))
+        .join()
+        .expect("ending a runtime does not panic");
 }
 
 /// A runtime whose end is a crash: everything on it stops at once.

@@ -1,0 +1,10 @@
+//! The edge between real sockets: clients on one side, fake cache nodes and a fake control plane on the other.
+
+mod ejection;
+mod errors;
+#[path = "../../../service/tests/it/fake_control.rs"]
+mod fake_control;
+mod fake_node;
+mod requests;
+mod telemetry;
+mod testbed;
