@@ -41,9 +41,13 @@
 //! let deadline = now + Duration::from_secs(1);
 //!
 //! // Two requests for one key; the first look of both finds generation 7 expired.
+//! let mut looks = Vec::new();
 //! for _ in 0..2 {
 //!     core.handle_lookup(now, Arc::from("p:item-1"), deadline);
 //!     let Some(Action::Read { op, .. }) = core.poll_action() else { panic!("the first look") };
+//!     looks.push(op);
+//! }
+//! for op in looks {
 //!     core.handle_read(now, op, ReadOutcome::Expired { value: "old", generation: 7 });
 //! }
 //! assert_eq!((core.waiting(), core.flights()), (2, 1));

@@ -1,0 +1,156 @@
+//! What each layer bounds in a fleet, and what each known-bad setting breaks: the difference is the point.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use herd_policy::{
+    Coalescing, Config, LockConfig, OnUnavailable, OnWaitTimeout, Reason, Refusal, WriteGuard,
+};
+
+use crate::fleet::{Fault, Fleet};
+use crate::node::{Node, direct, expired, flight, fresh, locked};
+
+const NODES: usize = 5;
+const READERS: usize = 4;
+const KEY: &str = "p:item-1";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A fleet whose readers, 4 at each of 5 nodes, all look at the moment when generation 1 expires.
+fn boundary(config: Config, rebuild: Duration) -> Fleet {
+    let mut fleet = Fleet::new(NODES, Config { rebuild_deadline: SECOND * 60, ..config });
+    fleet.look_up(0, KEY, SECOND * 60);
+    fleet.settle();
+    fleet.expire(KEY);
+    fleet.ledger.clear();
+    fleet.accepted.clear();
+    fleet.latency = rebuild;
+    fleet.version = 2;
+    for reader in 0..NODES * READERS {
+        fleet.look_up(reader % NODES, KEY, SECOND * 60);
+    }
+    fleet
+}
+
+/// Rebuild starts that name generation 1.
+fn herd(fleet: &Fleet) -> usize {
+    fleet.ledger.iter().filter(|start| start.generation == 1).count()
+}
+
+fn settled(config: Config, rebuild: Duration) -> Fleet {
+    let mut fleet = boundary(config, rebuild);
+    fleet.settle();
+    fleet
+}
+
+/// Goal: without a layer every reader asks the origin; single-flight leaves one a process; the lock one in the fleet.
+#[test]
+fn each_layer_bounds_its_own_scope() {
+    let none = Config { coalescing: Coalescing::Uncoordinated, ..direct() };
+    assert_eq!(herd(&settled(none.clone(), SECOND)), NODES * READERS);
+
+    let fleet = settled(flight(), SECOND);
+    assert_eq!(herd(&fleet), NODES);
+    assert_eq!(fleet.ledger.iter().map(|start| start.node).collect::<BTreeSet<_>>().len(), NODES);
+    assert_eq!(fleet.accepted.len(), 1, "the fence takes the first and refuses the others");
+
+    for within in [Coalescing::SingleFlight, Coalescing::Uncoordinated] {
+        let lock = Config { coalescing: within, ..locked(LockConfig::default()) };
+        let fleet = settled(lock, SECOND);
+        assert_eq!((herd(&fleet), fleet.ledger[0].reason), (1, Reason::LeaseHolder));
+    }
+}
+
+/// Goal: `flight_second_look = false`: who missed before the write leads a second flight after it.
+#[test]
+fn a_flight_without_second_look_is_repeated() {
+    for (config, rebuilds) in [(flight(), 0), (direct(), 1)] {
+        let mut node = Node::new(config);
+        let (_, late_read) = node.look();
+        // Meanwhile a whole flight came and went: the store holds generation 2.
+        node.answer_read(late_read, expired(1));
+        if let Some(look) = node.read() {
+            node.answer_read(look, fresh(11, 2));
+        }
+        assert_eq!(node.fetch().iter().count(), rebuilds);
+    }
+}
+
+/// Goal: `lock.second_look = false`: every process that waited rebuilds after the holder.
+#[test]
+fn a_lock_without_second_look_rebuilds_once_per_waiter() {
+    let careful = LockConfig { expiry: SECOND * 60, wait: SECOND * 60, ..LockConfig::default() };
+    let careless = LockConfig { second_look: false, ..careful.clone() };
+    assert_eq!(herd(&settled(locked(careful), SECOND)), 1);
+    let fleet = settled(locked(careless), SECOND);
+    assert_eq!(herd(&fleet), NODES, "{:?}", fleet.ledger);
+    assert_eq!(fleet.accepted.len(), 1, "a fence bounds writes, not origin work");
+}
+
+/// Goal: a wait shorter than the rebuild, with the origin as the way out, adds every process that waited; with an error
+/// as the way out none.
+#[test]
+fn waiters_that_give_up_go_to_the_origin() {
+    let lock = LockConfig { wait: SECOND, expiry: SECOND * 60, ..LockConfig::default() };
+    let origin = LockConfig { on_wait_timeout: OnWaitTimeout::Origin, ..lock.clone() };
+    let fleet = settled(locked(origin), SECOND * 2);
+    assert_eq!(herd(&fleet), NODES);
+    assert_eq!(fleet.ledger.iter().filter(|start| start.reason == Reason::WaitTimeout).count(), NODES - 1);
+    assert_eq!(herd(&settled(locked(lock), SECOND * 2)), 1);
+}
+
+/// Goal: an expiry E shorter than the rebuild D gives ceil(D/E) starts and one accepted write; renewal makes it one start.
+#[test]
+fn a_lock_shorter_than_the_rebuild_bounds_nothing_without_renewal() {
+    let short = LockConfig { expiry: SECOND, wait: SECOND * 60, ..LockConfig::default() };
+    let rebuild = Duration::from_millis(3_500);
+    let fleet = settled(locked(short.clone()), rebuild);
+    assert_eq!((herd(&fleet), fleet.accepted.len()), (4, 1));
+    assert!(fleet.refused.iter().all(|refusal| *refusal == Refusal::GenerationMoved));
+
+    let renewed = LockConfig { renew: true, ..short };
+    assert_eq!(herd(&settled(locked(renewed), rebuild)), 1);
+}
+
+/// Goal: `write_guard = unguarded`: every late writer overwrites.
+#[test]
+fn without_a_guard_every_late_writer_overwrites() {
+    let fenced = settled(flight(), SECOND);
+    let unguarded = settled(Config { write_guard: WriteGuard::Unguarded, ..flight() }, SECOND);
+    assert_eq!((fenced.accepted.len(), unguarded.accepted.len()), (1, NODES));
+}
+
+/// Goal: the lock service away: fail-open is one rebuild a process, fail-closed none.
+#[test]
+fn a_lock_that_is_away_is_a_choice() {
+    for (on_unavailable, rebuilds) in [(OnUnavailable::FailOpen, NODES), (OnUnavailable::FailClosed, 0)] {
+        let mut fleet = boundary(locked(LockConfig { on_unavailable, ..LockConfig::default() }), SECOND);
+        // First looks are applied and answered; each leader's acquire is refused.
+        for _ in 0..NODES * READERS {
+            assert!(fleet.advance(0, Fault::None) && fleet.advance(0, Fault::None));
+        }
+        for acquire in 0..NODES {
+            assert!(fleet.advance(acquire, Fault::Refused));
+        }
+        fleet.settle();
+        assert_eq!(herd(&fleet), rebuilds);
+        assert!(fleet.ledger.iter().all(|start| start.reason == Reason::FailOpen));
+    }
+}
+
+/// Goal: the store comes back empty between grant and write: the writer from before is refused, not let in by the empty
+/// slot; its reader gets the value all the same.
+#[test]
+fn a_writer_from_before_the_loss_is_refused() {
+    let mut fleet = Fleet::new(1, locked(LockConfig::default()));
+    fleet.look_up(0, KEY, SECOND * 60);
+    // Look, acquire, look after the grant: each is applied and answered; then the fetch is under way.
+    for _ in 0..6 {
+        assert!(fleet.advance(0, Fault::None));
+    }
+    assert_eq!(fleet.ledger.len(), 1);
+    fleet.lose_store();
+    fleet.settle();
+    assert_eq!(fleet.refused, [Refusal::EpochMissing]);
+    let served = fleet.lookups.values().next().and_then(|lookup| lookup.served.clone());
+    assert!(served.is_some_and(|served| served.is_ok_and(|answer| !answer.cached)));
+}
