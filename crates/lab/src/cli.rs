@@ -34,6 +34,15 @@ pub enum Command {
     Load(LoadArgs),
     /// Run the ladder over a fleet that others started, then serve its report (what `docker compose up` runs)
     Attend(AttendArgs),
+    /// Measure what the testbed itself costs, as ratios, on local processes (about a minute)
+    Bench(BenchArgs),
+    /// One hop of the bare echo that `bench` measures beside
+    #[command(hide = true)]
+    EchoHop {
+        /// The next hop; without one it answers itself
+        #[arg(long)]
+        upstream: Option<String>,
+    },
     /// Ask a process over HTTP whether it is ready (for health checks in images without curl)
     #[command(hide = true)]
     Probe {
@@ -184,4 +193,15 @@ pub struct AttendArgs {
     /// The shipped scenario to run
     #[arg(long, env = "HERD_PRESET", default_value = "ladder", value_name = "NAME")]
     pub preset: String,
+}
+
+/// `herd bench`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BenchArgs {
+    /// Cache nodes of the fleet whose start and memory are measured
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub nodes: u32,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
 }

@@ -6,11 +6,13 @@
 //! - [`cli`]: the command line; [`exit`]: what the exit status means.
 //! - [`experiment`]: `ladder` and `run`; [`verdict`]: `check` and `report`.
 //! - [`fleet`]: `up` and `down`; [`load`]: `load`; [`attend`]: the service `herd` of compose.yaml.
+//! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
 //! - `screen`, `interrupt`: what a person sees, and Ctrl-C.
 
 pub mod attend;
 mod backend;
+mod bench;
 pub mod cli;
 pub mod exit;
 pub mod experiment;
@@ -48,6 +50,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Down(_) => fleet::down().await,
         Command::Load(args) => load::load(&args, &stop).await,
         Command::Attend(args) => attend::attend(&args, &stop).await,
+        Command::Bench(args) => bench::interruptible(args, &stop).await,
+        Command::EchoHop { upstream } => bench::echo::serve(upstream).await.map(|()| Exit::Expected),
         Command::Probe { .. } => unreachable!("probes were answered above"),
     }
 }
