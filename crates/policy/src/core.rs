@@ -95,8 +95,12 @@ impl<V: Clone> Core<V> {
     }
 
     /// The outcome of an [`Acquire`](Action::Acquire).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an outcome is handed over once, like those with values"
+    )]
     pub fn handle_lease(&mut self, now: Time, op: OpId, outcome: LeaseOutcome) {
-        self.leased(now, op, outcome);
+        self.leased(now, op, &outcome);
     }
 
     /// The outcome of a [`Renew`](Action::Renew).
@@ -110,8 +114,12 @@ impl<V: Clone> Core<V> {
     }
 
     /// The outcome of a [`Write`](Action::Write).
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an outcome is handed over once, like those with values"
+    )]
     pub fn handle_written(&mut self, now: Time, op: OpId, outcome: WriteOutcome) {
-        self.written(now, op, outcome);
+        self.written(now, op, &outcome);
     }
 
     /// Does what is due: deadlines of waiters, renewals, overdue operations. Early or superfluous calls do nothing.

@@ -29,13 +29,13 @@ impl<V: Clone> Core<V> {
         self.actions.push_back(Action::Acquire { op, key, rebuild, owner, expiry, wait, deadline });
     }
 
-    pub(super) fn leased(&mut self, now: Time, op: OpId, outcome: LeaseOutcome) {
+    pub(super) fn leased(&mut self, now: Time, op: OpId, outcome: &LeaseOutcome) {
         if let Some(Op::Orphan { .. }) = op.slot().and_then(|slot| self.ops.get(slot)) {
-            return self.orphan_answered(op, &outcome);
+            return self.orphan_answered(op, outcome);
         }
         let is_acquire = |stage: &Stage<V>| matches!(stage, Stage::Acquiring(_));
         let Some((key, Stage::Acquiring(owner))) = self.finish_op(op, is_acquire) else { return };
-        self.lease_decided(now, key, owner, &outcome);
+        self.lease_decided(now, key, owner, outcome);
     }
 
     fn lease_decided(&mut self, now: Time, key: FlightKey, owner: Owner, outcome: &LeaseOutcome) {
@@ -52,7 +52,7 @@ impl<V: Clone> Core<V> {
         let step = flight.layer.leased(&flight.config, outcome);
         match outcome {
             LeaseOutcome::HolderDone if step == crate::layer::Step::Acquire => {
-                self.take_again(now, key, step)
+                self.take_again(now, key, step);
             }
             _ => self.take(now, key, step),
         }

@@ -142,13 +142,13 @@ impl<V: Clone> Core<V> {
         self.actions.push_back(write);
     }
 
-    pub(super) fn written(&mut self, now: Time, op: OpId, outcome: WriteOutcome) {
+    pub(super) fn written(&mut self, now: Time, op: OpId, outcome: &WriteOutcome) {
         let is_write = |stage: &Stage<V>| matches!(stage, Stage::Writing { .. });
         let Some((key, Stage::Writing { value, served })) = self.finish_op(op, is_write) else { return };
         match outcome {
             WriteOutcome::Written { generation } => {
                 let leader = self.flight(key).layer.led();
-                self.serve_all(key, &value, leader, generation);
+                self.serve_all(key, &value, leader, *generation);
                 self.end_flight(key, Ending::Rebuilt, true);
             }
             WriteOutcome::Refused(_) if !served => self.look_again(now, key, Stage::Rereading { value }),
@@ -184,7 +184,7 @@ impl<V: Clone> Core<V> {
             }
             &Stage::Acquiring(owner) => self.acquire_overdue(now, key, owner),
             Stage::Fetching => self.fetched(now, op, FetchOutcome::Failed(failure)),
-            Stage::Writing { .. } => self.written(now, op, WriteOutcome::Failed(failure)),
+            Stage::Writing { .. } => self.written(now, op, &WriteOutcome::Failed(failure)),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The policy core, driven by hand and at random: no clock, no task, no store but the models in here.
 
+mod checks;
 mod fleet;
-mod modes;
+mod flight_modes;
+mod lease_modes;
+mod models;
 mod node;
 mod properties;
 mod zoo;

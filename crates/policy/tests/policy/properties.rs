@@ -6,7 +6,8 @@ use std::time::Duration;
 use herd_policy::{Coalescing, Config, LockConfig, LookupId, OnUnavailable, OnWaitTimeout, WriteGuard};
 use proptest::prelude::*;
 
-use crate::fleet::{Fault, Fleet};
+use crate::fleet::Fleet;
+use crate::models::Fault;
 
 const KEYS: [&str; 2] = ["p:item-1", "p:item-2"];
 const NODES: usize = 3;
@@ -111,7 +112,7 @@ fn play(config: Config, events: &[Event]) -> Fleet {
             Event::Cancel(_) | Event::Advance(..) => {}
             Event::Pass(ms) => fleet.pass(Duration::from_millis(*ms)),
             Event::Expire(key) => fleet.expire(KEYS[*key]),
-            Event::Invalidate(key) => fleet.invalidate(KEYS[*key]),
+            Event::Invalidate(key) => fleet.store.invalidate(KEYS[*key]),
             Event::NewVersion => fleet.version += 1,
             Event::LoseStore => fleet.lose_store(),
         }
@@ -151,7 +152,7 @@ proptest! {
         let config = Config { lock: Some(lock), ttl: Duration::from_millis(50), ..Config::default() };
         let mut fleet = play(config, &events);
         fleet.settle();
-        let mut written: Vec<_> = fleet.accepted.iter().map(|(key, observed, _)| (key.clone(), *observed)).collect();
+        let mut written: Vec<_> = fleet.store.accepted.iter().map(|(key, observed, _)| (key.clone(), *observed)).collect();
         let all = written.len();
         written.sort();
         written.dedup();

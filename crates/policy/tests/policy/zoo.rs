@@ -7,7 +7,8 @@ use herd_policy::{
     Coalescing, Config, LockConfig, OnUnavailable, OnWaitTimeout, Reason, Refusal, WriteGuard,
 };
 
-use crate::fleet::{Fault, Fleet};
+use crate::fleet::Fleet;
+use crate::models::Fault;
 use crate::node::{Node, direct, expired, flight, fresh, locked};
 
 const NODES: usize = 5;
@@ -22,7 +23,7 @@ fn boundary(config: Config, rebuild: Duration) -> Fleet {
     fleet.settle();
     fleet.expire(KEY);
     fleet.ledger.clear();
-    fleet.accepted.clear();
+    fleet.store.accepted.clear();
     fleet.latency = rebuild;
     fleet.version = 2;
     for reader in 0..NODES * READERS {
@@ -51,7 +52,7 @@ fn each_layer_bounds_its_own_scope() {
     let fleet = settled(flight(), SECOND);
     assert_eq!(herd(&fleet), NODES);
     assert_eq!(fleet.ledger.iter().map(|start| start.node).collect::<BTreeSet<_>>().len(), NODES);
-    assert_eq!(fleet.accepted.len(), 1, "the fence takes the first and refuses the others");
+    assert_eq!(fleet.store.accepted.len(), 1, "the fence takes the first and refuses the others");
 
     for within in [Coalescing::SingleFlight, Coalescing::Uncoordinated] {
         let lock = Config { coalescing: within, ..locked(LockConfig::default()) };
@@ -83,7 +84,7 @@ fn a_lock_without_second_look_rebuilds_once_per_waiter() {
     assert_eq!(herd(&settled(locked(careful), SECOND)), 1);
     let fleet = settled(locked(careless), SECOND);
     assert_eq!(herd(&fleet), NODES, "{:?}", fleet.ledger);
-    assert_eq!(fleet.accepted.len(), 1, "a fence bounds writes, not origin work");
+    assert_eq!(fleet.store.accepted.len(), 1, "a fence bounds writes, not origin work");
 }
 
 /// Goal: a wait shorter than the rebuild, with the origin as the way out, adds every process that waited; with an error
@@ -104,8 +105,8 @@ fn a_lock_shorter_than_the_rebuild_bounds_nothing_without_renewal() {
     let short = LockConfig { expiry: SECOND, wait: SECOND * 60, ..LockConfig::default() };
     let rebuild = Duration::from_millis(3_500);
     let fleet = settled(locked(short.clone()), rebuild);
-    assert_eq!((herd(&fleet), fleet.accepted.len()), (4, 1));
-    assert!(fleet.refused.iter().all(|refusal| *refusal == Refusal::GenerationMoved));
+    assert_eq!((herd(&fleet), fleet.store.accepted.len()), (4, 1));
+    assert!(fleet.store.refused.iter().all(|refusal| *refusal == Refusal::GenerationMoved));
 
     let renewed = LockConfig { renew: true, ..short };
     assert_eq!(herd(&settled(locked(renewed), rebuild)), 1);
@@ -116,7 +117,7 @@ fn a_lock_shorter_than_the_rebuild_bounds_nothing_without_renewal() {
 fn without_a_guard_every_late_writer_overwrites() {
     let fenced = settled(flight(), SECOND);
     let unguarded = settled(Config { write_guard: WriteGuard::Unguarded, ..flight() }, SECOND);
-    assert_eq!((fenced.accepted.len(), unguarded.accepted.len()), (1, NODES));
+    assert_eq!((fenced.store.accepted.len(), unguarded.store.accepted.len()), (1, NODES));
 }
 
 /// Goal: the lock service away: fail-open is one rebuild a process, fail-closed none.
@@ -150,7 +151,7 @@ fn a_writer_from_before_the_loss_is_refused() {
     assert_eq!(fleet.ledger.len(), 1);
     fleet.lose_store();
     fleet.settle();
-    assert_eq!(fleet.refused, [Refusal::EpochMissing]);
-    let served = fleet.lookups.values().next().and_then(|lookup| lookup.served.clone());
-    assert!(served.is_some_and(|served| served.is_ok_and(|answer| !answer.cached)));
+    assert_eq!(fleet.store.refused, [Refusal::EpochMissing]);
+    let served = fleet.checks.answers().next().expect("an answer");
+    assert!(served.as_ref().is_ok_and(|answer| !answer.cached));
 }

@@ -1,0 +1,196 @@
+//! Models of the store and of the lock service that keeps its leases there: what the real ones promise, in a few lines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use herd_policy::{
+    Cause, Failure, Lease, LeaseOutcome, Owner, ReadOutcome, Refusal, RenewOutcome, Time, WriteGuard,
+    WriteOutcome,
+};
+
+pub(crate) type Key = Arc<str>;
+/// A node's number and its owner's name.
+pub(crate) type Who = (usize, Owner);
+
+/// What goes wrong with one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// It is not applied, and the caller is told so.
+    Refused,
+    /// It is applied, and the answer is lost: the caller learns of a time-out.
+    Unanswered,
+    /// Its task vanishes.
+    Lost,
+}
+
+pub(crate) fn failure() -> Failure {
+    Failure::retryable(Cause::Unavailable, "drawn")
+}
+
+/// Values, fences and leases.
+#[derive(Default)]
+pub(crate) struct Store {
+    rows: BTreeMap<Key, Row>,
+    holders: BTreeMap<Key, Holder>,
+    /// What the lock service wrote into the store last; gone when the store lost its data.
+    epoch: Option<u64>,
+    epochs: u64,
+    tokens: u64,
+    /// Key, generation replaced, and lease of each write that was taken.
+    pub(crate) accepted: Vec<(Key, u64, Option<Lease>)>,
+    pub(crate) refused: Vec<Refusal>,
+    /// Its data were lost at least once.
+    pub(crate) lost: bool,
+}
+
+#[derive(Default)]
+struct Row {
+    value: Option<(u64, Time)>,
+    generation: u64,
+    token: u64,
+}
+
+struct Holder {
+    who: Who,
+    expires: Time,
+}
+
+/// What a writer asks for.
+pub(crate) struct Write<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) value: u64,
+    pub(crate) fresh_until: Time,
+    pub(crate) guard: WriteGuard,
+    pub(crate) observed: u64,
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Store {
+    /// The value of `key` turns stale now.
+    pub(crate) fn expire(&mut self, key: &str, now: Time) {
+        if let Some((_, until)) = self.rows.get_mut(key).and_then(|row| row.value.as_mut()) {
+            *until = now;
+        }
+    }
+
+    /// Deletes the value of `key`: a tombstone of the next generation.
+    pub(crate) fn invalidate(&mut self, key: &str) {
+        let row = self.rows.entry(key.into()).or_default();
+        row.value = None;
+        row.generation += 1;
+    }
+
+    /// Restarts with nothing on disk.
+    pub(crate) fn lose(&mut self) {
+        self.rows.clear();
+        self.holders.clear();
+        self.epoch = None;
+        self.lost = true;
+    }
+
+    pub(crate) fn pass(&mut self, now: Time) {
+        self.holders.retain(|_, holder| holder.expires > now);
+    }
+
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        self.holders.values().map(|holder| holder.expires).min()
+    }
+
+    pub(crate) fn read(&self, key: &Key, now: Time, fault: Fault) -> ReadOutcome<u64> {
+        if fault != Fault::None {
+            return ReadOutcome::Failed(failure());
+        }
+        let Some(Row { value, generation, .. }) = self.rows.get(key) else {
+            return ReadOutcome::Absent { generation: 0 };
+        };
+        let generation = *generation;
+        match *value {
+            None => ReadOutcome::Absent { generation },
+            Some((value, until)) if until > now => ReadOutcome::Fresh { value, generation },
+            Some((value, _)) => ReadOutcome::Expired { value, generation },
+        }
+    }
+
+    pub(crate) fn write(&mut self, write: &Write<'_>, fault: Fault) -> WriteOutcome {
+        match fault {
+            Fault::Refused => return WriteOutcome::Uncacheable,
+            Fault::Lost => return WriteOutcome::Failed(failure()),
+            Fault::None | Fault::Unanswered => {}
+        }
+        let epoch = self.epoch;
+        let row = self.rows.entry(Arc::clone(write.key)).or_default();
+        let refusal = match (write.guard, write.lease) {
+            (WriteGuard::Unguarded, _) => None,
+            (_, Some(_)) if epoch.is_none() => Some(Refusal::EpochMissing),
+            (_, Some(lease)) if epoch != Some(lease.epoch) => Some(Refusal::EpochOld),
+            _ if row.generation != write.observed => Some(Refusal::GenerationMoved),
+            (_, Some(lease)) if lease.token <= row.token => Some(Refusal::TokenOld),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            self.refused.push(refusal);
+            return WriteOutcome::Refused(refusal);
+        }
+        row.token = write.lease.map_or(row.token, |lease| lease.token);
+        row.generation = row.generation.max(write.observed + 1);
+        row.value = Some((write.value, write.fresh_until));
+        let generation = row.generation;
+        self.accepted.push((Arc::clone(write.key), write.observed, write.lease));
+        match fault {
+            Fault::None => WriteOutcome::Written { generation },
+            _ => WriteOutcome::Failed(failure()),
+        }
+    }
+
+    /// `None`: the caller waits on. `patient`: its wait is not over.
+    pub(crate) fn acquire(
+        &mut self,
+        who: Who,
+        key: &Key,
+        expires: Time,
+        patient: bool,
+        fault: Fault,
+    ) -> Option<LeaseOutcome> {
+        if fault == Fault::Refused {
+            return Some(LeaseOutcome::Unavailable(failure()));
+        }
+        let held_by_other = self.holders.get(key).is_some_and(|holder| holder.who != who);
+        let outcome = if held_by_other {
+            if patient && fault == Fault::None {
+                return None;
+            }
+            LeaseOutcome::WaitTimeout
+        } else {
+            if self.epoch.is_none() {
+                self.epochs += 1;
+                self.epoch = Some(self.epochs);
+            }
+            self.tokens += 1;
+            self.holders.insert(Arc::clone(key), Holder { who, expires });
+            LeaseOutcome::Granted(Lease { token: self.tokens, epoch: self.epochs })
+        };
+        Some(if fault == Fault::None { outcome } else { LeaseOutcome::Unknown(failure()) })
+    }
+
+    pub(crate) fn renew(&mut self, who: Who, key: &Key, expires: Time, fault: Fault) -> RenewOutcome {
+        let holder = self.holders.get_mut(key).filter(|holder| holder.who == who);
+        match (holder, fault) {
+            (Some(holder), Fault::None) => {
+                holder.expires = expires;
+                RenewOutcome::Held
+            }
+            (None, Fault::None) => RenewOutcome::Lost,
+            _ => RenewOutcome::Unavailable,
+        }
+    }
+
+    /// Whether it was this owner's to release.
+    pub(crate) fn release(&mut self, who: Who, key: &Key) -> bool {
+        let held = self.holders.get(key).is_some_and(|holder| holder.who == who);
+        if held {
+            self.holders.remove(key);
+        }
+        held
+    }
+}
