@@ -36,7 +36,7 @@ async fn three_readers(node: &Arc<Node>, panics: u32) -> Vec<Answered> {
 async fn a_rebuild_that_panics_is_retried_once() {
     let Some(redis) = RedisServer::start() else { return };
     let (lock, origin) = (FakeLock::default(), FakeOrigin::new());
-    let (lock_serving, origin_serving) = (lock.serve().await, origin.serve().await);
+    let (lock_serving, origin_serving) = (lock.serve(), origin.serve());
     let instance: Arc<str> = "n1".into();
     let locks = Locks::new(channel(&lock_serving.url()).unwrap(), &instance);
     let peer = Origin::new(channel(&origin_serving.url()).unwrap(), &instance);

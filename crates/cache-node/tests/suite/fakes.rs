@@ -10,18 +10,19 @@ use herd_wire::v1::{
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// A server that ends with the test.
+/// A server on a thread and a runtime of its own: dropped, it is gone at once, its connections included.
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
-    task: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Serving {
@@ -32,12 +33,13 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.task.abort();
+        drop(self.stop.take());
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 /// Binds `port` on loopback (0: any free one) and serves there.
-pub(crate) async fn serve<S>(port: u16, service: S) -> Serving
+pub(crate) fn serve<S>(port: u16, service: S) -> Serving
 where
     S: tower_service::Service<
             http::Request<tonic::body::Body>,
@@ -50,12 +52,21 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
+    listener.set_nonblocking(true).expect("a fresh socket");
     let address = listener.local_addr().expect("bound");
-    let task = tokio::spawn(async move {
-        let _ = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)).await;
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).expect("a runtime"));
+            tokio::select! {
+                _ = Server::builder().add_service(service).serve_with_incoming(incoming) => {}
+                _ = stopped => {}
+            }
+        });
     });
-    Serving { address, task }
+    Serving { address, stop: Some(stop), thread: Some(thread) }
 }
 
 /// Leases in memory, with the moods that a test needs.
@@ -87,8 +98,8 @@ pub(crate) enum Mood {
 }
 
 impl FakeLock {
-    pub(crate) async fn serve(&self) -> Serving {
-        serve(0, LockServiceServer::new(self.clone())).await
+    pub(crate) fn serve(&self) -> Serving {
+        serve(0, LockServiceServer::new(self.clone()))
     }
 
     pub(crate) fn mood(&self, mood: Mood, on: bool) {
@@ -212,8 +223,8 @@ impl FakeOrigin {
         }
     }
 
-    pub(crate) async fn serve(&self) -> Serving {
-        serve(0, OriginServer::new(self.clone())).await
+    pub(crate) fn serve(&self) -> Serving {
+        serve(0, OriginServer::new(self.clone()))
     }
 
     /// From now on requests wait at the gate.

@@ -46,7 +46,7 @@ impl Parts {
         let redis = RedisServer::start()?;
         redis.set_epoch(1);
         let (lock, origin) = (FakeLock::default(), FakeOrigin::new());
-        let (lock_serving, origin_serving) = (lock.serve().await, origin.serve().await);
+        let (lock_serving, origin_serving) = (lock.serve(), origin.serve());
         let store = Store::new(&redis.url()).expect("a valid address");
         Some(Self {
             lock_url: lock_serving.url(),
@@ -70,7 +70,7 @@ impl Parts {
         let origin = Origin::new(channel(&self.origin_url).expect("a URL"), &instance);
         let node = Node::new(store, locks, origin, counted.clone());
         let service = CacheNodeService::new(node.clone(), counted, instance, Duration::from_secs(10));
-        let serving = crate::fakes::serve(0, CacheNodeServer::new(service)).await;
+        let serving = crate::fakes::serve(0, CacheNodeServer::new(service));
         let client = CacheNodeClient::new(channel(&serving.url()).expect("a URL"));
         let time = tokio::spawn(node.clone().keep_time());
         TestNode { node, client, metrics, _serving: serving, time }

@@ -3,6 +3,7 @@
 mod driver;
 mod fakes;
 mod harness;
+mod life;
 mod parts_away;
 mod redis_server;
 mod store;

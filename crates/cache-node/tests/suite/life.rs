@@ -1,0 +1,116 @@
+//! The process's story, from joining the fleet to the drain, with a fake control plane.
+
+use crate::fakes::{Serving, serve};
+use crate::harness::{Parts, eventually, fleet_lock, single_flight};
+use clap::Parser as _;
+use herd_cache_node::{run::run, settings};
+use herd_service::kit::{Service, ServiceArgs};
+use herd_service::rpc::channel;
+use herd_wire::v1::cache_node_client::CacheNodeClient;
+use herd_wire::v1::control_server::{Control, ControlServer};
+use herd_wire::v1::{ControlUpdate, FleetConfig, GetRequest, GetResponse, MemberReport, Role};
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+/// Sends every session the newest configuration and notes what members report.
+#[derive(Clone)]
+struct FakeControl {
+    update: Arc<watch::Sender<ControlUpdate>>,
+    reported: Arc<watch::Sender<MemberReport>>,
+}
+
+#[tonic::async_trait]
+impl Control for FakeControl {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<ControlUpdate, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<MemberReport>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (mut reports, reported) = (request.into_inner(), self.reported.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(report)) = reports.message().await {
+                reported.send_replace(report);
+            }
+        });
+        Ok(Response::new(Box::pin(WatchStream::new(self.update.subscribe()).map(Ok))))
+    }
+}
+
+impl FakeControl {
+    fn new() -> Self {
+        Self { update: Arc::default(), reported: Arc::default() }
+    }
+
+    fn serve(&self, port: u16) -> Serving {
+        serve(port, ControlServer::new(self.clone()))
+    }
+
+    fn say(&self, config: FleetConfig) {
+        self.update.send_replace(ControlUpdate { config: Some(config), members: None });
+    }
+
+    /// The member's report that it applied this version.
+    async fn acknowledged(&self, version: u64) -> MemberReport {
+        let mut reported = self.reported.subscribe();
+        let wait = reported.wait_for(|report| !report.instance.is_empty() && report.config_version == version);
+        let within = std::time::Duration::from_secs(5);
+        tokio::time::timeout(within, wait).await.expect("acknowledged within 5 s").expect("the sender lives").clone()
+    }
+}
+
+async fn get(client: &CacheNodeClient<Channel>, key: &str) -> Result<GetResponse, Status> {
+    client.clone().get(GetRequest { key: key.to_owned() }).await.map(Response::into_inner)
+}
+
+/// A node joins, serves nothing before its first configuration, takes each new one while it runs, refuses a bad one, keeps
+/// the last while the control plane is away, and drains when it is told to.
+#[tokio::test]
+async fn from_joining_to_the_drain() {
+    let Some(parts) = Parts::up().await else { return };
+    let control = FakeControl::new();
+    let serving = control.serve(0);
+    let port = serving.address.port();
+    let words = ["herd-cache-node", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--instance", "n1"];
+    let (redis, lock) = (parts.redis.url(), parts.lock_serving.as_ref().unwrap().url());
+    let (origin, plane) = (parts.origin_serving.as_ref().unwrap().url(), serving.url());
+    let peers = ["--redis-url", &redis, "--lock-url", &lock, "--origin-url", &origin, "--control-url", &plane];
+    let args = settings::NodeArgs::try_parse_from(words.into_iter().chain(peers)).unwrap();
+    let service = Service::start(settings::ROLE, &ServiceArgs::ephemeral("n1")).await.unwrap();
+    let client = CacheNodeClient::new(channel(&format!("http://{}", service.grpc_address())).unwrap());
+    let (address, stop) = (service.grpc_address(), service.shutdown());
+    let running = tokio::spawn(run(args, service));
+
+    let introduced = control.acknowledged(0).await;
+    assert_eq!((introduced.role(), introduced.instance.as_str()), (Role::CacheNode, "n1"));
+    assert_eq!(introduced.address, address.to_string());
+    assert_eq!(get(&client, "item-1").await.unwrap_err().code(), Code::Unavailable);
+
+    control.say(single_flight());
+    control.acknowledged(1).await;
+    assert_eq!(get(&client, "item-1").await.unwrap().config_version, 1);
+
+    let bad = FleetConfig { version: 2, key_prefix: "not a prefix".to_owned(), ..single_flight() };
+    control.say(bad);
+    let locked = FleetConfig { version: 3, key_prefix: "q:".to_owned(), ..fleet_lock() };
+    control.say(locked);
+    control.acknowledged(3).await;
+    assert_eq!(get(&client, "item-1").await.unwrap().config_version, 3);
+
+    drop(serving);
+    assert_eq!(get(&client, "item-1").await.unwrap().config_version, 3, "kept without a control plane");
+    let again = FakeControl::new();
+    again.say(single_flight());
+    let _serving = again.serve(port);
+    again.acknowledged(1).await;
+    assert_eq!(get(&client, "item-1").await.unwrap().config_version, 1, "a new control plane counts anew");
+
+    stop.cancel();
+    eventually("the node has drained", || running.is_finished()).await;
+    running.await.unwrap().unwrap();
+}
