@@ -226,3 +226,31 @@ fn a_flight_keeps_its_configuration() {
     node.miss(2);
     assert!(node.acquire().is_some(), "the next one obeys the new one");
 }
+
+/// Goal: a lookup is decided by the configuration under which it came, although a new one came during its first look: its
+/// key bears the old one's prefix.
+#[test]
+fn a_lookup_keeps_its_configuration() {
+    let mut node = Node::new(direct());
+    let (reader, op) = node.look();
+    node.core.handle_config(node.now, locked(LockConfig::default()).into());
+    node.answer_read(op, expired(1));
+    assert_eq!(node.acquire(), None);
+    let fetch = node.fetch().expect("single-flight alone, as it came");
+    node.answer_fetch(fetch.op, FetchOutcome::NotFound);
+    assert_eq!(node.served[&reader].config_version, 1);
+}
+
+/// Goal: a second look that finds a later generation, expired again, asks the origin for that one, so that the ledger
+/// counts it for the right boundary and the guard takes the write.
+#[test]
+fn a_second_look_names_what_it_saw() {
+    let mut node = Node::new(flight());
+    node.miss(1);
+    let look = node.read().expect("the second look");
+    node.answer_read(look, expired(3));
+    let fetch = node.fetch().expect("the rebuild");
+    assert_eq!(fetch.generation, 3);
+    node.answer_fetch(fetch.op, FetchOutcome::Fetched(11));
+    assert_eq!(node.write().expect("the write").generation, 3);
+}

@@ -246,5 +246,5 @@ pub(crate) fn flight() -> Config {
 
 /// Single-flight and lock, looking again only after the grant.
 pub(crate) fn locked(lock: LockConfig) -> Config {
-    Config { lock: Some(lock), ..direct() }
+    Config { version: 2, lock: Some(lock), ..direct() }
 }
