@@ -154,7 +154,7 @@ fn ledger_whole(case: &Case<'_>) -> Assumption {
     let total = numbers.len() as u64;
     numbers.dedup();
     let whole = numbers.len() as u64 == total
-        && total == (span.last_seq + 1).saturating_sub(span.first_seq)
+        && total == span.last_seq.saturating_add(1).saturating_sub(span.first_seq)
         && numbers.first().is_none_or(|first| *first == span.first_seq)
         && numbers.last().is_none_or(|last| *last == span.last_seq);
     let open = own_rows(case.history).filter(|row| row.end_us.is_none()).count();
@@ -173,7 +173,7 @@ fn reconciles(case: &Case<'_>) -> Assumption {
     for row in own_rows(case.history) {
         traces.insert(&row.trace);
         if row.outcome == Some(FetchOutcome::Fetched) {
-            made.insert((&row.key, row.generation + 1));
+            made.insert((&row.key, row.generation.saturating_add(1)));
         }
     }
     let answers = case.history.operations.iter().filter(|row| row.outcome == Ended::Answered);

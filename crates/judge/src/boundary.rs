@@ -77,8 +77,9 @@ pub fn boundaries<'a>(scenario: &Scenario, history: &'a RungHistory) -> Vec<Boun
             let ends: Option<Vec<u64>> = rebuilds.iter().map(|row| row.end_us).collect();
             let last_end_us = ends.and_then(|ends| ends.into_iter().max());
             let complete = began_inside
-                && last_end_us
-                    .is_some_and(|end_us| generation < newest[key] || end_us + rebuild_us <= window_us.end);
+                && last_end_us.is_some_and(|end_us| {
+                    generation < newest[key] || end_us.saturating_add(rebuild_us) <= window_us.end
+                });
             Boundary { key, generation, rebuilds, complete }
         })
         .collect();

@@ -28,7 +28,7 @@ mod witness;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use herd_history::{History, Manifest, RungHistory};
-use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario};
+use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
 
 pub use assumptions::Assumption;
 pub use boundary::{Boundary, boundaries};
@@ -43,6 +43,7 @@ pub(crate) struct Case<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) rung: &'a Rung,
     pub(crate) history: &'a RungHistory,
+    pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
     pub(crate) assumptions: Vec<Assumption>,
 }
@@ -77,7 +78,14 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             continue;
         };
         let boundaries = boundaries(scenario, driven);
-        let mut case = Case { scenario, rung, history: driven, boundaries, assumptions: Vec::new() };
+        let mut case = Case {
+            scenario,
+            rung,
+            history: driven,
+            shares: scenario.workload.shares(),
+            boundaries,
+            assumptions: Vec::new(),
+        };
         case.assumptions = assumptions::all(&case, history);
         verdicts.extend(claims.map(|claim| check_guarded(&case, claim)));
         rungs.push(measures::figures(&case));

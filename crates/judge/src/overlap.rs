@@ -12,7 +12,7 @@ pub fn peak_overlap<'a>(rows: impl IntoIterator<Item = &'a LedgerRow>) -> (u64, 
         steps.push((row.start_us, 1));
         if let Some(end_us) = row.end_us {
             // A rebuild shorter than the clock's tick was still under way at its start.
-            steps.push((end_us.max(row.start_us + 1), -1));
+            steps.push((end_us.max(row.start_us.saturating_add(1)), -1));
         }
     }
     // Ends before starts of the same instant.
@@ -30,7 +30,8 @@ pub fn peak_overlap<'a>(rows: impl IntoIterator<Item = &'a LedgerRow>) -> (u64, 
 /// The rows that were under way at this instant.
 pub(crate) fn under_way_at<'a>(rows: &[&'a LedgerRow], at_us: u64) -> Vec<&'a LedgerRow> {
     let spans = |row: &&&LedgerRow| {
-        row.start_us <= at_us && row.end_us.is_none_or(|end_us| end_us.max(row.start_us + 1) > at_us)
+        row.start_us <= at_us
+            && row.end_us.is_none_or(|end_us| end_us.max(row.start_us.saturating_add(1)) > at_us)
     };
     rows.iter().filter(spans).copied().collect()
 }

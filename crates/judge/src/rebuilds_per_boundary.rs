@@ -24,14 +24,14 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Scope::Process => format!(
             "{} started {} for generation {} of {}",
             worst.rows.first().map_or("nobody", |row| row.node.as_str()),
-            rebuilds(worst.count),
+            counted(worst.count, "rebuild", "rebuilds"),
             worst.boundary.generation,
             worst.boundary.key
         ),
         _ => format!(
-            "{} from {} processes for generation {} of {}",
-            rebuilds(worst.count),
-            worst.boundary.by_node().len(),
+            "{} from {} for generation {} of {}",
+            counted(worst.count, "rebuild", "rebuilds"),
+            counted(worst.boundary.by_node().len() as u64, "process", "processes"),
             worst.boundary.generation,
             worst.boundary.key
         ),
@@ -118,6 +118,6 @@ fn never_formed(counts: &[Count<'_>], verdict: Verdict) -> Verdict {
     Verdict { outcome: Outcome::Unknown, why, ..verdict }
 }
 
-fn rebuilds(count: u64) -> String {
-    format!("{count} rebuild{}", if count == 1 { "" } else { "s" })
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

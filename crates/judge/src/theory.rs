@@ -49,7 +49,7 @@ pub(crate) fn concurrent(case: &Case<'_>, boundary: &Boundary<'_>, scope: Scope)
 
 /// Reads per second and rebuild time of a key: r*D, the readers that a boundary meets.
 pub(crate) fn crowd(case: &Case<'_>, key: &str) -> f64 {
-    let rate = f64::from(case.scenario.workload.rate_per_s) * case.scenario.workload.share_of(key);
+    let rate = f64::from(case.scenario.workload.rate_per_s) * case.shares.of(key);
     rate * f64::from(case.scenario.origin.model.typical_ms()) / 1e3
 }
 

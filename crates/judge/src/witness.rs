@@ -19,7 +19,7 @@ pub struct Witness {
     pub generation: Option<u64>,
     /// When, Unix microseconds.
     pub at_us: u64,
-    /// Rebuilds involved; at most [`WitnessRebuild`] 12 of them are listed.
+    /// Rebuilds involved; at most 12 of them are listed.
     pub rebuilds_total: u64,
     /// The first of them, by start.
     pub rebuilds: Vec<WitnessRebuild>,

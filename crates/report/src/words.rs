@@ -29,14 +29,14 @@ pub(crate) fn layer_line(judgement: &Judgement, rung: &RungFigures) -> String {
             count(most)
         ),
         Some("single-flight") => format!(
-            "{name}: single-flight bounds the herd of one process; the fleet of {} still rebuilds up to {} times at one boundary.",
+            "{name}: bounds the herd of one process; the fleet of {} still rebuilds up to {} times at one boundary.",
             judgement.nodes,
             count(most)
         ),
         Some("lock") => {
             let times = if most == 1 { "once".to_owned() } else { format!("up to {} times", count(most)) };
             format!(
-                "{name}: the lock bounds the herd of the fleet; {} nodes rebuild {times} at one boundary.",
+                "{name}: bounds the herd of the fleet; {} nodes rebuild {times} at one boundary.",
                 judgement.nodes
             )
         }

@@ -25,4 +25,4 @@ pub use model::{
     PolicyBase, Property, Routing, Rung, Scenario, Scope, WriteGuard,
 };
 pub use presets::{PRESETS, Preset};
-pub use workload::{Arrival, ArrivalProcess, Arrivals, Popularity, Workload};
+pub use workload::{Arrival, ArrivalProcess, Arrivals, Popularity, Shares, Workload};

@@ -86,23 +86,15 @@ impl Workload {
         format!("item-{}", key + 1)
     }
 
-    /// The share of all reads, 0 to 1, that go to the key with this row name; 0 for names that are not drawn.
+    /// How the reads spread over the keys.
     #[must_use]
-    pub fn share_of(&self, key_name: &str) -> f64 {
-        let Some(number) = key_name.strip_prefix("item-").and_then(|n| n.parse::<u32>().ok()) else {
-            return 0.0;
+    pub fn shares(&self) -> Shares {
+        let total = match self.popularity {
+            Popularity::One => 1.0,
+            Popularity::Uniform => f64::from(self.keys),
+            Popularity::Zipf { exponent } => (1..=self.keys).map(|k| f64::from(k).powf(-exponent)).sum(),
         };
-        if number == 0 || number > self.keys {
-            return 0.0;
-        }
-        match self.popularity {
-            Popularity::One => f64::from(u8::from(number == 1)),
-            Popularity::Uniform => 1.0 / f64::from(self.keys),
-            Popularity::Zipf { exponent } => {
-                let total: f64 = (1..=self.keys).map(|k| f64::from(k).powf(-exponent)).sum();
-                f64::from(number).powf(-exponent) / total
-            }
-        }
+        Shares { keys: self.keys, popularity: self.popularity, total }
     }
 
     /// Running sums of the keys' shares; empty when there is nothing to choose.
@@ -126,6 +118,32 @@ impl Workload {
             *value /= sum;
         }
         sums
+    }
+}
+
+/// How the reads of a workload spread over its keys. Made by [`Workload::shares`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shares {
+    keys: u32,
+    popularity: Popularity,
+    /// Sum of the keys' weights.
+    total: f64,
+}
+
+impl Shares {
+    /// The share of all reads, 0 to 1, that go to the key with this row name; 0 for names that are not drawn.
+    #[must_use]
+    pub fn of(&self, key_name: &str) -> f64 {
+        let number = key_name.strip_prefix("item-").and_then(|number| number.parse::<u32>().ok());
+        let Some(number) = number.filter(|number| (1..=self.keys).contains(number)) else {
+            return 0.0;
+        };
+        let weight = match self.popularity {
+            Popularity::One => f64::from(u8::from(number == 1)),
+            Popularity::Uniform => 1.0,
+            Popularity::Zipf { exponent } => f64::from(number).powf(-exponent),
+        };
+        weight / self.total
     }
 }
 

@@ -40,7 +40,7 @@ fn shares_agree_with_what_is_drawn() {
         let all = drawn(&load, 3, 50);
         for key in 0..10 {
             let share = all.iter().filter(|arrival| arrival.key == key).count() as f64 / all.len() as f64;
-            let stated = load.share_of(&load.key_name(key));
+            let stated = load.shares().of(&load.key_name(key));
             assert!((share - stated).abs() < 0.01, "{popularity:?} {key} {share} {stated}");
         }
     }
@@ -51,7 +51,7 @@ fn shares_agree_with_what_is_drawn() {
 fn names_that_are_not_drawn_have_no_share() {
     let load = workload(10, Popularity::Uniform, ArrivalProcess::Poisson);
     for name in ["item-0", "item-11", "item-", "other-1", ""] {
-        assert_eq!(load.share_of(name), 0.0, "{name}");
+        assert_eq!(load.shares().of(name), 0.0, "{name}");
     }
 }
 

@@ -1,0 +1,5 @@
+//! What people and machines read of a handmade three-rung run.
+
+mod made;
+mod page;
+mod text;

@@ -1,0 +1,69 @@
+use crate::made::run;
+
+/// Goal: the terminal's table shows before and after at a glance, and names which herd each layer bounds.
+#[test]
+fn table_of_a_good_ladder() {
+    insta::assert_snapshot!(herd_report::table(&run([20, 4, 1]).0));
+}
+
+/// Goal: what went wrong stands under the table in words.
+#[test]
+fn table_of_a_refuted_ladder() {
+    insta::assert_snapshot!(herd_report::table(&run([20, 6, 1]).0));
+}
+
+/// Goal: the Markdown report holds the table, the verdicts and their witnesses.
+#[test]
+fn markdown_of_a_refuted_ladder() {
+    insta::assert_snapshot!(herd_report::markdown(&run([20, 6, 1]).0));
+}
+
+/// Goal: test dashboards show refuted claims as failures and unknown ones as errors.
+#[test]
+fn junit_of_a_refuted_ladder_without_its_lock_rung() {
+    let (_, mut history) = run([20, 6, 1]);
+    history.rungs.pop();
+    let scenario = herd_judge::scenario_of(&history.manifest).unwrap();
+    insta::assert_snapshot!(herd_report::junit(&herd_judge::judge(&scenario, &history)));
+}
+
+/// Goal: results.json has every field that is promised, by name.
+#[test]
+fn results_have_the_promised_fields() {
+    let results: serde_json::Value =
+        serde_json::from_str(&herd_report::results_json(&run([20, 4, 1]).0)).unwrap();
+    for field in ["name", "backend", "nodes", "seed", "outcome", "rungs", "verdicts"] {
+        assert!(!results[field].is_null(), "{field}");
+    }
+    assert_eq!(
+        (results["outcome"].as_str(), results["backend"].as_str()),
+        (Some("valid"), Some("processes"))
+    );
+    let rung = &results["rungs"][1];
+    for field in [
+        "name",
+        "layers",
+        "boundaries",
+        "requests",
+        "errors",
+        "peak_concurrent_rebuilds",
+        "miss_rate",
+        "stale_served",
+    ] {
+        assert!(!rung[field].is_null(), "{field}");
+    }
+    for (object, fields) in [
+        ("origin_queries_per_boundary", ["max", "mean", "min"]),
+        ("latency_ms", ["p50", "p99", "max"]),
+        ("load", ["offered_per_s", "sent_per_s", "lag_p99_ms"]),
+    ] {
+        for field in fields {
+            assert!(rung[object][field].is_number(), "{object}.{field}");
+        }
+    }
+    let verdict = &results["verdicts"][0];
+    for field in ["rung", "claim", "scope", "bound", "observed", "outcome", "why", "witness"] {
+        assert!(!verdict[field].is_null(), "{field}");
+    }
+    assert_eq!(results["rungs"][2]["origin_queries_per_boundary"]["max"], 1);
+}
