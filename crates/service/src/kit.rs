@@ -27,15 +27,12 @@
 //! ```
 
 use crate::metrics::Metrics;
-use crate::settings::{self, EXIT_USAGE, Settings, SettingsError};
-use crate::telemetry::{self, LogFilter};
+use crate::telemetry::LogFilter;
 use crate::{admin, rpc};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::future::Future;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -43,7 +40,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 use tonic::transport::server::TcpIncoming;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
+
+pub use crate::run::{block_on, run};
 
 /// Calls that may wait on one connection. A herd waits on few connections, so it is far above HTTP/2's usual 200.
 const STREAMS_MAX: u32 = 200_000;
@@ -99,7 +98,7 @@ impl ServiceArgs {
 
 /// A process's name: 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstanceName(Arc<str>);
+pub struct InstanceName(pub(crate) Arc<str>);
 
 impl std::str::FromStr for InstanceName {
     type Err = herd_wire::key::KeyError;
@@ -189,7 +188,7 @@ pub struct Service {
     drain: Duration,
     routes: RoutesBuilder,
     names: Vec<&'static str>,
-    announce: bool,
+    pub(crate) announce: bool,
 }
 
 impl Service {
@@ -405,92 +404,8 @@ async fn serve_http(
         .map_err(ServiceError::Http)
 }
 
-fn announce(line: &str) {
+pub(crate) fn announce(line: &str) {
     let mut out = std::io::stdout().lock();
     // Whoever started us may have stopped reading; that is no reason not to serve.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Runs a process from its settings to its exit status, on one worker thread.
-///
-/// `story` gets the settings and a [`Service`], and ends with [`Service::serve`]. Exit status: 0 after a drain, 1 when the
-/// story failed, 64 for bad settings.
-pub fn run<A, S, F>(role: Role, story: S) -> ExitCode
-where
-    A: Settings,
-    S: FnOnce(A, Service) -> F,
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let args = match settings::parse::<A>(&role, std::env::args_os()) {
-        Ok(args) => args,
-        Err(SettingsError::Help(text)) => {
-            announce(text.trim_end());
-            return ExitCode::SUCCESS;
-        }
-        Err(SettingsError::Bad(mistakes)) => {
-            eprintln!("herd-{}: {} bad setting(s):", role.name, mistakes.len());
-            for mistake in mistakes {
-                eprintln!("  - {mistake}");
-            }
-            eprintln!("see herd-{} --help", role.name);
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
-    match block_on(live(role, args, story)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("herd-{}: {error:#}", role.name);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Runs a future on a new current-thread runtime: one worker thread, few threads for name look-ups and files.
-///
-/// # Errors
-/// The runtime cannot be built, or the future's own.
-pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
-    let result = runtime.block_on(future);
-    runtime.shutdown_background();
-    result
-}
-
-async fn live<A, S, F>(role: Role, args: A, story: S) -> anyhow::Result<()>
-where
-    A: Settings,
-    S: FnOnce(A, Service) -> F,
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let common = args.service();
-    let instance = common.instance.clone().unwrap_or_else(InstanceName::of_host);
-    let telemetry = telemetry::start(role.name, &instance.0, &common.log)?;
-    let mut service = Service::start(role, common).await?;
-    service.announce = true;
-    let stopping = stop_on_signals(service.shutdown())?;
-    let told = tokio::select! {
-        ended = story(args, service) => ended,
-        () = stopping => Ok(()),
-    };
-    if let Err(failure) = &told {
-        error!("{failure:#}");
-    }
-    telemetry.flush().await;
-    told
-}
-
-/// The first SIGTERM or SIGINT begins the drain; the returned future ends at the second one, which cuts the drain short.
-fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            shutdown.cancel();
-        }
-    })
 }

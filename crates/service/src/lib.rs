@@ -20,6 +20,7 @@ pub mod control;
 pub mod kit;
 pub mod metrics;
 pub mod rpc;
+mod run;
 pub mod settings;
 pub mod telemetry;
 pub mod trace;
