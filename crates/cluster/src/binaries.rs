@@ -2,6 +2,7 @@
 //!
 //! From a checkout, cargo is always asked (it does nothing in half a second when nothing changed), in the profile of
 //! the running program, so that a test never runs yesterday's processes. An installed lab looks beside itself.
+//! Where the environment variable `HERD_BIN_DIR` names a folder, the programs are taken from there and nothing is built.
 
 use crate::command;
 use herd_experiment::testbed::{Progress, TestbedError};
@@ -16,6 +17,8 @@ use tokio::sync::OnceCell;
 /// Names of the programs: the four processes and the lab.
 pub const PROGRAMS: [&str; 5] = ["herd-edge", "herd-cache-node", "herd-lock-service", "herd-origin", "herd"];
 const PACKAGES: [&str; 5] = ["herd-edge", "herd-cache-node", "herd-lock-service", "herd-origin", "herd-lab"];
+/// Names a folder with the programs.
+const BIN_DIR: &str = "HERD_BIN_DIR";
 /// Longest build, from nothing and on a slow machine.
 const BUILD_MAX: Duration = Duration::from_secs(45 * 60);
 
@@ -49,9 +52,12 @@ impl Binaries {
 pub async fn find_or_build(progress: &dyn Progress) -> Result<Binaries, TestbedError> {
     static ONCE: OnceCell<Binaries> = OnceCell::const_new();
     ONCE.get_or_try_init(|| async {
+        if let Some(folder) = env::var_os(BIN_DIR).filter(|folder| !folder.is_empty()) {
+            return beside(Path::new(&folder));
+        }
         let folder = own_folder()?;
         match target_dir(&folder) {
-            Some(target) if checkout().is_some() => build(&target, progress).await,
+            Some(target) if checkout().is_some() => build(&target, is_test()?, progress).await,
             _ => beside(&folder),
         }
     })
@@ -68,9 +74,17 @@ pub fn checkout() -> Option<PathBuf> {
 
 /// The folder of the running program; for a test or an example, the folder of programs beside it.
 fn own_folder() -> Result<PathBuf, TestbedError> {
-    let own = env::current_exe()
-        .map_err(|source| TestbedError::Io { doing: "finding the running program".to_owned(), source })?;
-    Ok(program_folder(&own))
+    Ok(program_folder(&own_path()?))
+}
+
+fn own_path() -> Result<PathBuf, TestbedError> {
+    env::current_exe()
+        .map_err(|source| TestbedError::Io { doing: "finding the running program".to_owned(), source })
+}
+
+/// Is this one of cargo's tests?
+fn is_test() -> Result<bool, TestbedError> {
+    Ok(own_path()?.parent().is_some_and(|folder| folder.ends_with("deps")))
 }
 
 fn program_folder(own: &Path) -> PathBuf {
@@ -85,21 +99,33 @@ fn target_dir(folder: &Path) -> Option<PathBuf> {
     folder.ancestors().skip(1).take(2).find(|above| above.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
 }
 
-async fn build(target: &Path, progress: &dyn Progress) -> Result<Binaries, TestbedError> {
+/// Features of dependencies are decided over everything that is built together. A test asks for what
+/// `cargo test --workspace` built, so that only the programs are left to link; else every dependency would be
+/// compiled once more.
+async fn build(target: &Path, for_test: bool, progress: &dyn Progress) -> Result<Binaries, TestbedError> {
     let root = checkout().expect("asked for by the caller");
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut cargo = command::command(&cargo, &["build", "--bins", "--message-format=json-render-diagnostics"]);
+    let mut cargo =
+        command::command(&cargo, &["build", "--bins", "--message-format=json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    for package in PACKAGES {
-        cargo.args(["-p", package]);
+    if for_test {
+        cargo.args(["--workspace", "--tests"]);
+    } else {
+        cargo.args(PACKAGES.into_iter().flat_map(|package| ["-p", package]));
     }
     cargo.current_dir(root).env("CARGO_TARGET_DIR", target);
     progress.step("building the programs", 0, 0);
-    let mut compiled = 0;
+    let mut compiled: u64 = 0;
     let output = command::run(cargo, "the programs", BUILD_MAX, |line| {
-        if let Some(what) = line.trim_start().strip_prefix("Compiling ") {
+        let line = line.trim_start();
+        if line.starts_with("Blocking") {
+            progress.step("building the programs: waiting for another cargo", compiled, 0);
+        }
+        if let Some(what) = line.strip_prefix("Compiling ") {
+            // The folder of a crate of ours is of no interest.
+            let what = what.split(" (").next().unwrap_or(what);
             compiled += 1;
             progress.step(&format!("building the programs: {what}"), compiled, 0);
         }
@@ -128,17 +154,18 @@ fn executables(messages: &str) -> BTreeMap<&'static str, PathBuf> {
 }
 
 fn beside(folder: &Path) -> Result<Binaries, TestbedError> {
-    let (found, absent): (Vec<_>, Vec<_>) = PROGRAMS
-        .into_iter()
-        .map(|name| (name, folder.join(name)))
-        .partition(|(_, path)| path.is_file());
+    let (found, absent): (Vec<_>, Vec<_>) =
+        PROGRAMS.into_iter().map(|name| (name, folder.join(name))).partition(|(_, path)| path.is_file());
     if absent.is_empty() {
         return Ok(Binaries { paths: found.into_iter().collect() });
     }
     let absent: Vec<&str> = absent.into_iter().map(|(name, _)| name).collect();
     Err(TestbedError::Missing {
-        what: format!("{} beside the running program", absent.join(", ")),
-        remedy: format!("put them into {}, or run `cargo herd` in a checkout", folder.display()),
+        what: absent.join(", "),
+        remedy: format!(
+            "put it into {}, name its folder in {BIN_DIR}, or run `cargo herd` in a checkout",
+            folder.display()
+        ),
     })
 }
 

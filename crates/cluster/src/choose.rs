@@ -46,7 +46,8 @@ pub async fn choose(choice: Choice, progress: &dyn Progress) -> Result<Box<dyn T
         Ok(_) if choice == Choice::Compose => Ok(Box::new(ComposeTestbed::new())),
         Err(error) if choice == Choice::Compose => Err(error),
         Ok(_) => {
-            progress.note("a Docker engine answers: the fleet runs in containers (--backend processes for none)");
+            progress
+                .note("a Docker engine answers: the fleet runs in containers (--backend processes for none)");
             Ok(Box::new(ComposeTestbed::new()))
         }
         Err(error) => {

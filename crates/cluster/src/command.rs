@@ -56,7 +56,9 @@ pub(crate) async fn run(
     let failed = |why: String, output: &str| TestbedError::Build {
         what: what.to_owned(),
         output: {
-            let mut lines: Vec<&str> = output.lines().rev().take(TAIL_LINES).collect();
+            // Messages for programs are no help to a person.
+            let lines = output.lines().rev().filter(|line| !line.starts_with('{')).take(TAIL_LINES);
+            let mut lines: Vec<&str> = lines.collect();
             lines.reverse();
             let errors = tail.iter().map(String::as_str);
             lines.into_iter().chain(errors).chain([why.as_str()]).collect::<Vec<_>>().join("\n")

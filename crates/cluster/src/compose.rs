@@ -121,7 +121,15 @@ impl Fleet {
     async fn start(&self, nodes: u32, progress: &dyn Progress) -> Result<(), TestbedError> {
         let nodes = format!("cache-node={nodes}");
         let mut up = self.project.compose(&[
-            "up", "--detach", "--no-build", "--pull", "never", "--scale", "herd=0", "--scale", &nodes,
+            "up",
+            "--detach",
+            "--no-build",
+            "--pull",
+            "never",
+            "--scale",
+            "herd=0",
+            "--scale",
+            &nodes,
         ]);
         up.env("COMPOSE_PARALLEL_LIMIT", "16");
         let mut up = std::pin::pin!(quiet(up, "the compose project", UP_MAX));
@@ -159,7 +167,12 @@ impl Fleet {
                 };
                 let Err(how) = seen else { break };
                 if Instant::now() >= deadline {
-                    return Err(TestbedError::NotReady { part, index: 0, how, log_tail: self.log_tail(part, 0).await });
+                    return Err(TestbedError::NotReady {
+                        part,
+                        index: 0,
+                        how,
+                        log_tail: self.log_tail(part, 0).await,
+                    });
                 }
                 sleep(Duration::from_millis(100)).await;
                 self.refresh().await?;
@@ -220,7 +233,8 @@ impl Fleet {
             .map(|id| async move {
                 let options = TopOptionsBuilder::default().ps_args("-eo pid,rss").build();
                 let top = self.docker.top_processes(&id, Some(options)).await.ok()?;
-                let kibibytes = top.processes?.iter().filter_map(|row| row.get(1)?.parse::<u64>().ok()).sum::<u64>();
+                let kibibytes =
+                    top.processes?.iter().filter_map(|row| row.get(1)?.parse::<u64>().ok()).sum::<u64>();
                 Some(kibibytes * 1024)
             })
             .buffered(ASKED_AT_ONCE)
@@ -339,7 +353,8 @@ impl Drop for Fleet {
         if self.is_down {
             return;
         }
-        let mut kill = command::command("sh", &["-c", sweep::REMOVE_NOW, "sh", &self.project.label()]).into_std();
+        let mut kill =
+            command::command("sh", &["-c", sweep::REMOVE_NOW, "sh", &self.project.label()]).into_std();
         kill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut kill, 0);
         if let Err(error) = kill.spawn() {

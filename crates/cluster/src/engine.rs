@@ -43,7 +43,8 @@ pub(crate) async fn connect() -> Result<Docker, TestbedError> {
         Some(host) => Docker::connect_with_host(host),
         None => Docker::connect_with_local_defaults(),
     };
-    let docker = docker.map_err(|error| missing(error.to_string()))?.with_timeout(Duration::from_secs(REQUEST_MAX_S));
+    let docker =
+        docker.map_err(|error| missing(error.to_string()))?.with_timeout(Duration::from_secs(REQUEST_MAX_S));
     let asked = timeout(PING_MAX, async {
         docker.ping().await?;
         docker.negotiate_version().await
@@ -74,7 +75,8 @@ pub(crate) async fn containers(docker: &Docker, label: &str) -> Result<Vec<Conta
         .into_iter()
         .filter_map(|summary| {
             let labels = summary.labels.unwrap_or_default();
-            let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+            let networks =
+                summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
             let ports = summary.ports.unwrap_or_default();
             Some(Container {
                 id: summary.id?,
@@ -83,7 +85,10 @@ pub(crate) async fn containers(docker: &Docker, label: &str) -> Result<Vec<Conta
                 state: summary.state.map(|state| state.to_string()).unwrap_or_default(),
                 status: summary.status.unwrap_or_default(),
                 address: networks.into_values().find_map(|at| at.ip_address).filter(|at| !at.is_empty()),
-                ports: ports.into_iter().filter_map(|port| Some((port.private_port, port.public_port?))).collect(),
+                ports: ports
+                    .into_iter()
+                    .filter_map(|port| Some((port.private_port, port.public_port?)))
+                    .collect(),
             })
         })
         .collect();

@@ -62,6 +62,9 @@ mod tests {
 
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), b"1").expect("written");
-        assert_eq!(ContentHash::default().file("a", file.path()).expect("readable").finish(), hash("a", b"1"));
+        assert_eq!(
+            ContentHash::default().file("a", file.path()).expect("readable").finish(),
+            hash("a", b"1")
+        );
     }
 }

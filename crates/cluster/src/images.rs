@@ -16,7 +16,7 @@ use crate::{
     hash::ContentHash,
 };
 use bollard::Docker;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use herd_experiment::testbed::{Progress, TestbedError};
 use std::{fs::File, io, path::Path, time::Duration};
 use tokio::time::timeout;
@@ -73,15 +73,18 @@ const STORES: [Store; 2] = [
 /// No engine answers, something cannot be built, or what is needed to build it is missing.
 pub async fn ensure(images: &[&str], progress: &dyn Progress) -> Result<(), TestbedError> {
     let docker = engine::connect().await?;
-    let binaries = if images.contains(&FLEET) && !builds_inside(&docker).await {
-        Some(binaries::find_or_build(progress).await?)
-    } else {
-        None
-    };
     let _turn = turn().await?;
-    stores(&docker, images, progress).await?;
-    match binaries {
-        Some(binaries) => fleet(&docker, &binaries, progress).await,
+    let inside = builds_inside(&docker).await;
+    let programs = async {
+        match images.contains(&FLEET) && !inside {
+            true => binaries::find_or_build(progress).await.map(Some),
+            false => Ok(None),
+        }
+    };
+    // The compiler wants the processors, packages want the network and the disk.
+    let ((), programs) = try_join(stores(&docker, images, progress), programs).await?;
+    match programs {
+        Some(programs) => fleet(&docker, &programs, progress).await,
         None if images.contains(&FLEET) => fleet_from_source(progress).await,
         None => Ok(()),
     }
@@ -161,7 +164,8 @@ async fn fleet_from_source(progress: &dyn Progress) -> Result<(), TestbedError> 
         remedy: "run this from a checkout: programs of this host do not run in its containers".to_owned(),
     })?;
     progress.note("building the programs inside a container: those of this host would not run in one");
-    let mut docker = command("docker", &["build", "-f", "compose/Dockerfile", "--target", "fleet", "-t", FLEET, "."]);
+    let mut docker =
+        command("docker", &["build", "-f", "compose/Dockerfile", "--target", "fleet", "-t", FLEET, "."]);
     docker.current_dir(root).env("DOCKER_BUILDKIT", "1");
     run(docker, FLEET, BUILD_FROM_SOURCE_MAX, |line| progress.step(line, 0, 0)).await.map(drop)
 }
@@ -204,7 +208,10 @@ async fn is_current(docker: &Docker, store: &Store) -> bool {
 /// The upstream image of a store, as `compose/Dockerfile` names it.
 fn upstream(store: &Store) -> &'static str {
     let mut froms = DOCKERFILE.lines().filter_map(|line| line.strip_prefix("FROM ")?.split_once(" AS "));
-    froms.find(|(_, stage)| *stage == store.stage).map(|(image, _)| image).expect("compose/Dockerfile has this stage")
+    froms
+        .find(|(_, stage)| *stage == store.stage)
+        .map(|(image, _)| image)
+        .expect("compose/Dockerfile has this stage")
 }
 
 /// The engine is asked, not the network: it may have a mirror, a proxy, or the images already.
@@ -256,7 +263,8 @@ async fn build(
     progress: &dyn Progress,
 ) -> Result<(), TestbedError> {
     let file = folder.join("Dockerfile");
-    std::fs::write(&file, dockerfile).map_err(|source| TestbedError::Io { doing: format!("laying out {image}"), source })?;
+    std::fs::write(&file, dockerfile)
+        .map_err(|source| TestbedError::Io { doing: format!("laying out {image}"), source })?;
     let mut docker = command("docker", &["build", "-t", image, "--label", &format!("{INPUTS}={hash}"), "-f"]);
     docker.arg(file).arg(folder.join("context"));
     run(docker, image, BUILD_MAX, |line| tracing::debug!(image, line, "build")).await?;

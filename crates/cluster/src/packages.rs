@@ -68,7 +68,9 @@ fn read(os_release: &str, targets: &str, settings: &str) -> Option<Sources> {
     let wanted = ["Acquire::http::", "Acquire::https::", "Acquire::Check-"];
     let settings: Vec<&str> = settings
         .lines()
-        .filter(|line| wanted.iter().any(|start| line.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start))))
+        .filter(|line| {
+            wanted.iter().any(|start| line.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start)))
+        })
         .collect();
     Some(Sources { release, mirror: mirror?, sources_list, settings: settings.join("\n") + "\n" })
 }

@@ -42,7 +42,9 @@ pub(crate) async fn ensure(progress: &dyn Progress) -> Result<(), TestbedError> 
     let why = fetched.err().map_or_else(String::new, |error| format!(" ({error})"));
     Err(TestbedError::Missing {
         what: "docker compose, version 2".to_owned(),
-        remedy: format!("install Docker's compose plugin{why}, or run without containers: --backend processes"),
+        remedy: format!(
+            "install Docker's compose plugin{why}, or run without containers: --backend processes"
+        ),
     })
 }
 
@@ -60,7 +62,8 @@ fn plugin_folder() -> Result<PathBuf, TestbedError> {
 }
 
 async fn fetch(folder: &Path) -> Result<(), TestbedError> {
-    let io = |source| TestbedError::Io { doing: "taking the compose plugin from its package".to_owned(), source };
+    let io =
+        |source| TestbedError::Io { doing: "taking the compose plugin from its package".to_owned(), source };
     let mirror = packages::sources().await?.mirror;
     let apart = tempfile::tempdir().map_err(io)?;
     let keys = packages::DEBIAN_KEYS;
@@ -70,7 +73,8 @@ async fn fetch(folder: &Path) -> Result<(), TestbedError> {
         std::fs::create_dir_all(apart.path().join(inner)).map_err(io)?;
     }
     let apt_get = |action: &[&str]| {
-        let mut apt = command("apt-get", &["-q", "-o", "Dir::Etc::SourceParts=-", "-o", "APT::Sandbox::User="]);
+        let mut apt =
+            command("apt-get", &["-q", "-o", "Dir::Etc::SourceParts=-", "-o", "APT::Sandbox::User="]);
         let option = |name: &str, value: &Path| format!("{name}={}", value.display());
         apt.arg("-o").arg(option("Dir::Etc::SourceList", &sources));
         apt.arg("-o").arg(option("Dir::State::Lists", &apart.path().join("lists")));
@@ -80,7 +84,8 @@ async fn fetch(folder: &Path) -> Result<(), TestbedError> {
     };
     quiet(apt_get(&["update"]), "a list of packages", FETCH_MAX).await?;
     quiet(apt_get(&["download", "docker-compose"]), "the package docker-compose", FETCH_MAX).await?;
-    let entries = std::fs::read_dir(apart.path()).map_err(io)?.filter_map(|entry| entry.ok().map(|e| e.path()));
+    let entries =
+        std::fs::read_dir(apart.path()).map_err(io)?.filter_map(|entry| entry.ok().map(|e| e.path()));
     let package = entries
         .into_iter()
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))

@@ -59,7 +59,8 @@ fn split(url: &str) -> Option<(&str, &str)> {
     let rest = url.strip_prefix("http://")?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let (name, port) = host.rsplit_once(':')?;
-    (!name.is_empty() && port.parse::<u16>().is_ok() && !path.contains(char::is_whitespace)).then_some((host, path))
+    (!name.is_empty() && port.parse::<u16>().is_ok() && !path.contains(char::is_whitespace))
+        .then_some((host, path))
 }
 
 /// The first line of the answer.
@@ -111,7 +112,8 @@ mod tests {
     fn takes_200_for_ready_and_nothing_else() {
         let limit = Duration::from_secs(5);
         probe(&answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"), limit).expect("ready");
-        let refusal = probe(&answering("HTTP/1.1 503 Service Unavailable\r\n\r\n"), limit).expect_err("draining");
+        let refusal =
+            probe(&answering("HTTP/1.1 503 Service Unavailable\r\n\r\n"), limit).expect_err("draining");
         assert!(refusal.to_string().contains("503"), "{refusal}");
     }
 

@@ -80,13 +80,18 @@ impl ProcessTestbed {
         for line in sweep::orphans(&spec.state_dir).await? {
             progress.note(&line);
         }
-        let data = tempfile::Builder::new().prefix(sweep::DATA_PREFIX).tempdir().map_err(io_error("making a folder"))?;
+        let data = tempfile::Builder::new()
+            .prefix(sweep::DATA_PREFIX)
+            .tempdir()
+            .map_err(io_error("making a folder"))?;
         std::fs::create_dir_all(&spec.log_dir).map_err(io_error("making the folder of logs"))?;
         let plan = launch::plan(spec, control_port, &programs, &redis_server, data.path())?;
-        let state = StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io_error("making the state folder"))?;
+        let state =
+            StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io_error("making the state folder"))?;
         let spawner = Spawner::new().map_err(io_error("starting a thread"))?;
         // From here on `down` knows what there is, also when this future is dropped on its way.
-        let fleet = self.fleet.insert(Fleet { processes: BTreeMap::new(), spawner, state, data, endpoints: None });
+        let fleet =
+            self.fleet.insert(Fleet { processes: BTreeMap::new(), spawner, state, data, endpoints: None });
         fleet.note_state()?;
         fleet.start_all(&plan, spec.nodes, progress).await?;
         fleet.endpoints = Some(plan.endpoints.clone());
@@ -110,7 +115,11 @@ impl Fleet {
             for launch in plan.launches.iter().filter(|launch| (launch.part == Part::Redis) == stage) {
                 let ready = self.start(launch.clone()).await?;
                 started += 1;
-                progress.step(&format!("starting {} of {nodes} nodes and their stores", started), started, total);
+                progress.step(
+                    &format!("starting {} of {nodes} nodes and their stores", started),
+                    started,
+                    total,
+                );
                 if launch.part != Part::Redis {
                     let key = (launch.part, launch.index);
                     waiting.push(async move { (key, timeout_at(deadline, ready).await) });
@@ -127,7 +136,9 @@ impl Fleet {
                 Ok(Ok(line)) => tracing::debug!(part = %key.0, index = key.1, grpc = %line.grpc, "ready"),
                 Ok(Err(_)) => return Err(self.not_ready(key, "it ended while starting").await),
                 // A node that is slow is the business of whoever counts the nodes that joined.
-                Err(_) if key.0 == Part::CacheNode => tracing::warn!(index = key.1, "a node is not ready in time"),
+                Err(_) if key.0 == Part::CacheNode => {
+                    tracing::warn!(index = key.1, "a node is not ready in time")
+                }
                 Err(_) => return Err(self.not_ready(key, "it is not ready in time").await),
             }
             ready += 1;
@@ -154,7 +165,8 @@ impl Fleet {
     }
 
     async fn signal(&mut self, part: Part, index: u32, signal: Signal) -> Result<(), TestbedError> {
-        let process = self.processes.get_mut(&(part, index)).ok_or(TestbedError::NoSuchPart { part, index })?;
+        let process =
+            self.processes.get_mut(&(part, index)).ok_or(TestbedError::NoSuchPart { part, index })?;
         match signal {
             Signal::Pause => process.send(Unix::SIGSTOP)?,
             Signal::Resume => process.send(Unix::SIGCONT)?,
@@ -233,7 +245,8 @@ impl Testbed for ProcessTestbed {
 
     fn resident_memory(&mut self, part: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {
         let processes = self.fleet.iter().flat_map(|fleet| &fleet.processes);
-        let pids = processes.filter(|((which, _), _)| *which == part).filter_map(|(_, process)| process.pid());
+        let pids =
+            processes.filter(|((which, _), _)| *which == part).filter_map(|(_, process)| process.pid());
         let memory = pids.filter_map(part::resident_memory).collect();
         async move { Ok(memory) }.boxed()
     }

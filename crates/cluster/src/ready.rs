@@ -61,7 +61,8 @@ mod tests {
     fn refuses_anything_else() {
         assert_eq!(ReadyLine::parse(""), None);
         assert_eq!(ReadyLine::parse("listening on 127.0.0.1:1"), None);
-        let not_yet = r#"{"ready":false,"role":"edge","instance":"e","grpc":"[::1]:1","admin":"[::1]:2","pid":8}"#;
+        let not_yet =
+            r#"{"ready":false,"role":"edge","instance":"e","grpc":"[::1]:1","admin":"[::1]:2","pid":8}"#;
         assert_eq!(ReadyLine::parse(not_yet), None);
         assert_eq!(ReadyLine::parse(&format!("{}{}", " ".repeat(READY_LINE_MAX), not_yet)), None);
     }

@@ -105,7 +105,10 @@ pub(crate) fn read_all(dir: &Path, backend: &str) -> io::Result<Vec<(StateFile, 
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
             path.extension().is_some_and(|extension| extension == "json")
-                && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(backend))
+                && path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .is_some_and(|name| name.starts_with(backend))
         })
         .take(FILES_MAX)
         .collect();
@@ -131,7 +134,8 @@ fn started(pid: u32) -> Option<String> {
 
 #[cfg(not(target_os = "linux"))]
 fn started(pid: u32) -> Option<String> {
-    let output = std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
+    let output =
+        std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }

@@ -41,7 +41,11 @@ const PORTS: [&str; 9] = [
 
 /// The service of a part.
 pub(super) fn service(part: Part) -> &'static str {
-    PARTS.iter().find(|(which, _)| *which == part).map(|(_, service)| *service).expect("every part has a service")
+    PARTS
+        .iter()
+        .find(|(which, _)| *which == part)
+        .map(|(_, service)| *service)
+        .expect("every part has a service")
 }
 
 /// The part of a service; the lab's own service is none.
@@ -81,7 +85,8 @@ impl Project {
 
     /// `docker compose <args>` for this project.
     pub(super) fn compose(&self, args: &[&str]) -> Command {
-        let mut compose = command("docker", &["compose", "--progress", "plain", "--project-name", &self.name]);
+        let mut compose =
+            command("docker", &["compose", "--progress", "plain", "--project-name", &self.name]);
         for file in ["compose.yaml", "lab.yaml"] {
             compose.arg("--file").arg(self.folder.path().join(file));
         }

@@ -33,7 +33,10 @@ pub(super) async fn orphans(state_dir: &Path) -> Result<Vec<String>, TestbedErro
     take_down(state_dir, |owner| !owner.is_alive()).await
 }
 
-async fn take_down(state_dir: &Path, wanted: impl Fn(&Identity) -> bool) -> Result<Vec<String>, TestbedError> {
+async fn take_down(
+    state_dir: &Path,
+    wanted: impl Fn(&Identity) -> bool,
+) -> Result<Vec<String>, TestbedError> {
     let io = |source| TestbedError::Io { doing: "reading the state folder".to_owned(), source };
     let mut lines = Vec::new();
     let mut docker = None;
@@ -50,7 +53,10 @@ async fn take_down(state_dir: &Path, wanted: impl Fn(&Identity) -> bool) -> Resu
         let found = engine::containers(docker, &files::label(&project)).await?.len();
         remove(docker, &project).await?;
         file.remove().map_err(io)?;
-        lines.push(format!("removed the compose project {project} of lab {} ({found} containers)", record.owner.pid));
+        lines.push(format!(
+            "removed the compose project {project} of lab {} ({found} containers)",
+            record.owner.pid
+        ));
     }
     Ok(lines)
 }
@@ -62,7 +68,8 @@ pub(super) async fn remove(docker: &Docker, project: &str) -> Result<(), Testbed
     // A frozen container does not hear that it should end.
     let frozen = containers.iter().filter(|container| container.state == "paused");
     futures::future::join_all(frozen.map(|container| docker.unpause_container(&container.id))).await;
-    let down = ["compose", "--project-name", project, "down", "--volumes", "--remove-orphans", "--timeout", "3"];
+    let down =
+        ["compose", "--project-name", project, "down", "--volumes", "--remove-orphans", "--timeout", "3"];
     let gracefully = quiet(command("docker", &down), "taking the compose project down", DOWN_MAX).await;
     quiet(command("sh", &["-c", REMOVE_NOW, "sh", &label]), "removing containers", DOWN_MAX).await?;
     let left = engine::containers(docker, &label).await?.len();

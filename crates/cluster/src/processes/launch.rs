@@ -48,7 +48,8 @@ pub(super) struct Plan {
 pub(super) fn redis_server() -> Result<PathBuf, TestbedError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers of this kind where only root's PATH may lead.
-    let folders = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into(), "/usr/local/bin".into()]);
+    let folders =
+        std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into(), "/usr/local/bin".into()]);
     folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file()).ok_or_else(|| {
         TestbedError::Missing {
             what: "redis-server".to_owned(),
@@ -70,9 +71,11 @@ pub(super) fn plan(
     if spec.nodes == 0 || spec.nodes > NODES_MAX {
         return Err(TestbedError::Unsupported(format!("{} nodes: a fleet has 1 to {NODES_MAX}", spec.nodes)));
     }
-    let mut free = ports::pick(8 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
+    let mut free =
+        ports::pick(8 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
     let mut next = || free.next().expect("as many as were asked for");
-    let [redis, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] = std::array::from_fn(|_| next());
+    let [redis, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] =
+        std::array::from_fn(|_| next());
     let control = format!("http://127.0.0.1:{control_port}");
     let redis_url = format!("redis://{redis}");
     let file = |name: &str| data.join(name).display().to_string();
@@ -85,31 +88,59 @@ pub(super) fn plan(
             ("--instance", name.clone()),
             ("--drain-ms", DRAIN.as_millis().to_string()),
         ];
-        let args = common.iter().chain(flags).flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect();
+        let args = common
+            .iter()
+            .chain(flags)
+            .flat_map(|(flag, value)| [OsString::from(flag), value.into()])
+            .collect();
         let log = spec.log_dir.join(format!("{name}.log"));
         Launch { part, index, program: programs.path(&program).to_owned(), args, env: spec.env.clone(), log }
     };
     let mut launches = vec![
         redis_launch(redis_server, redis, data, &spec.log_dir),
-        ours(Part::Origin, 0, origin, origin_admin, &[
-            ("--database-url", format!("sqlite:{}", file("origin.db"))),
-            ("--rows", spec.origin_rows.to_string()),
-            ("--pool-size", spec.origin_pool.to_string()),
-            ("--ledger", file("ledger")),
-        ]),
-        ours(Part::LockService, 0, lock, lock_admin, &[
-            ("--redis-url", redis_url.clone()),
-            ("--database-url", format!("sqlite:{}", file("tokens.db"))),
-        ]),
-        ours(Part::Edge, 0, edge, edge_admin, &[("--control-url", control.clone()), ("--http", edge_http.to_string())]),
+        ours(
+            Part::Origin,
+            0,
+            origin,
+            origin_admin,
+            &[
+                ("--database-url", format!("sqlite:{}", file("origin.db"))),
+                ("--rows", spec.origin_rows.to_string()),
+                ("--pool-size", spec.origin_pool.to_string()),
+                ("--ledger", file("ledger")),
+            ],
+        ),
+        ours(
+            Part::LockService,
+            0,
+            lock,
+            lock_admin,
+            &[
+                ("--redis-url", redis_url.clone()),
+                ("--database-url", format!("sqlite:{}", file("tokens.db"))),
+            ],
+        ),
+        ours(
+            Part::Edge,
+            0,
+            edge,
+            edge_admin,
+            &[("--control-url", control.clone()), ("--http", edge_http.to_string())],
+        ),
     ];
     for index in 0..spec.nodes {
-        launches.push(ours(Part::CacheNode, index, next(), next(), &[
-            ("--redis-url", redis_url.clone()),
-            ("--lock-url", format!("http://{lock}")),
-            ("--origin-url", format!("http://{origin}")),
-            ("--control-url", control.clone()),
-        ]));
+        launches.push(ours(
+            Part::CacheNode,
+            index,
+            next(),
+            next(),
+            &[
+                ("--redis-url", redis_url.clone()),
+                ("--lock-url", format!("http://{lock}")),
+                ("--origin-url", format!("http://{origin}")),
+                ("--control-url", control.clone()),
+            ],
+        ));
     }
     let metrics = [("edge", edge_admin), ("origin", origin_admin), ("lock-service", lock_admin)];
     let endpoints = Endpoints {
@@ -118,7 +149,9 @@ pub(super) fn plan(
         origin_grpc: format!("http://{origin}"),
         lock_grpc: format!("http://{lock}"),
         redis_url: Some(redis_url),
-        consoles: metrics.map(|(name, at)| (format!("{name} metrics"), format!("http://{at}/metrics"))).to_vec(),
+        consoles: metrics
+            .map(|(name, at)| (format!("{name} metrics"), format!("http://{at}/metrics")))
+            .to_vec(),
     };
     Ok(Plan { launches, redis, endpoints })
 }
@@ -127,9 +160,22 @@ pub(super) fn plan(
 /// injects and not an accident.
 fn redis_launch(program: &Path, at: SocketAddr, data: &Path, log_dir: &Path) -> Launch {
     let args = [
-        "--bind", "127.0.0.1", "--port", &at.port().to_string(), "--dir", &data.display().to_string(),
-        "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
-        "--maxmemory", "256mb", "--maxmemory-policy", "noeviction",
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        &at.port().to_string(),
+        "--dir",
+        &data.display().to_string(),
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--maxmemory",
+        "256mb",
+        "--maxmemory-policy",
+        "noeviction",
     ]
     .map(OsString::from)
     .to_vec();

@@ -115,7 +115,10 @@ impl Process {
         }
         match self.ended_within(killed_max).await {
             Some(_) => Ok(()),
-            None => Err(TestbedError::Other { doing: format!("ending {}", self.name()), why: "it lives on".to_owned() }),
+            None => Err(TestbedError::Other {
+                doing: format!("ending {}", self.name()),
+                why: "it lives on".to_owned(),
+            }),
         }
     }
 
@@ -179,7 +182,8 @@ pub(super) fn resident_memory(pid: u32) -> Option<u64> {
 /// Resident memory of a process, bytes; `None` when it does not run.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn resident_memory(pid: u32) -> Option<u64> {
-    let output = std::process::Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().ok()?;
+    let output =
+        std::process::Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().ok()?;
     String::from_utf8_lossy(&output.stdout).trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 

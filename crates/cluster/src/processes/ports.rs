@@ -28,7 +28,10 @@ pub(super) fn pick(count: usize) -> io::Result<Vec<SocketAddr>> {
         }
     }
     if held.len() < count {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{count} free ports are not to be had")));
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("{count} free ports are not to be had"),
+        ));
     }
     held.iter().map(TcpListener::local_addr).collect()
 }

@@ -52,7 +52,11 @@ fn die_with_parent(command: &mut Command) {
     let before_exec = move || {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
         // The parent may have died before the request took effect; then nobody would ever kill this child.
-        if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotConnected)) }
+        if nix::unistd::getppid() == parent {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotConnected))
+        }
     };
     // SAFETY: the closure runs in the child between fork and exec. It makes two system calls, which are
     // async-signal-safe, and neither allocates nor takes a lock.

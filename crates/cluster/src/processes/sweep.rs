@@ -30,7 +30,10 @@ pub(super) async fn orphans(state_dir: &Path) -> Result<Vec<String>, TestbedErro
     take_down(state_dir, |owner| !owner.is_alive()).await
 }
 
-async fn take_down(state_dir: &Path, wanted: impl Fn(&Identity) -> bool) -> Result<Vec<String>, TestbedError> {
+async fn take_down(
+    state_dir: &Path,
+    wanted: impl Fn(&Identity) -> bool,
+) -> Result<Vec<String>, TestbedError> {
     let mut lines = Vec::new();
     for (file, record) in state::read_all(state_dir, BACKEND).map_err(io_error("reading the state folder"))? {
         let FleetRecord::Processes { processes, data_dir } = record.fleet else { continue };
@@ -42,7 +45,11 @@ async fn take_down(state_dir: &Path, wanted: impl Fn(&Identity) -> bool) -> Resu
         end(&alive).await;
         remove_data(&data_dir);
         file.remove().map_err(io_error("removing a state file"))?;
-        lines.push(format!("took down a fleet of processes of lab {} ({} still ran)", record.owner.pid, alive.len()));
+        lines.push(format!(
+            "took down a fleet of processes of lab {} ({} still ran)",
+            record.owner.pid,
+            alive.len()
+        ));
     }
     Ok(lines)
 }
@@ -67,7 +74,8 @@ async fn end(processes: &[&Identity]) {
 
 /// Removes a fleet's databases. The state file is only a file: what it names is removed only if it is one of ours.
 fn remove_data(folder: &Path) {
-    let ours = folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(DATA_PREFIX));
+    let ours =
+        folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(DATA_PREFIX));
     if ours && folder.is_absolute() {
         let _ = std::fs::remove_dir_all(folder);
     }
@@ -83,7 +91,8 @@ mod tests {
     async fn ends_what_was_noted() {
         let state_dir = tempfile::tempdir().expect("a folder");
         let data = tempfile::Builder::new().prefix(DATA_PREFIX).tempdir().expect("a folder");
-        let mut child = tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().expect("started");
+        let mut child =
+            tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().expect("started");
         let identity = Identity::of(child.id().expect("runs")).expect("runs");
         kill(Pid::from_raw(i32::try_from(identity.pid).expect("a pid")), Unix::SIGSTOP).expect("paused");
         let file = StateFile::new(state_dir.path(), BACKEND).expect("a file");
