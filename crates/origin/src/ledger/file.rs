@@ -28,12 +28,40 @@ const SCAN_BYTES: usize = 1 << 18;
 
 /// The open file and where its next record goes. Owned by the ledger's thread.
 pub(super) struct LedgerFile {
-    pub(super) file: File,
+    pub(super) file: Locked,
     /// Offset of the next record.
     pub(super) end: u64,
     /// Sequence number of the next record.
     pub(super) next_seq: u64,
     pub(super) index: Index,
+}
+
+/// A file that this process owns until it is dropped.
+pub(super) struct Locked(File);
+
+impl Locked {
+    fn lock(file: File, path: &Path) -> Result<Self, LedgerError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(LedgerError::Io { path: path.to_owned(), source }),
+        }
+    }
+}
+
+impl std::ops::Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing would not be enough: readers, and children between fork and exec, share the open file and its lock.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Offsets of some records, in ascending order.
@@ -61,11 +89,7 @@ impl LedgerFile {
         let context = |source: io::Error| LedgerError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(context)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(context(source)),
-        }
+        let file = Locked::lock(file, path)?;
         let length = file.metadata().map_err(context)?.len();
         if check_header(&file, length, path)? {
             file.set_len(0).map_err(context)?;

@@ -19,14 +19,18 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 /// A running origin over SQLite in a directory of its own. Killed when dropped.
-struct Origin {
-    child: Child,
+pub(crate) struct Origin {
+    pub(crate) child: Child,
     grpc: String,
     admin: String,
 }
 
 impl Origin {
-    fn start(directory: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(directory: &Path, more: &[&str]) -> Self {
+        Self::start_with(directory, more, &[])
+    }
+
+    pub(crate) fn start_with(directory: &Path, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_herd-origin"))
             .current_dir(directory)
             .args([
@@ -41,6 +45,7 @@ impl Origin {
             ])
             .args(["--database-url", "sqlite:rows.db", "--ledger", "origin.ledger", "--log", "warn"])
             .args(more)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -52,11 +57,11 @@ impl Origin {
         Self { child, grpc: address("grpc"), admin: address("admin") }
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.grpc)).unwrap().connect().await.unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
@@ -78,7 +83,7 @@ impl Drop for Origin {
     }
 }
 
-fn request(key: &str) -> Request<FetchRequest> {
+pub(crate) fn request(key: &str) -> Request<FetchRequest> {
     let message = FetchRequest {
         key: key.into(),
         cache_key: key.into(),

@@ -2,28 +2,18 @@
 //!
 //! The bodies of one database must not run at the same time: [`away_and_back`] takes its table away.
 
-use crate::fetch::{FetchError, Fetched, Fetcher};
-use crate::latency::LatencyModel;
-use crate::ledger::{Ledger, LedgerOptions};
-use crate::metrics::OriginMetrics;
-use crate::store::{Database, Store, StoreOptions};
-use futures::{StreamExt as _, TryStreamExt as _, future, poll};
-use herd_service::metrics::Metrics;
+mod bench;
+
+use crate::fetch::FetchError;
+use bench::{Bench, LONG, ended, open, request, row, run, started};
+use futures::{future, poll};
 use herd_service::trace::TraceContext;
-use herd_wire::v1::{
-    FetchOutcome, FetchRequest, Latency, LedgerEvent, Reason, RebuildEnded, RebuildStarted,
-    ledger_event::Kind,
-};
-use sqlx::{ConnectOptions as _, Connection as _};
+use herd_wire::v1::{FetchOutcome, FetchRequest, Latency, Reason, RebuildStarted, ledger_event::Kind};
 use std::path::Path;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 const ROWS: u64 = 100_000;
-const LONG: Duration = Duration::from_secs(60);
 
 /// Runs every body, one after the other. `scratch` is an empty directory for ledgers.
 pub async fn all(url: &str, scratch: &Path) {
@@ -225,98 +215,6 @@ pub async fn written_rows(url: &str, scratch: &Path) {
     bench.close().await;
 }
 
-/// An origin without its process.
-struct Bench {
-    fetcher: Fetcher,
-    shown: Metrics,
-    metrics: OriginMetrics,
-}
-
-impl Bench {
-    async fn open(url: &str, scratch: &Path, pool_size: u32, latency_ms: u32, max_in_flight: usize) -> Self {
-        static LEDGERS: AtomicU64 = AtomicU64::new(0);
-        let path = scratch.join(format!("{}.ledger", LEDGERS.fetch_add(1, Ordering::Relaxed)));
-        let (ledger, _) = Ledger::open(&LedgerOptions::at(path)).expect("a new ledger opens");
-        let shown = Metrics::new();
-        let metrics = OriginMetrics::register(&shown);
-        let model = LatencyModel::fixed(latency_ms, 1);
-        let store = open(url, 1_000, pool_size).await;
-        let fetcher = Fetcher::new(store, Arc::new(ledger), model, max_in_flight, metrics.clone());
-        Self { fetcher, shown, metrics }
-    }
-
-    async fn fetch(&self, key: &str) -> Result<Fetched, FetchError> {
-        self.fetcher.fetch(request(key), None, Instant::now() + 20 * LONG).await
-    }
-
-    async fn events(&self) -> Vec<LedgerEvent> {
-        let extent = self.fetcher.ledger().barrier(1).await.expect("the ledger is open");
-        let chunks: Vec<_> =
-            pin!(extent.chunks()).by_ref().try_collect().await.expect("the ledger can be read");
-        chunks.concat()
-    }
-
-    fn queries(&self) -> u64 {
-        self.metrics.db_query.get()
-    }
-
-    async fn close(self) {
-        self.fetcher.store().close().await;
-        self.fetcher.ledger().close().expect("everything is written");
-    }
-}
-
-fn request(key: &str) -> FetchRequest {
-    FetchRequest {
-        key: key.into(),
-        cache_key: format!("p:{key}"),
-        node: "node-1".into(),
-        ..FetchRequest::default()
-    }
-}
-
-fn started(event: &LedgerEvent) -> &RebuildStarted {
-    match &event.kind {
-        Some(Kind::Started(started)) => started,
-        _ => panic!("a start is expected: {event:?}"),
-    }
-}
-
-fn ended(event: &LedgerEvent) -> &RebuildEnded {
-    match &event.kind {
-        Some(Kind::Ended(ended)) => ended,
-        _ => panic!("an end is expected: {event:?}"),
-    }
-}
-
-async fn open(url: &str, rows: u64, pool_size: u32) -> Store {
-    let database = url.parse().expect("the URL is good");
-    let options = StoreOptions { database, rows, pool_size, start_wait_max: LONG };
-    Store::open(&options).await.expect("the database is there")
-}
-
-async fn row(store: &Store, key: &str) -> Option<crate::store::Row> {
-    let deadline = Instant::now() + LONG;
-    let mut connection = store.acquire(deadline).await.expect("the database is there");
-    connection.select(key, deadline).await.expect("the database answers")
-}
-
-/// One statement on a connection of its own.
-async fn run(url: &str, statement: &'static str) {
-    match url.parse().expect("the URL is good") {
-        Database::Sqlite(to) => {
-            let mut connection = to.connect().await.expect("the database is there");
-            sqlx::query(statement).execute(&mut connection).await.expect("the statement runs");
-            connection.close().await.expect("the connection closes");
-        }
-        Database::Postgres(to) => {
-            let mut connection = to.connect().await.expect("the database is there");
-            sqlx::query(statement).execute(&mut connection).await.expect("the statement runs");
-            connection.close().await.expect("the connection closes");
-        }
-    }
-}
-
 /// On SQLite; a suite with containers repeats them on Postgres.
 #[cfg(test)]
 mod tests {
@@ -330,6 +228,15 @@ mod tests {
         let directory: &'static Path = Box::leak(scratch.path().to_owned().into_boxed_path());
         let url = format!("sqlite:{}", directory.join("rows.db").display()).leak();
         body(url, directory).await;
+    }
+
+    /// The same on a database of the developer's own, whose tables of the origin it changes.
+    #[tokio::test]
+    #[ignore = "set HERD_TEST_DATABASE_URL to an empty database"]
+    async fn on_a_given_database() {
+        let url = std::env::var("HERD_TEST_DATABASE_URL").expect("HERD_TEST_DATABASE_URL names a database");
+        let scratch = tempfile::tempdir().expect("a directory for the test");
+        super::all(&url, scratch.path()).await;
     }
 
     macro_rules! on_sqlite {
