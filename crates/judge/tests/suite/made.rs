@@ -53,12 +53,10 @@ pub(crate) fn history(herd: &[Start]) -> History {
 
 fn rung(herd: &[Start]) -> RungHistory {
     let mut ledger = vec![row(1, 0, 0, 0)];
-    let mut generation = 1;
-    for boundary_ms in boundaries_ms() {
+    for (generation, boundary_ms) in (1..).zip(boundaries_ms()) {
         for (node, offset_ms) in herd {
             ledger.push(row(ledger.len() as u64 * 2 + 1, generation, *node, boundary_ms + offset_ms));
         }
-        generation += 1;
     }
     let operations: Vec<OperationRecord> = (0..WINDOW_MS / 5).map(operation).collect();
     let sent = operations.len() as u64;
