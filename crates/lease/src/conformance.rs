@@ -67,12 +67,11 @@ impl<S: Subject> Suite<'_, S> {
         }
     }
 
-    async fn open_next_epoch(&mut self) {
-        let known = Epoch(self.epoch);
+    async fn open_next_epoch(&mut self, found: Option<Epoch>) {
         self.epoch += 1;
-        let open = OpenEpoch { epoch: Epoch(self.epoch), known, floor: Token(self.token) };
-        let opened = self.subject.store().open_epoch(open).await.expect("the store opens an epoch");
-        assert_eq!(opened, Epoch(self.epoch), "the epoch that was opened is the store's");
+        let open = OpenEpoch { epoch: Epoch(self.epoch), found, floor: Token(self.token) };
+        let opened = self.subject.store().open_epoch(open).await;
+        assert_eq!(opened, Ok(Some(Epoch(self.epoch))), "the epoch that was opened is the store's");
     }
 
     async fn a_new_store_grants_nothing_before_it_is_opened(&mut self) {
@@ -82,7 +81,7 @@ impl<S: Subject> Suite<'_, S> {
         store.resume(Token::ZERO).await.expect("the store resumes");
         assert_eq!(self.ask("new", "a", token, LONG_MS).await, Acquired::EpochMissing);
         assert_eq!(store.inspect("new").await, Ok(None));
-        self.open_next_epoch().await;
+        self.open_next_epoch(None).await;
         let grant = self.grant("new", "a", LONG_MS).await;
         assert_eq!((grant.epoch, grant.repeated), (Epoch(1), false));
     }
@@ -180,7 +179,7 @@ impl<S: Subject> Suite<'_, S> {
         assert_eq!(self.ask("emptied", "b", token, LONG_MS).await, Acquired::EpochMissing);
         assert_eq!(store.renew("emptied", "a", before.token, LONG_MS).await, Ok(false));
         assert_eq!(store.release("emptied", "a").await, Ok(false));
-        self.open_next_epoch().await;
+        self.open_next_epoch(None).await;
         let old = self.ask("emptied", "b", before.token, LONG_MS).await;
         assert!(matches!(old, Acquired::TokenOld { .. }), "an emptied store takes no old token: {old:?}");
         let after = self.grant("emptied", "b", LONG_MS).await;
@@ -193,7 +192,7 @@ impl<S: Subject> Suite<'_, S> {
         self.epoch += 5;
         let token = self.next_token();
         assert_eq!(self.ask("older", "b", token, LONG_MS).await, Acquired::EpochOlder { found });
-        self.open_next_epoch().await;
+        self.open_next_epoch(Some(found)).await;
         let store = self.subject.store();
         assert_eq!(store.inspect("older").await, Ok(None), "a lease of an older epoch is not held");
         assert_eq!(store.renew("older", "a", before.token, LONG_MS).await, Ok(false));
@@ -204,16 +203,25 @@ impl<S: Subject> Suite<'_, S> {
 
     async fn the_faster_of_two_opens_the_epoch(&mut self) {
         self.subject.lose_data().await;
-        let known = Epoch(self.epoch);
-        self.open_next_epoch().await;
-        let slower = OpenEpoch { epoch: Epoch(self.epoch + 1), known, floor: Token(self.token) };
-        assert_eq!(self.subject.store().open_epoch(slower).await, Ok(Epoch(self.epoch)));
+        let known = self.epoch;
+        self.open_next_epoch(None).await;
+        let newest = Some(Epoch(self.epoch));
+        let slower = OpenEpoch { epoch: Epoch(self.epoch + 1), found: None, floor: Token(self.token) };
+        assert_eq!(self.subject.store().open_epoch(slower).await, Ok(newest));
+        let slower = OpenEpoch { found: Some(Epoch(known)), ..slower };
+        assert_eq!(self.subject.store().open_epoch(slower).await, Ok(newest));
         let grant = self.grant("faster", "a", LONG_MS).await;
-        assert_eq!(grant.epoch, Epoch(self.epoch));
+        assert_eq!(Some(grant.epoch), newest);
         // Who knows an older epoch is still served, and learns the new one.
-        let newest = std::mem::replace(&mut self.epoch, known.0);
+        let newest = std::mem::replace(&mut self.epoch, known);
         assert_eq!(self.grant("faster-2", "b", LONG_MS).await.epoch, Epoch(newest));
         self.epoch = newest;
+        // An epoch is not opened over data that was lost meanwhile.
+        self.subject.lose_data().await;
+        let late =
+            OpenEpoch { epoch: Epoch(newest + 1), found: Some(Epoch(known)), floor: Token(self.token) };
+        assert_eq!(self.subject.store().open_epoch(late).await, Ok(None));
+        self.open_next_epoch(None).await;
     }
 
     async fn a_restarted_store_keeps_leases_and_wants_a_floor(&mut self) {

@@ -94,7 +94,7 @@ impl LeaseStore for MemoryStore {
         self.with(|table, now| table.inspect(now, name))
     }
 
-    async fn open_epoch(&self, open: OpenEpoch) -> Result<Epoch, StoreError> {
+    async fn open_epoch(&self, open: OpenEpoch) -> Result<Option<Epoch>, StoreError> {
         self.with(|table, _| table.open_epoch(open))
     }
 

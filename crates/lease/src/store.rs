@@ -74,10 +74,11 @@ pub struct LeaseView {
 /// Opens an epoch in a store that has none, or an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenEpoch {
-    /// the new epoch; never used before, so a repeated or late application cannot revive one
+    /// the new epoch; never used before, and sent to the store once, so that a lost one cannot be revived
     pub epoch: Epoch,
-    /// the largest epoch that the caller knew of before; if the store is beyond it, somebody else was faster
-    pub known: Epoch,
+    /// the epoch that the store was found in, none if it had lost its data; if it is in another one by now, somebody
+    /// else was faster
+    pub found: Option<Epoch>,
     /// tokens up to here count as granted
     pub floor: Token,
 }
@@ -138,9 +139,8 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// Who holds a lease now.
     fn inspect(&self, name: &str) -> impl Future<Output = Result<Option<LeaseView>, StoreError>> + Send;
 
-    /// Opens an epoch, unless the store is already beyond the one that the caller knew. Answers the epoch that the
-    /// store is in now.
-    fn open_epoch(&self, open: OpenEpoch) -> impl Future<Output = Result<Epoch, StoreError>> + Send;
+    /// Opens an epoch if the store is still in the one that it was found in. Answers the epoch that it is in now.
+    fn open_epoch(&self, open: OpenEpoch) -> impl Future<Output = Result<Option<Epoch>, StoreError>> + Send;
 
     /// Ends [`Acquired::Restarted`]: from now on tokens up to `floor` count as granted. The floor must be at least
     /// every token granted before the restart, so it comes from a block reserved after the restart was noticed.

@@ -106,16 +106,13 @@ impl LeaseTable {
         self.live(now, name).map(|lease| lease.view(now))
     }
 
-    /// Opens an epoch, unless the table is beyond the one that the caller knew. Answers the epoch it is in now.
-    pub fn open_epoch(&mut self, open: OpenEpoch) -> Epoch {
-        match self.epoch {
-            Some(epoch) if epoch > open.known => epoch,
-            _ => {
-                self.epoch = Some(open.epoch);
-                self.highest = self.highest.max(open.floor);
-                open.epoch
-            }
+    /// Opens an epoch if the table is still in the one that it was found in. Answers the epoch that it is in now.
+    pub fn open_epoch(&mut self, open: OpenEpoch) -> Option<Epoch> {
+        if self.epoch == open.found {
+            self.epoch = Some(open.epoch);
+            self.highest = self.highest.max(open.floor);
         }
+        self.epoch
     }
 
     /// Counts tokens up to `floor` as granted, and ends [`Acquired::Restarted`].
@@ -181,7 +178,7 @@ mod tests {
     fn opened() -> LeaseTable {
         let mut table = LeaseTable::new(2);
         table.resume(Token::ZERO);
-        table.open_epoch(OpenEpoch { epoch: Epoch(1), known: Epoch::ZERO, floor: Token::ZERO });
+        table.open_epoch(OpenEpoch { epoch: Epoch(1), found: None, floor: Token::ZERO });
         table
     }
 
@@ -232,10 +229,10 @@ mod tests {
                     return Grant { token, epoch, expires_in_ms, repeated: true };
                 }
                 Acquired::Restarted => table.resume(Token(*token)),
-                Acquired::EpochMissing | Acquired::EpochOlder { .. } => {
-                    let known = Epoch(*epoch);
+                lost @ (Acquired::EpochMissing | Acquired::EpochOlder { .. }) => {
+                    let found = if let Acquired::EpochOlder { found } = lost { Some(found) } else { None };
                     *epoch += 1;
-                    table.open_epoch(OpenEpoch { epoch: Epoch(*epoch), known, floor: Token(*token) });
+                    table.open_epoch(OpenEpoch { epoch: Epoch(*epoch), found, floor: Token(*token) });
                 }
                 Acquired::TokenOld { highest } => *token = highest.0,
             }

@@ -21,7 +21,7 @@ impl World {
     pub(super) fn new() -> Self {
         let mut table = LeaseTable::new(100);
         table.resume(Token::ZERO);
-        table.open_epoch(OpenEpoch { epoch: Epoch(1), known: Epoch::ZERO, floor: Token::ZERO });
+        table.open_epoch(OpenEpoch { epoch: Epoch(1), found: None, floor: Token::ZERO });
         let arbiter = Arbiter::new(Settings::default());
         let (pending, late) = (Vec::new(), Vec::new());
         Self { now: Time(0), arbiter, table, last_token: 0, pending, late, replies: BTreeMap::new() }

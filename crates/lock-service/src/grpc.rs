@@ -1,0 +1,145 @@
+//! The gRPC service over [`Locks`].
+
+use crate::counters::Counters;
+use crate::locks::{Answer, Locks, LocksError, Wanted};
+use crate::metrics::{LockMetrics, outcome_name};
+use herd_lease::arbiter::{Failure, Reply};
+use herd_lease::{LeaseStore, Token};
+use herd_service::trace::{self, TraceContext};
+use herd_wire::error::{ErrorSource, status};
+use herd_wire::v1::acquire_response::Outcome;
+use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
+use herd_wire::v1::{
+    AcquireRequest, AcquireResponse, Grant, HolderDone, InspectRequest, InspectResponse, ReleaseRequest,
+    ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
+};
+use std::time::Instant;
+use tonic::{Code, Request, Response, Status};
+use tracing::{Instrument as _, Span, field};
+
+/// `herd.v1.LockService`. Cloning shares it.
+pub struct LockGrpc<S, C> {
+    locks: Locks<S, C>,
+    metrics: LockMetrics,
+}
+
+impl<S: LeaseStore, C: Counters> LockGrpc<S, C> {
+    /// Serves `locks`.
+    pub const fn new(locks: Locks<S, C>, metrics: LockMetrics) -> Self {
+        Self { locks, metrics }
+    }
+
+    /// The service for a server.
+    pub fn into_service(self) -> LockServiceServer<Self> {
+        LockServiceServer::new(self)
+    }
+
+    async fn answer(&self, request: &AcquireRequest, span: &Span) -> Result<Answer, LocksError> {
+        let began = Instant::now();
+        let AcquireRequest { name, owner, expiry_ms, wait_ms } = request;
+        let wanted = Wanted { name, owner, expiry_ms: *expiry_ms, wait_ms: *wait_ms };
+        let answer = self.locks.acquire(wanted).await;
+        let outcome = match &answer {
+            Ok(answer) => outcome_name(&answer.reply),
+            Err(LocksError::Malformed(_)) => "malformed",
+            Err(LocksError::Overloaded(_)) => "overloaded",
+            Err(LocksError::Failed(_)) => "failed",
+        };
+        self.metrics.count_acquire(outcome, began.elapsed());
+        span.record("herd.outcome", outcome);
+        if let Ok(Answer { reply: Reply::Granted(grant), .. }) = &answer {
+            span.record("herd.token", grant.token.0);
+            span.record("herd.epoch", grant.epoch.0);
+        }
+        answer
+    }
+}
+
+#[tonic::async_trait]
+impl<S: LeaseStore, C: Counters> LockService for LockGrpc<S, C> {
+    async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<AcquireResponse>, Status> {
+        let span = herd_service::span!(
+            "lock.acquire",
+            otel.kind = "server",
+            herd.lease = %request.get_ref().name,
+            herd.owner = %request.get_ref().owner,
+            herd.outcome = field::Empty,
+            herd.token = field::Empty,
+            herd.epoch = field::Empty,
+        );
+        let _ = trace::begin(&span, TraceContext::extract(request.metadata()));
+        let request = request.into_inner();
+        let answer = self.answer(&request, &span).instrument(span.clone()).await;
+        let Answer { reply, waited_ms } = answer.map_err(|error| locks_status(&error))?;
+        let outcome = match reply {
+            Reply::Granted(grant) => Outcome::Granted(Grant {
+                token: grant.token.0,
+                epoch: grant.epoch.0,
+                expiry_ms: grant.expires_in_ms,
+                repeated: grant.repeated,
+            }),
+            Reply::HolderDone => Outcome::HolderDone(HolderDone {}),
+            Reply::WaitTimeout { holder, expires_in_ms } => {
+                Outcome::WaitTimeout(WaitTimeout { holder, expires_in_ms })
+            }
+            Reply::Failed(failure) => return Err(failure_status(&failure)),
+        };
+        Ok(Response::new(AcquireResponse { outcome: Some(outcome), waited_ms }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let span = span_of("lock.renew", &request, &request.get_ref().name);
+        let RenewRequest { name, owner, token, expiry_ms } = request.into_inner();
+        let renewed = self.locks.renew(&name, &owner, Token(token), expiry_ms).instrument(span).await;
+        let held = renewed.map_err(|error| locks_status(&error))?;
+        Ok(Response::new(RenewResponse { held }))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let span = span_of("lock.release", &request, &request.get_ref().name);
+        let ReleaseRequest { name, owner, value_written } = request.into_inner();
+        let freed = self.locks.release(&name, &owner, value_written).instrument(span).await;
+        let released = freed.map_err(|error| locks_status(&error))?;
+        self.metrics.count_release(released);
+        Ok(Response::new(ReleaseResponse { released }))
+    }
+
+    async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> {
+        let inspected = self.locks.inspect(&request.into_inner().name).await;
+        let inspected = inspected.map_err(|error| locks_status(&error))?;
+        let waiters = inspected.waiters;
+        Ok(Response::new(match inspected.lease {
+            None => InspectResponse { waiters, ..InspectResponse::default() },
+            Some(lease) => InspectResponse {
+                held: true,
+                owner: lease.owner,
+                token: lease.token.0,
+                epoch: lease.epoch.0,
+                expires_in_ms: lease.expires_in_ms,
+                waiters,
+            },
+        }))
+    }
+}
+
+fn span_of<T>(operation: &'static str, request: &Request<T>, name: &str) -> Span {
+    let span = herd_service::span!("lock", otel.name = operation, otel.kind = "server", herd.lease = %name);
+    let _ = trace::begin(&span, TraceContext::extract(request.metadata()));
+    span
+}
+
+fn locks_status(error: &LocksError) -> Status {
+    match error {
+        LocksError::Malformed(error) => status(Code::InvalidArgument, ErrorSource::Client, error.to_string()),
+        LocksError::Overloaded(error) => {
+            status(Code::ResourceExhausted, ErrorSource::Lock, error.to_string())
+        }
+        LocksError::Failed(failure) => failure_status(failure),
+    }
+}
+
+fn failure_status(failure: &Failure) -> Status {
+    let code =
+        if matches!(failure, Failure::StoreFull(_)) { Code::ResourceExhausted } else { Code::Unavailable };
+    status(code, ErrorSource::Lock, failure.to_string())
+}

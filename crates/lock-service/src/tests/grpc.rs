@@ -1,0 +1,143 @@
+//! The gRPC service over a real Redis, from a client's side.
+
+use super::{RedisProcess, Shared, counters};
+use crate::conformance::{RedisUnderTest as _, locks_over, soon};
+use crate::grpc::LockGrpc;
+use crate::locks::Locks;
+use crate::metrics::LockMetrics;
+use crate::redis_store::RedisStore;
+use crate::settings::ROLE;
+use herd_lease::arbiter::Settings;
+use herd_service::kit::{Service, ServiceArgs};
+use herd_service::rpc;
+use herd_wire::error::{ErrorSource, is_retryable};
+use herd_wire::v1::acquire_response::Outcome;
+use herd_wire::v1::lock_service_client::LockServiceClient;
+use herd_wire::v1::{AcquireRequest, InspectRequest, ReleaseRequest, RenewRequest};
+use tonic::Code;
+use tonic::transport::Channel;
+
+async fn serve(redis: &RedisProcess) -> (LockServiceClient<Channel>, Locks<RedisStore, Shared>) {
+    let locks = locks_over(redis, counters(), Settings::default());
+    let mut service = Service::start(ROLE, &ServiceArgs::ephemeral("lock")).await.unwrap();
+    let metrics = LockMetrics::register(service.metrics());
+    service.add(LockGrpc::new(locks.clone(), metrics).into_service());
+    let channel = rpc::channel(&format!("http://{}", service.grpc_address())).unwrap();
+    tokio::spawn(service.serve());
+    (LockServiceClient::new(channel), locks)
+}
+
+fn wanted(name: &str, owner: &str, wait_ms: u32) -> AcquireRequest {
+    AcquireRequest { name: name.to_owned(), owner: owner.to_owned(), expiry_ms: 60_000, wait_ms }
+}
+
+/// A lease's whole life over the wire: grant, renewal by its owner only, a waiter that is told to read, inspection.
+#[tokio::test]
+async fn a_lease_over_the_wire() {
+    let redis = RedisProcess::start().await;
+    let (client, locks) = serve(&redis).await;
+    let mut leader = client.clone();
+    let granted = leader.acquire(wanted("k", "leader", 0)).await.unwrap().into_inner();
+    let Some(Outcome::Granted(grant)) = granted.outcome else { panic!("{granted:?}") };
+    let renew =
+        |owner: &str, token| RenewRequest { name: "k".into(), owner: owner.into(), token, expiry_ms: 90_000 };
+    assert!(leader.renew(renew("leader", grant.token)).await.unwrap().into_inner().held);
+    assert!(!leader.renew(renew("stranger", grant.token)).await.unwrap().into_inner().held);
+    let mut waiter = client.clone();
+    let waiting = tokio::spawn(async move { waiter.acquire(wanted("k", "waiter", 30_000)).await });
+    let inspect = || InspectRequest { name: "k".into() };
+    let seen = async {
+        loop {
+            let seen = leader.inspect(inspect()).await.unwrap().into_inner();
+            if seen.waiters == 1 {
+                break seen;
+            }
+        }
+    };
+    let seen = soon("the waiter waits", seen).await;
+    assert_eq!(
+        (seen.held, seen.owner.as_str(), seen.token, seen.epoch),
+        (true, "leader", grant.token, grant.epoch)
+    );
+    assert!(seen.expires_in_ms > 60_000, "renewed: {seen:?}");
+    let release = ReleaseRequest { name: "k".into(), owner: "leader".into(), value_written: true };
+    assert!(leader.release(release.clone()).await.unwrap().into_inner().released);
+    let told = soon("the waiter is told", waiting).await.unwrap().unwrap().into_inner();
+    assert!(matches!(told.outcome, Some(Outcome::HolderDone(_))), "{told:?}");
+    assert!(!leader.release(release).await.unwrap().into_inner().released);
+    assert!(!leader.inspect(inspect()).await.unwrap().into_inner().held);
+    locks.stop();
+}
+
+/// Errors say whose fault they are: the caller's with the limit named, or the lock's.
+#[tokio::test]
+async fn errors_name_their_source() {
+    let redis = RedisProcess::start().await;
+    let (mut client, locks) = serve(&redis).await;
+    let long = "n".repeat(257);
+    for (request, limit) in [
+        (wanted(&long, "o", 0), "1 to 256"),
+        (wanted("n", "", 0), "1 to 128"),
+        (wanted("n", "o", 60_001), "60000"),
+        (AcquireRequest { expiry_ms: 0, ..wanted("n", "o", 0) }, "600000"),
+    ] {
+        let error = client.acquire(request).await.unwrap_err();
+        assert_eq!(
+            (error.code(), ErrorSource::of(&error)),
+            (Code::InvalidArgument, Some(ErrorSource::Client))
+        );
+        assert!(error.message().contains(limit), "{error:?}");
+    }
+    redis.stop().await;
+    let error = client.acquire(wanted("n", "o", 5_000)).await.unwrap_err();
+    assert_eq!((error.code(), ErrorSource::of(&error)), (Code::Unavailable, Some(ErrorSource::Lock)));
+    assert!(is_retryable(&error));
+    locks.stop();
+}
+
+/// A client whose deadline passes, or that goes away, gives up its place, and nothing is granted to it.
+#[tokio::test]
+async fn a_client_that_hangs_up_gives_up_its_place() {
+    let redis = RedisProcess::start().await;
+    let (mut client, locks) = serve(&redis).await;
+    client.acquire(wanted("k", "leader", 0)).await.unwrap();
+    let mut request = tonic::Request::new(wanted("k", "impatient", 60_000));
+    request.set_timeout(std::time::Duration::from_millis(100));
+    assert!(client.acquire(request).await.is_err());
+    let mut gone = client.clone();
+    let waiting = tokio::spawn(async move { gone.acquire(wanted("k", "gone", 60_000)).await });
+    let one_waits = async {
+        while locks.inspect("k").await.unwrap().waiters != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("one waits", one_waits).await;
+    waiting.abort();
+    soon("nobody waits any more", locks.idle()).await;
+    let release = ReleaseRequest { name: "k".into(), owner: "leader".into(), value_written: false };
+    assert!(client.release(release).await.unwrap().into_inner().released);
+    soon("nothing is under way", locks.idle()).await;
+    assert_eq!(locks.inspect("k").await.unwrap().lease, None);
+    locks.stop();
+}
+
+/// A service that stops tells its waiters at once, so that they can turn elsewhere.
+#[tokio::test]
+async fn a_drain_answers_waiters() {
+    let redis = RedisProcess::start().await;
+    let (mut client, locks) = serve(&redis).await;
+    client.acquire(wanted("k", "leader", 0)).await.unwrap();
+    let mut other = client.clone();
+    let waiting = tokio::spawn(async move { other.acquire(wanted("k", "waiter", 60_000)).await });
+    let one_waits = async {
+        while locks.inspect("k").await.unwrap().waiters != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("one waits", one_waits).await;
+    soon("the drain ends", locks.drain()).await;
+    let error = soon("the waiter is told", waiting).await.unwrap().unwrap_err();
+    assert_eq!((error.code(), ErrorSource::of(&error)), (Code::Unavailable, Some(ErrorSource::Lock)));
+    assert_eq!(client.acquire(wanted("k", "late", 0)).await.unwrap_err().code(), Code::Unavailable);
+    locks.stop();
+}
