@@ -1,6 +1,8 @@
 //! A scenario's rung as the fleet is told it.
 
-use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Routing, Rung, Scenario, WriteGuard};
+use herd_scenario::{
+    Layer, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Routing, Rung, Scenario, WriteGuard,
+};
 use herd_wire::v1;
 
 /// The configuration of one rung. `version` is 0: the control plane gives it one.

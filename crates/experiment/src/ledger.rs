@@ -1,8 +1,8 @@
 //! The origin's laboratory side: its latency, and its ledger, which is the ground truth of every run.
 
 use herd_history::{Ended, FetchOutcome, LedgerJoiner, LedgerRow, LedgerSpan, Reason};
-use herd_wire::v1::{self, Latency, LedgerEvent, ReadLedgerRequest, ledger_event::Kind};
 use herd_wire::v1::origin_admin_client::OriginAdminClient;
+use herd_wire::v1::{self, Latency, LedgerEvent, ReadLedgerRequest, ledger_event::Kind};
 use std::time::{Duration, Instant};
 use tonic::{
     Request, Status,
@@ -56,7 +56,8 @@ impl OriginLab {
             .map_err(|source| LedgerError::Address { origin: origin.to_owned(), source })?
             .connect_timeout(CALL_LIMIT)
             .tcp_nodelay(true);
-        let client = OriginAdminClient::new(endpoint.connect_lazy()).max_decoding_message_size(BATCH_BYTES_MAX);
+        let client =
+            OriginAdminClient::new(endpoint.connect_lazy()).max_decoding_message_size(BATCH_BYTES_MAX);
         Ok(Self { client })
     }
 

@@ -229,7 +229,14 @@ impl Shared {
         Some(session)
     }
 
-    fn acknowledge(&self, role: Role, instance: &str, session: u64, config_version: u64, members_version: u64) {
+    fn acknowledge(
+        &self,
+        role: Role,
+        instance: &str,
+        session: u64,
+        config_version: u64,
+        members_version: u64,
+    ) {
         {
             let mut state = self.lock();
             state.highest_version_seen = state.highest_version_seen.max(config_version);

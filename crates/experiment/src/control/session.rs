@@ -69,7 +69,11 @@ async fn attend(
     // Subscribed before joining, so that nothing published in between is missed.
     let latest = shared.latest.subscribe();
     let Some(session) = shared.join(member) else {
-        return Err(status(Code::ResourceExhausted, ErrorSource::Peer, "the fleet has no room for another member"));
+        return Err(status(
+            Code::ResourceExhausted,
+            ErrorSource::Peer,
+            "the fleet has no room for another member",
+        ));
     };
     tracing::debug!(?role, instance, "joined");
     let _leaving = Leaving { shared, role, instance: &instance, session };

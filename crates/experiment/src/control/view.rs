@@ -105,7 +105,8 @@ impl View {
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nodes, edges) = (self.nodes_joined(), self.edges_joined());
-        let (version, applied) = (self.config_version, |m: &&MemberView| m.config_version == self.config_version);
+        let (version, applied) =
+            (self.config_version, |m: &&MemberView| m.config_version == self.config_version);
         write!(f, "{nodes} nodes and {edges} edges are joined")?;
         if version > 0 {
             let (nodes, edges) = (self.nodes().filter(applied).count(), self.edges().filter(applied).count());

@@ -137,7 +137,8 @@ impl Drop for StopOnDrop {
 }
 
 fn generate(spec: &LoadSpec, live: &Arc<Live>, stop: &Arc<AtomicBool>) -> Result<LoadOutcome, LoadError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::System)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::System)?;
     let clients = runtime.block_on(sender::connect(spec))?;
     let start = Start::now();
     // The channel holds what the pacer has counted as in flight, so it is never full.
@@ -155,7 +156,8 @@ fn generate(spec: &LoadSpec, live: &Arc<Live>, stop: &Arc<AtomicBool>) -> Result
         thread::Builder::new().name("load-pacer".to_owned()).spawn(move || pacer.run())
     }
     .map_err(LoadError::System)?;
-    let seen = runtime.block_on(sender::send_all(spec, &clients, queue, start.instant, Arc::clone(live), stop));
+    let seen =
+        runtime.block_on(sender::send_all(spec, &clients, queue, start.instant, Arc::clone(live), stop));
     let offered = pacer.join().map_err(|_| LoadError::Ended)?;
     Ok(seen.into_outcome(spec, &start, &offered))
 }
@@ -176,5 +178,6 @@ impl Start {
 }
 
 fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants that hdrhistogram accepts")
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)
+        .expect("the bounds are constants that hdrhistogram accepts")
 }

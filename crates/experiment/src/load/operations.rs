@@ -245,7 +245,10 @@ mod tests {
             operations.push(Compact::new(arrival, 12, 40), Ending::of(Err(away)));
         }
         let records: Vec<_> = operations.records().collect();
-        assert_eq!((records[0].intended_us, records[0].sent_us, records[0].done_us), (1_000_010, 1_000_012, 1_000_040));
+        assert_eq!(
+            (records[0].intended_us, records[0].sent_us, records[0].done_us),
+            (1_000_010, 1_000_012, 1_000_040)
+        );
         assert_eq!((records[0].served, records[0].node.as_str()), (Served::Waited, "node-1"));
         assert_eq!((&records[0].reference, &records[0].rebuild_trace), (&trace, &trace));
         assert_eq!((records[1].outcome, records[1].error.as_str()), (Outcome::Unavailable, "away 0"));

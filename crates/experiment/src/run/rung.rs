@@ -43,7 +43,11 @@ pub(super) struct Measured {
 }
 
 impl Stage<'_> {
-    pub(super) async fn measure(&self, origin: &mut OriginLab, ledger_from: u64) -> Result<Measured, RunError> {
+    pub(super) async fn measure(
+        &self,
+        origin: &mut OriginLab,
+        ledger_from: u64,
+    ) -> Result<Measured, RunError> {
         let Self { plan, rung, control, progress, .. } = *self;
         let mut notes = Vec::new();
         let prefix = fleet_config::prefix(plan.started_us, &rung.name);

@@ -1,7 +1,5 @@
 use herd_experiment::control::{ControlError, ControlPlane};
-use herd_wire::v1::{
-    ControlUpdate, FleetConfig, MemberReport, Role, control_client::ControlClient,
-};
+use herd_wire::v1::{ControlUpdate, FleetConfig, MemberReport, Role, control_client::ControlClient};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},

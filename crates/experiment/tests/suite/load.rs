@@ -44,7 +44,10 @@ impl Edge for FakeEdge {
         }))
     }
 
-    async fn invalidate(&self, _: Request<InvalidateRequest>) -> Result<Response<InvalidateResponse>, Status> {
+    async fn invalidate(
+        &self,
+        _: Request<InvalidateRequest>,
+    ) -> Result<Response<InvalidateResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }
@@ -88,7 +91,9 @@ async fn every_arrival_is_sent_and_recorded() {
         assert_eq!(record.intended_us, outcome.window_start_us + arrival.at_us);
         assert!(record.intended_us <= record.sent_us && record.sent_us <= record.done_us);
         match record.key.as_str() {
-            "item-2" => assert_eq!((record.outcome, record.error.as_str()), (Outcome::NotFound, "no such row")),
+            "item-2" => {
+                assert_eq!((record.outcome, record.error.as_str()), (Outcome::NotFound, "no such row"))
+            }
             _ => assert_eq!(record.outcome, Outcome::Answered),
         }
         assert_eq!(record.reference.is_empty(), record.served != Served::Led);
@@ -100,7 +105,8 @@ async fn every_arrival_is_sent_and_recorded() {
 /// gate. And what waited behind the gate shows in the latency.
 #[tokio::test]
 async fn arrivals_do_not_wait_for_answers() {
-    let outcome = load::drive(spec(edge(300).await, 1_000, 500, 10_000), Arc::new(Live::default())).await.unwrap();
+    let outcome =
+        load::drive(spec(edge(300).await, 1_000, 500, 10_000), Arc::new(Live::default())).await.unwrap();
     assert!(outcome.record.sent > 300, "the seed draws about 500");
     assert!(outcome.operations.records().all(|record| record.outcome != Outcome::DeadlineExceeded));
     // The first arrivals were held for about 300 ms by the gate.
@@ -126,6 +132,11 @@ async fn the_bound_in_flight_counts_what_it_refuses() {
 #[tokio::test]
 async fn no_edge_is_an_error() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = load::drive(spec(format!("http://{free}"), 10, 100, 100), Arc::new(Live::default())).await.unwrap_err();
-    assert!(matches!(&error, LoadError::Connect { edge, .. } if edge.contains(&free.to_string())), "{error:?}");
+    let error = load::drive(spec(format!("http://{free}"), 10, 100, 100), Arc::new(Live::default()))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, LoadError::Connect { edge, .. } if edge.contains(&free.to_string())),
+        "{error:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! The control plane and the load generator against fakes in this process.
+//! The control plane, the load generator and the run loop against fakes in this process.
 
 mod control;
 mod load;
+mod run_loop;
