@@ -15,7 +15,10 @@ const PASSED_ON: [&str; 1] = ["OTEL_EXPORTER_OTLP_ENDPOINT"];
 ///
 /// # Errors
 /// Containers were asked for and no engine answers.
-pub(crate) async fn testbed(choice: BackendChoice, progress: &dyn Progress) -> Result<Box<dyn Testbed>, TestbedError> {
+pub(crate) async fn testbed(
+    choice: BackendChoice,
+    progress: &dyn Progress,
+) -> Result<Box<dyn Testbed>, TestbedError> {
     let choice = match choice {
         BackendChoice::Auto => Choice::Auto,
         BackendChoice::Compose => Choice::Compose,

@@ -52,7 +52,8 @@ async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) 
     };
     screen.step("taking the fleet down", 0, 0);
     if let Err(error) = testbed.down().await {
-        screen.note(&format!("{:#}", anyhow::Error::new(error).context("something of the fleet may be left")));
+        screen
+            .note(&format!("{:#}", anyhow::Error::new(error).context("something of the fleet may be left")));
     }
     screen.clear();
     let finished = match measured {
@@ -78,7 +79,8 @@ async fn measure(
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let fleet = &plan.scenario.fleet;
     let spec = backend::fleet_spec(fleet.nodes, fleet.origin_pool, log_dir(writer.partial_path()));
-    let Fleet { endpoints, ready_after, nodes_joined } = run::bring_up(testbed, &spec, &control, screen).await?;
+    let Fleet { endpoints, ready_after, nodes_joined } =
+        run::bring_up(testbed, &spec, &control, screen).await?;
     screen.note(&format!("{nodes_joined} nodes joined after {:.1} s", ready_after.as_secs_f64()));
     let driven = run::drive(plan, &endpoints, &control, writer, screen).await;
     for failure in testbed.failures().await.into_iter().take(3) {
@@ -102,7 +104,8 @@ pub(crate) fn tell(plan: &Plan, progress: &dyn Progress) {
         "{} ({}): seed {}, backend {}, {} nodes",
         scenario.name, plan.scenario_file, scenario.seed, plan.backend, scenario.fleet.nodes
     ));
-    let options: Vec<String> = plan.options().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let options: Vec<String> =
+        plan.options().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     progress.note(&format!("  {}", options.join(" ")));
     for rung in &scenario.rungs {
         let layers: Vec<String> = rung.layers.iter().map(ToString::to_string).collect();
@@ -112,7 +115,12 @@ pub(crate) fn tell(plan: &Plan, progress: &dyn Progress) {
         if let Some(lock) = &rung.lock {
             line.push_str(&format!(
                 ", lock expiry_ms={} wait_ms={} renew={} second_look={} on_wait_timeout={} on_unavailable={}",
-                lock.expiry_ms, lock.wait_ms, lock.renew, lock.second_look, lock.on_wait_timeout, lock.on_unavailable
+                lock.expiry_ms,
+                lock.wait_ms,
+                lock.renew,
+                lock.second_look,
+                lock.on_wait_timeout,
+                lock.on_unavailable
             ));
         }
         if !rung.flight_second_look {

@@ -64,10 +64,15 @@ async fn keep(
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let logs = crate::place::state_dir().join(format!("logs-{}", std::process::id()));
     let spec = backend::fleet_spec(args.nodes, scenario.fleet.origin_pool, logs.clone());
-    let Fleet { endpoints, ready_after, nodes_joined } = run::bring_up(testbed, &spec, &control, screen).await?;
+    let Fleet { endpoints, ready_after, nodes_joined } =
+        run::bring_up(testbed, &spec, &control, screen).await?;
     configure(&control, &endpoints, scenario, rung, nodes_joined).await?;
     screen.clear();
-    println!("{nodes_joined} nodes are ready after {:.1} s, layers as in rung {}", ready_after.as_secs_f64(), rung.name);
+    println!(
+        "{nodes_joined} nodes are ready after {:.1} s, layers as in rung {}",
+        ready_after.as_secs_f64(),
+        rung.name
+    );
     println!("logs           {}", logs.display());
     print_addresses(&endpoints);
     println!("Ctrl-C or `herd down` takes the fleet down");

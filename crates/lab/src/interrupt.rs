@@ -16,7 +16,9 @@ pub(crate) fn watch() -> std::io::Result<CancellationToken> {
     let told = token.clone();
     tokio::spawn(async move {
         any(&mut kinds).await;
-        eprintln!("\ninterrupted: taking everything down (again: end at once, then `herd down` removes what is left)");
+        eprintln!(
+            "\ninterrupted: taking everything down (again: end at once, then `herd down` removes what is left)"
+        );
         told.cancel();
         any(&mut kinds).await;
         std::process::exit(130);

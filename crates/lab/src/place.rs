@@ -21,7 +21,11 @@ pub(crate) fn state_dir() -> PathBuf {
 ///
 /// # Errors
 /// The folder asked for is there and not empty.
-pub(crate) fn run_dir(asked: Option<&Path>, above: &Path, scenario: &str) -> Result<PathBuf, crate::exit::UsageError> {
+pub(crate) fn run_dir(
+    asked: Option<&Path>,
+    above: &Path,
+    scenario: &str,
+) -> Result<PathBuf, crate::exit::UsageError> {
     let Some(asked) = asked else {
         return Ok(above.join(format!("{}-{scenario}", utc_stamp(SystemTime::now()))));
     };

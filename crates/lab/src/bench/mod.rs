@@ -85,7 +85,11 @@ impl fmt::Display for Figures {
         let Self { nodes, generator_rate_per_s: rate, .. } = self;
         let mut row = |what: String, value: String, aim: &str| writeln!(f, "{what:<58} {value:>14}  {aim}");
         row("measure".into(), "value".into(), "aim")?;
-        row("policy core's hit / moka's get_with hit, time".into(), format!("{:.2}", self.policy_hit_ratio), "")?;
+        row(
+            "policy core's hit / moka's get_with hit, time".into(),
+            format!("{:.2}", self.policy_hit_ratio),
+            "",
+        )?;
         row("  ours".into(), format!("{:.0} ns", self.policy_hit_ns), "")?;
         row("  moka".into(), format!("{:.0} ns", self.moka_hit_ns), "")?;
         let ratio = format!("{:.2}", self.hit_path_ratio);
