@@ -30,7 +30,8 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
             Count { boundary, rows, count, limit }
         })
         .collect();
-    worst_of(case, claim, &counts, |worst| {
+    let unit = if claim.scope == Scope::Process { "keys and processes" } else { "keys" };
+    worst_of(case, claim, &counts, unit, |worst| {
         let whose = match claim.scope {
             Scope::Process => worst.rows.first().map_or("nobody", |row| row.node.as_str()),
             _ => "the fleet",

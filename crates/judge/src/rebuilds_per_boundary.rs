@@ -20,7 +20,7 @@ pub(crate) struct Count<'a> {
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let counts: Vec<Count<'_>> =
         case.boundaries.iter().map(|boundary| count(case, claim, boundary)).collect();
-    let verdict = worst_of(case, claim, &counts, |worst| match claim.scope {
+    let verdict = worst_of(case, claim, &counts, "boundaries", |worst| match claim.scope {
         Scope::Process => format!(
             "{} started {} for generation {} of {}",
             worst.rows.first().map_or("nobody", |row| row.node.as_str()),
@@ -63,10 +63,12 @@ pub(crate) fn limit(claim: &Claim, theory: impl FnOnce() -> Limit) -> Limit {
 }
 
 /// The verdict of the worst count: one beyond its limit with its premise intact, else one beyond it, else the largest.
+/// `unit` says what the counts are of.
 pub(crate) fn worst_of<'a>(
     case: &Case<'_>,
     claim: &Claim,
     counts: &'a [Count<'a>],
+    unit: &str,
     tell: impl Fn(&Count<'a>) -> String,
 ) -> Verdict {
     let rank = |count: &&Count<'_>| {
@@ -85,7 +87,7 @@ pub(crate) fn worst_of<'a>(
             (Outcome::Unknown, format!("{seen}, but its premise did not hold: {premise}"))
         }
         _ if beyond => (Outcome::Invalid, seen),
-        _ => (Outcome::Valid, format!("at worst of {} boundaries: {seen}", counts.len())),
+        _ => (Outcome::Valid, format!("at worst of {} {unit}: {seen}", counts.len())),
     };
     Verdict {
         bound: Some(worst.limit.at_most),
