@@ -96,7 +96,9 @@ fn program_folder(own: &Path) -> PathBuf {
 /// Cargo's target folder, when `folder` is `<target>/<triple>/<profile>` or `<target>/<profile>`.
 fn target_dir(folder: &Path) -> Option<PathBuf> {
     folder.join("deps").is_dir().then_some(())?;
-    folder.ancestors().skip(1).take(2).find(|above| above.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
+    // Cargo tags the triple's folder as well as the target folder: the outer one counts, else everything is built anew.
+    let tagged = folder.ancestors().skip(1).take(2).filter(|above| above.join("CACHEDIR.TAG").is_file());
+    tagged.last().map(Path::to_owned)
 }
 
 /// Features of dependencies are decided over everything that is built together. A test asks for what
