@@ -16,7 +16,6 @@ use tokio::sync::OnceCell;
 
 /// Names of the programs: the four processes and the lab.
 pub const PROGRAMS: [&str; 5] = ["herd-edge", "herd-cache-node", "herd-lock-service", "herd-origin", "herd"];
-const PACKAGES: [&str; 5] = ["herd-edge", "herd-cache-node", "herd-lock-service", "herd-origin", "herd-lab"];
 /// Names a folder with the programs.
 const BIN_DIR: &str = "HERD_BIN_DIR";
 /// Longest build, from nothing and on a slow machine.
@@ -101,9 +100,9 @@ fn target_dir(folder: &Path) -> Option<PathBuf> {
     tagged.last().map(Path::to_owned)
 }
 
-/// Features of dependencies are decided over everything that is built together. A test asks for what
-/// `cargo test --workspace` built, so that only the programs are left to link; else every dependency would be
-/// compiled once more.
+/// Features of dependencies are decided over everything that is built together. So this asks for the whole workspace, as
+/// the alias `cargo herd` does, and a test for what `cargo test --workspace` built: only the programs are left to
+/// link, and no dependency is compiled once more.
 async fn build(target: &Path, for_test: bool, progress: &dyn Progress) -> Result<Binaries, TestbedError> {
     let root = checkout().expect("asked for by the caller");
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -112,10 +111,9 @@ async fn build(target: &Path, for_test: bool, progress: &dyn Progress) -> Result
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
+    cargo.arg("--workspace");
     if for_test {
-        cargo.args(["--workspace", "--tests"]);
-    } else {
-        cargo.args(PACKAGES.into_iter().flat_map(|package| ["-p", package]));
+        cargo.arg("--tests");
     }
     cargo.current_dir(root).env("CARGO_TARGET_DIR", target);
     progress.step("building the programs", 0, 0);
