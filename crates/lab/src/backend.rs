@@ -1,8 +1,8 @@
 //! From a choice of backend to a testbed.
 
 use crate::{cli::BackendChoice, place};
-use herd_cluster::{Choice, compose, processes};
-use herd_experiment::testbed::{FleetSpec, Progress, Testbed, TestbedError};
+use herd_cluster::{Choice, binaries, compose, processes};
+use herd_experiment::testbed::{Backend, FleetSpec, Progress, Testbed, TestbedError};
 use std::path::PathBuf;
 
 /// Rows that the origin is seeded with.
@@ -25,6 +25,18 @@ pub(crate) async fn testbed(
         BackendChoice::Processes => Choice::Processes,
     };
     herd_cluster::choose(choice, progress).await
+}
+
+/// Builds the programs ahead, so that bringing a fleet up takes as long as bringing a fleet up takes. Containers need no
+/// programs of the host where images can be had otherwise, so they build what they need themselves.
+///
+/// # Errors
+/// They do not build.
+pub(crate) async fn prepare(testbed: &dyn Testbed, progress: &dyn Progress) -> Result<(), TestbedError> {
+    if testbed.backend() == Backend::Processes {
+        binaries::find_or_build(progress).await?;
+    }
+    Ok(())
 }
 
 /// The fleet that is asked for.

@@ -79,6 +79,7 @@ async fn measure(
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let fleet = &plan.scenario.fleet;
     let spec = backend::fleet_spec(fleet.nodes, fleet.origin_pool, log_dir(writer.partial_path()));
+    backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
     screen.note(&format!("{nodes_joined} nodes joined after {:.1} s", ready_after.as_secs_f64()));

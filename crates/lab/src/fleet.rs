@@ -1,6 +1,6 @@
 //! `herd up` and `herd down`.
 
-use crate::{backend, cli::UpArgs, exit::Exit, exit::UsageError, pick, screen::Screen};
+use crate::{backend, cli::UpArgs, exit::Exit, exit::UsageError, pick, place, screen::Screen};
 use herd_experiment::{
     control::ControlPlane,
     fleet_config,
@@ -11,6 +11,7 @@ use herd_experiment::{
 use herd_scenario::{Rung, Scenario};
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,10 +36,16 @@ pub async fn up(args: &UpArgs, stop: &CancellationToken) -> anyhow::Result<Exit>
     screen.step("taking the fleet down", 0, 0);
     let down = testbed.down().await;
     screen.clear();
-    let exit = kept?;
-    down?;
     // Ctrl-C is how `up` is meant to end.
-    Ok(if exit == Exit::Interrupted { Exit::Expected } else { exit })
+    match (kept?, down) {
+        (Exit::Interrupted, down) => down?,
+        // Somebody else took the fleet down: what this lab does not find any more is no fault.
+        (_, Err(error)) => tracing::debug!(%error, "taken down twice"),
+        (_, Ok(())) => {}
+    }
+    // Logs are for a fleet that is up, or that failed; this one did neither.
+    let _ = std::fs::remove_dir_all(log_dir());
+    Ok(Exit::Expected)
 }
 
 /// Takes down every fleet that this user's labs have noted.
@@ -62,8 +69,9 @@ async fn keep(
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
-    let logs = crate::place::state_dir().join(format!("logs-{}", std::process::id()));
+    let logs = log_dir();
     let spec = backend::fleet_spec(args.nodes, scenario.fleet.origin_pool, logs.clone());
+    backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
     configure(&control, &endpoints, scenario, rung, nodes_joined).await?;
@@ -79,6 +87,11 @@ async fn keep(
     watch(testbed, &control).await;
     println!("the fleet was taken down by somebody else");
     Ok(Exit::Expected)
+}
+
+/// Where the parts of a kept fleet log to, one folder a lab.
+fn log_dir() -> PathBuf {
+    place::state_dir().join(format!("logs-{}", std::process::id()))
 }
 
 /// Gives a fleet the origin latency and the layers of a rung.

@@ -1,7 +1,11 @@
 //! Ctrl-C and SIGTERM: the first asks everything to end, the second ends the program at once.
 
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Signals within this time of the first are the same wish.
+const ONE_WISH: Duration = Duration::from_secs(1);
 
 /// Cancelled by the first SIGINT, SIGTERM or SIGHUP from now on. Must be called inside a tokio runtime.
 ///
@@ -16,11 +20,15 @@ pub(crate) fn watch() -> std::io::Result<CancellationToken> {
     let told = token.clone();
     tokio::spawn(async move {
         any(&mut kinds).await;
+        let first = Instant::now();
         eprintln!(
             "\ninterrupted: taking everything down (again: end at once, then `herd down` removes what is left)"
         );
         told.cancel();
-        any(&mut kinds).await;
+        // Wrappers such as timeout(1) signal the process and then its group: one wish, heard twice.
+        while first.elapsed() < ONE_WISH {
+            any(&mut kinds).await;
+        }
         std::process::exit(130);
     });
     Ok(token)

@@ -1,0 +1,110 @@
+//! The `herd` program as its users meet it: what it accepts, what it says, how it ends.
+
+use clap::{CommandFactory, Parser};
+use herd_lab::cli::Cli;
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+fn herd(args: &[&str], dir: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    // A state folder of its own: `down` must not see other fleets of this user.
+    command.args(args).current_dir(dir).env("HERD_STATE_DIR", dir.join("state"));
+    command.output().expect("the program starts")
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+/// The command line is consistent, and every command of the design is accepted as it stands there.
+#[test]
+fn commands_are_as_designed() {
+    Cli::command().debug_assert();
+    for line in [
+        "herd ladder",
+        "herd ladder --backend processes --nodes 5 --quick --rungs none,lock --out runs/x --seed 7",
+        "herd ladder --preset ladder-4000-50-1",
+        "herd run chaos/ladder.toml",
+        "herd check runs/x",
+        "herd report runs/x",
+        "herd up",
+        "herd down",
+        "herd load --rate 100 --seconds 5",
+        "herd attend --control 0.0.0.0:7000 --edge http://edge:7101 --origin http://origin:7401 \
+         --lock http://lock-service:7301 --nodes 50 --report 0.0.0.0:8090 --out /runs",
+        "herd bench --json",
+        "herd probe http://127.0.0.1:9301/readyz",
+    ] {
+        let parsed = Cli::try_parse_from(line.split_whitespace());
+        assert!(
+            parsed.is_ok(),
+            "{line}: {}",
+            parsed.err().map(|error| error.to_string()).unwrap_or_default()
+        );
+    }
+}
+
+/// Wrong usage ends with 64 and says what is wrong, all of it, before anything is started or written.
+#[test]
+fn wrong_usage_is_64_and_told_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mistaken = folder.path().join("mistaken.toml");
+    std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["bogus"], &["unrecognized subcommand"]),
+        (
+            &["ladder", "--rungs", "nope", "--nodes", "0"],
+            &["nodes: must be 1 to 500", "there is no rung \"nope\""],
+        ),
+        (&["ladder", "--preset", "nope"], &["no scenario is shipped as \"nope\"", "ladder-quick"]),
+        (
+            &["run", "mistaken.toml"],
+            &["mistaken.toml:1: nmae", "did you mean \"name\"", "mistaken.toml:3: fleet.nodes"],
+        ),
+        (&["run", "absent.toml"], &["absent.toml cannot be read"]),
+        (&["check", "absent"], &["there is no run at absent"]),
+    ];
+    for (args, said) in cases {
+        let output = herd(args, folder.path());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {stderr}");
+        for part in said {
+            assert!(stderr.contains(part), "{args:?} does not say {part:?}: {stderr}");
+        }
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mistaken.toml"]);
+}
+
+/// Asking for help is no mistake.
+#[test]
+fn help_is_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = herd(&["ladder", "--help"], folder.path());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("--backend"));
+}
+
+/// A run that was cut off proves nothing: unknown, which is 2, by its folder's name or its partial form.
+#[test]
+fn a_partial_run_is_unknown() {
+    use herd_experiment::run::Plan;
+    let folder = tempfile::tempdir().unwrap();
+    let preset = herd_scenario::Preset::named("ladder-quick").unwrap();
+    let scenario = herd_scenario::Scenario::parse(preset.file, preset.text).unwrap();
+    let plan = Plan::new(scenario, preset.file, preset.text, "processes");
+    drop(herd_history::Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap());
+    for name in ["run", "run.partial"] {
+        let output = herd(&["check", name], folder.path());
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("outcome: unknown"));
+    }
+    let output = herd(&["report", "run"], folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for file in ["results.json", "report.md", "report.html", "junit.xml"] {
+        assert!(folder.path().join("run.partial").join(file).is_file(), "{file}");
+    }
+}
