@@ -10,9 +10,9 @@ pub mod store;
 pub mod waiting;
 
 use crate::counters::Counters;
-use crate::locks::{Locks, Wanted};
+use crate::locks::{Locks, Options, Wanted};
 use crate::metrics::LockMetrics;
-use crate::redis_store::RedisStore;
+use crate::redis_store::{RedisStore, TimeOuts};
 use herd_lease::Grant;
 use herd_lease::arbiter::{Reply, Settings};
 use std::future::Future;
@@ -76,7 +76,10 @@ pub async fn ask<T: redis::FromRedisValue>(url: &str, command: redis::Cmd) -> T 
     command.query_async(&mut connection).await.expect("Redis answers")
 }
 
-/// The service over this Redis, with blocks of 10 tokens.
+/// Time-outs for tests in which nothing is away: a slow machine shall not look like a fault.
+pub const PATIENT: TimeOuts = TimeOuts { command: Duration::from_secs(8), call: Duration::from_secs(9) };
+
+/// The service over this Redis as it really runs, but with blocks of 10 tokens.
 ///
 /// # Panics
 /// When the URL is bad.
@@ -85,8 +88,23 @@ pub fn locks_over<C: Counters>(
     counters: C,
     settings: Settings,
 ) -> Locks<RedisStore, C> {
-    let store = RedisStore::of_url(&redis.url()).expect("the URL is good");
-    Locks::start(store, counters, 10, settings, LockMetrics::default())
+    let store = RedisStore::of_url(&redis.url(), TimeOuts::default()).expect("the URL is good");
+    let options = Options { token_block: 10, settings, ..Options::default() };
+    Locks::start(store, counters, options, LockMetrics::default())
+}
+
+/// The same with [`PATIENT`] time-outs.
+///
+/// # Panics
+/// When the URL is bad.
+pub fn patient_locks_over<C: Counters>(
+    redis: &impl RedisUnderTest,
+    counters: C,
+    settings: Settings,
+) -> Locks<RedisStore, C> {
+    let store = RedisStore::of_url(&redis.url(), PATIENT).expect("the URL is good");
+    let options = Options { token_block: 10, settings, try_max: Duration::from_secs(10) };
+    Locks::start(store, counters, options, LockMetrics::default())
 }
 
 async fn acquire<C: Counters>(

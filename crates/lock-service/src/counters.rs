@@ -194,8 +194,8 @@ impl Counters for SqlCounters {
         let step = async {
             self.migrate().await?;
             match &self.pool {
-                Pool::Sqlite(pool) => drop(sqlx::query(PUBLISHED).bind(epoch).execute(pool).await?),
-                Pool::Postgres(pool) => drop(sqlx::query(PUBLISHED).bind(epoch).execute(pool).await?),
+                Pool::Sqlite(pool) => sqlx::query(PUBLISHED).bind(epoch).execute(pool).await.map(|_| ())?,
+                Pool::Postgres(pool) => sqlx::query(PUBLISHED).bind(epoch).execute(pool).await.map(|_| ())?,
             }
             Ok(())
         };

@@ -35,11 +35,10 @@ pub mod tokens;
 use anyhow::Context as _;
 use counters::SqlCounters;
 use grpc::LockGrpc;
-use herd_lease::arbiter::Settings;
 use herd_service::kit::{self, Service};
-use locks::Locks;
+use locks::{Locks, Options};
 use metrics::LockMetrics;
-use redis_store::RedisStore;
+use redis_store::{RedisStore, TimeOuts};
 use settings::{LockArgs, ROLE};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,10 +56,12 @@ const UNDO_MAX: Duration = Duration::from_secs(1);
 const NO_TOKENS: &str = "no tokens reserved yet";
 
 async fn story(args: LockArgs, mut service: Service) -> anyhow::Result<()> {
-    let store = RedisStore::connect_lazily(args.redis_url.0).context("the Redis URL cannot be used")?;
+    let store = RedisStore::connect_lazily(args.redis_url.0, TimeOuts::default())
+        .context("the Redis URL cannot be used")?;
+    let options = Options { token_block: args.token_block, ..Options::default() };
     let counters = SqlCounters::connect_lazily(&args.database_url);
     let metrics = LockMetrics::register(service.metrics());
-    let locks = Locks::start(store, counters, args.token_block, Settings::default(), metrics.clone());
+    let locks = Locks::start(store, counters, options, metrics.clone());
 
     let readiness = service.readiness().clone();
     readiness.hold(NO_TOKENS);

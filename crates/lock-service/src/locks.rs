@@ -15,6 +15,7 @@ use herd_lease::store::StoreError;
 use herd_lease::{LeaseStore, LeaseView, Time, Token};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ struct Inner<S, C> {
     idle: Notify,
     repairs: Repairs,
     began: Instant,
+    try_max: Duration,
     tasks: TaskTracker,
     stopped: CancellationToken,
     metrics: LockMetrics,
@@ -54,6 +56,23 @@ pub struct Answer {
     pub reply: Reply,
     /// how long the call waited here, milliseconds
     pub waited_ms: u32,
+}
+
+/// How the driver works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// tokens reserved at a time, at least 1
+    pub token_block: u32,
+    /// a try for a lease is answered within this time; a step that is under way then may still be applied
+    pub try_max: Duration,
+    /// limits and time constants of the arbiter
+    pub settings: Settings,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { token_block: 1_000, try_max: Duration::from_millis(450), settings: Settings::default() }
+    }
 }
 
 /// What a caller asks for.
@@ -99,18 +118,19 @@ impl<S, C> Clone for Locks<S, C> {
 }
 
 impl<S: LeaseStore, C: Counters> Locks<S, C> {
-    /// Starts the driver; blocks of `token_block` tokens are reserved. Must be called inside a tokio runtime.
+    /// Starts the driver. Must be called inside a tokio runtime.
     #[must_use]
-    pub fn start(store: S, counters: C, token_block: u32, settings: Settings, metrics: LockMetrics) -> Self {
-        let desk = Desk { arbiter: Arbiter::new(settings), waiting: HashMap::new(), armed: None };
+    pub fn start(store: S, counters: C, options: Options, metrics: LockMetrics) -> Self {
+        let desk = Desk { arbiter: Arbiter::new(options.settings), waiting: HashMap::new(), armed: None };
         let inner = Inner {
             store,
-            tokens: TokenSource::new(counters, token_block),
+            tokens: TokenSource::new(counters, options.token_block),
             desk: Mutex::new(desk),
             rearm: Notify::new(),
             idle: Notify::new(),
             repairs: Repairs::default(),
             began: Instant::now(),
+            try_max: options.try_max,
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
             metrics,
@@ -321,7 +341,7 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
     }
 
     fn instant(&self, at: Time) -> Instant {
-        self.inner.began + std::time::Duration::from_micros(at.0)
+        self.inner.began + Duration::from_micros(at.0)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

@@ -28,16 +28,27 @@ pub const TOKEN_KEY: &str = "herd:token";
 /// What stands before a lease's name in its key.
 pub const LEASE_PREFIX: &str = "herd:lease:";
 
-/// How long one command may take, and one attempt to connect.
-const TIME_OUT: Duration = Duration::from_millis(250);
-/// A call ends by now, whatever the client inside does.
-const CALL_MAX: Duration = Duration::from_millis(400);
+/// How long things may take before Redis counts as away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOuts {
+    /// one command, or one attempt to connect
+    pub command: Duration,
+    /// a call of the store, whatever the client inside does
+    pub call: Duration,
+}
+
+impl Default for TimeOuts {
+    fn default() -> Self {
+        Self { command: Duration::from_millis(250), call: Duration::from_millis(400) }
+    }
+}
 
 /// A lease store over one Redis. Cloning shares the connection.
 #[derive(Clone)]
 pub struct RedisStore {
     connection: ConnectionManager,
     scripts: Arc<Scripts>,
+    call_max: Duration,
 }
 
 struct Scripts {
@@ -56,31 +67,31 @@ impl RedisStore {
     ///
     /// # Errors
     /// The URL cannot be used.
-    pub fn connect_lazily(info: ConnectionInfo) -> Result<Self, RedisError> {
+    pub fn connect_lazily(info: ConnectionInfo, time_outs: TimeOuts) -> Result<Self, RedisError> {
         let nodelay = TcpSettings::default().set_nodelay(true);
         let client = Client::open(info.set_tcp_settings(nodelay))?;
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIME_OUT))
-            .set_response_timeout(Some(TIME_OUT))
+            .set_connection_timeout(Some(time_outs.command))
+            .set_response_timeout(Some(time_outs.command))
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(200))
             .set_pipeline_buffer_size(1_000);
         let connection = ConnectionManager::new_lazy_with_config(client, config)?;
-        Ok(Self { connection, scripts: Arc::new(Scripts::new()) })
+        Ok(Self { connection, scripts: Arc::new(Scripts::new()), call_max: time_outs.call })
     }
 
     /// The same, by URL: `redis://HOST:PORT[/DATABASE]`.
     ///
     /// # Errors
     /// The URL cannot be used.
-    pub fn of_url(url: &str) -> Result<Self, RedisError> {
-        Self::connect_lazily(url.into_connection_info()?)
+    pub fn of_url(url: &str, time_outs: TimeOuts) -> Result<Self, RedisError> {
+        Self::connect_lazily(url.into_connection_info()?, time_outs)
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisFailure> {
         let mut connection = self.connection.clone();
-        match tokio::time::timeout(CALL_MAX, command.query_async(&mut connection)).await {
+        match tokio::time::timeout(self.call_max, command.query_async(&mut connection)).await {
             Ok(answer) => answer.map_err(RedisFailure::Answered),
             Err(_) => Err(RedisFailure::Silent),
         }
@@ -104,7 +115,7 @@ impl RedisStore {
 
     async fn load(&self, script: &Script) -> Result<(), StoreError> {
         let mut connection = self.connection.clone();
-        let loaded = tokio::time::timeout(CALL_MAX, script.load_async(&mut connection)).await;
+        let loaded = tokio::time::timeout(self.call_max, script.load_async(&mut connection)).await;
         let answer = loaded.map_err(|_| RedisFailure::Silent).and_then(|l| l.map_err(RedisFailure::Answered));
         answer.map_err(StoreError::from).map(drop)
     }
@@ -191,7 +202,7 @@ impl RedisFailure {
 impl From<RedisFailure> for StoreError {
     fn from(failure: RedisFailure) -> Self {
         let RedisFailure::Answered(error) = failure else {
-            return Self::Unknown(format!("no answer within {} ms", CALL_MAX.as_millis()));
+            return Self::Unknown("no answer in time".to_owned());
         };
         match error.kind() {
             _ if error.is_connection_refusal() => Self::Away(error.to_string()),

@@ -1,6 +1,9 @@
 //! Redis restarted, emptied, paused, away; the database away; several instances.
 
-use super::{RedisUnderTest, acquire, ask, grant, grant_when_healed, locks_over, soon, until_waiting};
+use super::{
+    RedisUnderTest, acquire, ask, grant, grant_when_healed, locks_over, patient_locks_over, soon,
+    until_waiting,
+};
 use crate::counters::{Counters, MemoryCounters};
 use crate::redis_store::EPOCH_KEY;
 use herd_lease::arbiter::{Failure, Reply, Settings};
@@ -115,9 +118,9 @@ pub async fn a_redis_that_is_away_is_said_and_heals<C: Counters>(redis: &impl Re
     grant_when_healed(&locks, "away", "before").await;
     for paused in [false, true] {
         if paused {
-            redis.pause().await
+            redis.pause().await;
         } else {
-            redis.stop().await
+            redis.stop().await;
         }
         for round in 0..3 {
             let began = Instant::now();
@@ -128,9 +131,9 @@ pub async fn a_redis_that_is_away_is_said_and_heals<C: Counters>(redis: &impl Re
             assert!(began.elapsed() < AWAY_ANSWER_MAX, "three answers took {:?}", began.elapsed());
         }
         if paused {
-            redis.resume().await
+            redis.resume().await;
         } else {
-            redis.start().await
+            redis.start().await;
         }
         grant_when_healed(&locks, &format!("healed-{paused}"), "after").await;
     }
@@ -145,7 +148,7 @@ pub async fn a_redis_that_is_away_is_said_and_heals<C: Counters>(redis: &impl Re
 /// When nobody leads, or a crowd does.
 pub async fn waiters_survive_an_empty_restart<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
     let settings = Settings { patience_ms: 20_000, ..Settings::default() };
-    let locks = locks_over(redis, counters, settings);
+    let locks = patient_locks_over(redis, counters, settings);
     let old = grant_when_healed(&locks, "restart", "leader").await;
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..10 {
@@ -175,8 +178,8 @@ pub async fn waiters_survive_an_empty_restart<C: Counters>(redis: &impl RedisUnd
 /// # Panics
 /// When they get in each other's way.
 pub async fn two_instances_agree<C: Counters + Clone>(redis: &impl RedisUnderTest, counters: C) {
-    let one = locks_over(redis, counters.clone(), Settings::default());
-    let two = locks_over(redis, counters, Settings::default());
+    let one = patient_locks_over(redis, counters.clone(), Settings::default());
+    let two = patient_locks_over(redis, counters, Settings::default());
     let mut last = grant_when_healed(&one, "two", "owner").await;
     for n in 0..30 {
         let locks = if n % 3 == 0 { &two } else { &one };

@@ -1,6 +1,6 @@
 //! The suite of `herd_lease::conformance` over Redis.
 
-use super::{RedisUnderTest, ask};
+use super::{PATIENT, RedisUnderTest, ask};
 use crate::redis_store::RedisStore;
 use herd_lease::conformance::{self, Subject};
 use std::time::Duration;
@@ -49,6 +49,6 @@ async fn now_us(redis: &impl RedisUnderTest) -> u64 {
 /// When it does not.
 pub async fn redis_conforms(redis: &impl RedisUnderTest) {
     redis.restart_empty().await;
-    let store = RedisStore::of_url(&redis.url()).expect("the URL is good");
+    let store = RedisStore::of_url(&redis.url(), PATIENT).expect("the URL is good");
     conformance::run(&OverRedis { redis, store }).await;
 }

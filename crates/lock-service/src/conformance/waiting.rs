@@ -1,6 +1,9 @@
 //! Queues, wake-ups, hang-ups, repeated calls.
 
-use super::{RedisUnderTest, acquire, ask, grant, locks_over, soon, until_waiting};
+use super::{
+    RedisUnderTest, acquire, ask, grant, grant_when_healed, locks_over, patient_locks_over, soon,
+    until_waiting,
+};
 use crate::counters::Counters;
 use crate::locks::{Inspected, Locks, Wanted};
 use crate::redis_store::RedisStore;
@@ -24,7 +27,7 @@ async fn holder<C: Counters>(locks: &Locks<RedisStore, C>, name: &str) -> Option
 /// # Panics
 /// When it is granted early, or late.
 pub async fn a_dead_holder_costs_its_lease<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
-    let locks = locks_over(redis, counters, no_recheck());
+    let locks = patient_locks_over(redis, counters, no_recheck());
     let began = Instant::now();
     let dead = grant(&locks, "mode-6", "dead", 400).await;
     let reply = soon("a grant at the lease's end", acquire(&locks, "mode-6", "next", 1_000, 60_000)).await;
@@ -41,7 +44,7 @@ pub async fn a_dead_holder_costs_its_lease<C: Counters>(redis: &impl RedisUnderT
 /// # Panics
 /// When the other's lease is freed.
 pub async fn a_late_release_frees_nothing<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
-    let locks = locks_over(redis, counters, no_recheck());
+    let locks = patient_locks_over(redis, counters, no_recheck());
     grant(&locks, "mode-8", "slow", 50).await;
     let next = soon("the next holder", acquire(&locks, "mode-8", "next", 60_000, 60_000)).await;
     assert!(matches!(next, Reply::Granted(_)), "{next:?}");
@@ -68,7 +71,7 @@ pub async fn a_repeated_acquire_returns_the_grant<C: Counters + Clone>(
     redis: &impl RedisUnderTest,
     counters: C,
 ) {
-    let locks = locks_over(redis, counters.clone(), no_recheck());
+    let locks = patient_locks_over(redis, counters.clone(), no_recheck());
     let first = grant(&locks, "mode-9", "owner", 60_000).await;
     let again = grant(&locks, "mode-9", "owner", 60_000).await;
     assert_eq!((again.token, again.epoch, again.repeated), (first.token, first.epoch, true));
@@ -78,7 +81,7 @@ pub async fn a_repeated_acquire_returns_the_grant<C: Counters + Clone>(
         until_waiting(&locks, "mode-9", 1).await;
         let again = grant(&locks, "mode-9", "owner", 60_000).await;
         assert_eq!((again.token, again.repeated), (first.token, true));
-        let after_restart = locks_over(redis, counters, no_recheck());
+        let after_restart = patient_locks_over(redis, counters, no_recheck());
         let again = grant(&after_restart, "mode-9", "owner", 60_000).await;
         assert_eq!((again.token, again.repeated), (first.token, true));
         after_restart.stop();
@@ -94,7 +97,7 @@ pub async fn a_repeated_acquire_returns_the_grant<C: Counters + Clone>(
 /// # Panics
 /// When one stays.
 pub async fn hanging_up_leaves_no_orphan<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
-    let locks = locks_over(redis, counters, no_recheck());
+    let locks = patient_locks_over(redis, counters, no_recheck());
     grant(&locks, "hang-up", "leader", 60_000).await;
     {
         let mut waiter = std::pin::pin!(acquire(&locks, "hang-up", "gone", 60_000, 60_000));
@@ -122,14 +125,21 @@ pub async fn hanging_up_leaves_no_orphan<C: Counters>(redis: &impl RedisUnderTes
 /// When an orphan lease stays.
 pub async fn an_acquire_in_doubt_is_taken_back<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
     let locks = locks_over(redis, counters, no_recheck());
-    grant(&locks, "warm", "up", 60_000).await;
+    grant_when_healed(&locks, "warm", "up").await;
     redis.pause().await;
     let reply = acquire(&locks, "in-doubt", "owner", 600_000, 0).await;
     assert!(matches!(reply, Reply::Failed(_)), "{reply:?}");
     redis.resume().await;
     soon("the service is idle", locks.idle()).await;
-    assert_eq!(holder(&locks, "in-doubt").await, None, "an orphan lease of ten minutes");
-    grant(&locks, "in-doubt", "next", 60_000).await;
+    let view = soon("the store answers", async {
+        loop {
+            if let Ok(seen) = locks.inspect("in-doubt").await {
+                break seen.lease;
+            }
+        }
+    });
+    assert_eq!(view.await, None, "an orphan lease of ten minutes");
+    grant_when_healed(&locks, "in-doubt", "next").await;
     locks.stop();
 }
 
@@ -139,7 +149,7 @@ pub async fn an_acquire_in_doubt_is_taken_back<C: Counters>(redis: &impl RedisUn
 /// # Panics
 /// When a waiter is left, or asks the store.
 pub async fn a_written_value_wakes_all_to_read<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
-    let locks = locks_over(redis, counters, no_recheck());
+    let locks = patient_locks_over(redis, counters, no_recheck());
     // The first release loads its script.
     locks.release("mode-12", "nobody", true).await.expect("the store answers");
     grant(&locks, "mode-12", "leader", 60_000).await;
@@ -164,7 +174,7 @@ pub async fn a_written_value_wakes_all_to_read<C: Counters>(redis: &impl RedisUn
 /// # Panics
 /// When another one is granted.
 pub async fn the_oldest_waiter_is_next<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
-    let locks = locks_over(redis, counters, no_recheck());
+    let locks = patient_locks_over(redis, counters, no_recheck());
     grant(&locks, "fifo", "leader", 60_000).await;
     let owners = ["first", "second", "third"];
     let mut waiting = Vec::new();
@@ -198,7 +208,7 @@ async fn scripts_run(redis: &impl RedisUnderTest) -> u64 {
 /// # Panics
 /// When it is told something else.
 pub async fn a_wait_that_runs_out_names_the_holder<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
-    let locks = locks_over(redis, counters, no_recheck());
+    let locks = patient_locks_over(redis, counters, no_recheck());
     grant(&locks, "run-out", "leader", 60_000).await;
     for wait_ms in [0, 120] {
         let wanted = Wanted { name: "run-out", owner: "waiter", expiry_ms: 1_000, wait_ms };

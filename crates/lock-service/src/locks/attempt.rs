@@ -15,9 +15,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// A try is answered by now. A step that is under way then may still be applied.
-const TRY_MAX: Duration = Duration::from_millis(450);
-
 /// A repair is given up after this time.
 const REPAIR_MAX: Duration = Duration::from_secs(10);
 
@@ -54,7 +51,7 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         expiry_ms: u32,
         mut again: Option<Token>,
     ) -> Tried {
-        let deadline = Instant::now() + TRY_MAX;
+        let deadline = Instant::now() + self.inner.try_max;
         let tokens = &self.inner.tokens;
         for _ in 0..STEPS_MAX {
             let repaired = self.inner.repairs.lock().0;

