@@ -35,5 +35,5 @@ presets!(
     "ladder-quick",
     "ladder-4000-50-1",
     "regression/lock-without-second-look",
-    "regression/flight-without-second-look",
+    "exploratory/flight-without-second-look",
 );
