@@ -166,13 +166,11 @@ impl Fleet {
                     Err(error) => Err(error.to_string()),
                 };
                 let Err(how) = seen else { break };
-                if Instant::now() >= deadline {
-                    return Err(TestbedError::NotReady {
-                        part,
-                        index: 0,
-                        how,
-                        log_tail: self.log_tail(part, 0).await,
-                    });
+                // What has ended does not come back by itself.
+                let ended = self.container(part, 0).is_ok_and(|container| container.has_ended());
+                if ended || Instant::now() >= deadline {
+                    let log_tail = self.log_tail(part, 0).await;
+                    return Err(TestbedError::NotReady { part, index: 0, how, log_tail });
                 }
                 sleep(Duration::from_millis(100)).await;
                 self.refresh().await?;
@@ -251,8 +249,7 @@ impl Fleet {
         for container in &self.containers {
             let Some(part) = files::part(&container.service) else { continue };
             let index = container.number.saturating_sub(1);
-            let ended = matches!(container.state.as_str(), "exited" | "restarting" | "dead");
-            if ended && !self.ended.contains(&(part, index)) {
+            if container.has_ended() && !self.ended.contains(&(part, index)) {
                 let log_tail = self.log_tail(part, index).await;
                 failures.push(PartFailure { part, index, how: container.status.clone(), log_tail });
             }

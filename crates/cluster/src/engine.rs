@@ -29,6 +29,13 @@ pub(crate) struct Container {
     pub(crate) ports: Vec<(u16, u16)>,
 }
 
+impl Container {
+    /// Its process is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "exited" | "restarting" | "dead")
+    }
+}
+
 /// Connects to the engine that the `docker` command uses, and asks whether it is there.
 ///
 /// # Errors

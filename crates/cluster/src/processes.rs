@@ -93,7 +93,7 @@ impl ProcessTestbed {
         let fleet =
             self.fleet.insert(Fleet { processes: BTreeMap::new(), spawner, state, data, endpoints: None });
         fleet.note_state()?;
-        fleet.start_all(&plan, spec.nodes, progress).await?;
+        fleet.start_all(&plan, progress).await?;
         fleet.endpoints = Some(plan.endpoints.clone());
         Ok(plan.endpoints)
     }
@@ -101,12 +101,7 @@ impl ProcessTestbed {
 
 impl Fleet {
     /// Redis first (the others look for it at once, and it takes milliseconds), then everything together.
-    async fn start_all(
-        &mut self,
-        plan: &launch::Plan,
-        nodes: u32,
-        progress: &dyn Progress,
-    ) -> Result<(), TestbedError> {
+    async fn start_all(&mut self, plan: &launch::Plan, progress: &dyn Progress) -> Result<(), TestbedError> {
         let deadline = Instant::now() + READY_MAX;
         let total = plan.launches.len() as u64;
         let mut waiting = FuturesUnordered::new();
@@ -115,11 +110,7 @@ impl Fleet {
             for launch in plan.launches.iter().filter(|launch| (launch.part == Part::Redis) == stage) {
                 let ready = self.start(launch.clone()).await?;
                 started += 1;
-                progress.step(
-                    &format!("starting {} of {nodes} nodes and their stores", started),
-                    started,
-                    total,
-                );
+                progress.step("starting processes", started, total);
                 if launch.part != Part::Redis {
                     let key = (launch.part, launch.index);
                     waiting.push(async move { (key, timeout_at(deadline, ready).await) });

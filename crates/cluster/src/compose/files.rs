@@ -85,8 +85,10 @@ impl Project {
 
     /// `docker compose <args>` for this project.
     pub(super) fn compose(&self, args: &[&str]) -> Command {
-        let mut compose =
-            command("docker", &["compose", "--progress", "plain", "--project-name", &self.name]);
+        let mut compose = command(
+            "docker",
+            &["compose", "--ansi", "never", "--progress", "plain", "--project-name", &self.name],
+        );
         for file in ["compose.yaml", "lab.yaml"] {
             compose.arg("--file").arg(self.folder.path().join(file));
         }

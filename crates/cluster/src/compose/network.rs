@@ -41,7 +41,9 @@ pub(super) async fn ready(container: &Container) -> Result<(), String> {
     }
     let part = files::part(&container.service).ok_or("it is no part of the fleet")?;
     let at = reach(container, admin_port(part)).await.ok_or("its admin port is not published")?;
-    let url = format!("http://{at}/readyz");
+    // The edge is ready once it knows nodes, which the caller waits for.
+    let question = if part == Part::Edge { "healthz" } else { "readyz" };
+    let url = format!("http://{at}/{question}");
     let asked = tokio::task::spawn_blocking(move || probe::probe(&url, PROBE_MAX));
     match asked.await {
         Ok(Ok(())) => Ok(()),
