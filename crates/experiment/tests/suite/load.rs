@@ -92,7 +92,7 @@ async fn every_arrival_is_sent_and_recorded() {
         assert!(record.intended_us <= record.sent_us && record.sent_us <= record.done_us);
         match record.key.as_str() {
             "item-2" => {
-                assert_eq!((record.outcome, record.error.as_str()), (Outcome::NotFound, "no such row"))
+                assert_eq!((record.outcome, record.error.as_str()), (Outcome::NotFound, "no such row"));
             }
             _ => assert_eq!(record.outcome, Outcome::Answered),
         }
