@@ -3,8 +3,10 @@
 //!
 //! - [`store`]: the lease store's own suite over Redis.
 //! - [`waiting`]: queues, wake-ups, hang-ups, repeated calls.
+//! - [`counters`]: the durable counters over any database.
 //! - [`faults`]: Redis restarted, emptied, paused, away; the database away; several instances.
 
+pub mod counters;
 pub mod faults;
 pub mod store;
 pub mod waiting;

@@ -249,6 +249,7 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
     /// Waits until the first tokens are reserved.
     pub async fn has_tokens(&self) {
         self.inner.tokens.has_tokens().await;
+        self.observe_state();
     }
 
     /// Updates the metrics that stand for a state.

@@ -72,27 +72,10 @@ over_a_redis_process! {
         async |redis| faults::a_database_away_is_felt_when_the_block_is_used_up(redis).await;
 }
 
-/// The counters go on where they stopped when the file is opened again, and a floor from elsewhere lifts them.
+/// See the body in the module `conformance`.
 #[tokio::test]
-async fn counters_in_sql_only_grow() {
+async fn counters_in_sqlite_only_grow() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("tokens.db").display());
-    let open = || SqlCounters::connect_lazily(&url.parse().unwrap());
-    let counters = open();
-    let (block, epoch) = counters.reserve(10, Token::ZERO).await.unwrap();
-    assert_eq!((block.first(), block.last(), epoch), (Token(1), Token(10), Epoch(0)));
-    assert_eq!(counters.next_epoch(Epoch(0)).await.unwrap(), Epoch(1));
-    counters.note_published(Epoch(1)).await.unwrap();
-    counters.close().await;
-    let counters = open();
-    let (block, epoch) = counters.reserve(5, Token(3)).await.unwrap();
-    assert_eq!((block.first(), block.last(), epoch), (Token(11), Token(15), Epoch(1)));
-    assert_eq!(counters.reserve(5, Token(100)).await.unwrap().0.first(), Token(101));
-    assert_eq!(counters.next_epoch(Epoch(7)).await.unwrap(), Epoch(8));
-    counters.note_published(Epoch(0)).await.unwrap();
-    assert_eq!(
-        counters.reserve(1, Token::ZERO).await.unwrap().1,
-        Epoch(1),
-        "8 was opened, and never published"
-    );
+    crate::conformance::counters::counters_only_grow(&url.parse().unwrap()).await;
 }
