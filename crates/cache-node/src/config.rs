@@ -48,7 +48,11 @@ pub fn compile(fleet: &v1::FleetConfig) -> Result<Arc<Config>, ConfigError> {
         version: fleet.version,
         key_prefix: fleet.key_prefix.as_str().into(),
         ttl: mistakes.millis("ttl_ms", policy.ttl_ms, &TTL_MS),
-        rebuild_deadline: mistakes.millis("rebuild_deadline_ms", policy.rebuild_deadline_ms, &REBUILD_DEADLINE_MS),
+        rebuild_deadline: mistakes.millis(
+            "rebuild_deadline_ms",
+            policy.rebuild_deadline_ms,
+            &REBUILD_DEADLINE_MS,
+        ),
         coalescing,
         flight_second_look: policy.flight_second_look,
         lock: policy.lock.as_ref().map(|lock| compile_lock(lock, &mut mistakes)),
@@ -71,7 +75,9 @@ fn compile_lock(lock: &v1::LockConfig, mistakes: &mut Mistakes) -> LockConfig {
         on_unavailable: match lock.on_unavailable() {
             v1::OnLockUnavailable::FailOpen => OnUnavailable::FailOpen,
             v1::OnLockUnavailable::FailClosed => OnUnavailable::FailClosed,
-            v1::OnLockUnavailable::Unspecified => mistakes.unnamed("lock.on_unavailable", OnUnavailable::FailOpen),
+            v1::OnLockUnavailable::Unspecified => {
+                mistakes.unnamed("lock.on_unavailable", OnUnavailable::FailOpen)
+            }
         },
     }
 }
@@ -129,7 +135,10 @@ mod tests {
         let config = compile(&good()).unwrap();
         assert_eq!((config.version, &*config.key_prefix, config.ttl), (3, "r1:", Duration::from_secs(2)));
         let lock = config.lock.as_ref().unwrap();
-        assert_eq!((lock.on_wait_timeout, lock.on_unavailable), (OnWaitTimeout::Origin, OnUnavailable::FailClosed));
+        assert_eq!(
+            (lock.on_wait_timeout, lock.on_unavailable),
+            (OnWaitTimeout::Origin, OnUnavailable::FailClosed)
+        );
         assert!(lock.renew && lock.second_look);
     }
 

@@ -12,7 +12,9 @@ pub fn status_of(error: &Error) -> Status {
     let code = match error {
         Error::NotFound => Code::NotFound,
         Error::Deadline => Code::DeadlineExceeded,
-        Error::Overloaded { limit: Limit::Lookups | Limit::Flights | Limit::Waiters } => Code::ResourceExhausted,
+        Error::Overloaded { limit: Limit::Lookups | Limit::Flights | Limit::Waiters } => {
+            Code::ResourceExhausted
+        }
         // However Redis failed: to a client, the part is away.
         Error::Cache(_) => Code::Unavailable,
         Error::Lock(failure) | Error::Origin(failure) => code_of(failure.cause),

@@ -28,7 +28,12 @@ pub struct CacheNodeService {
 impl CacheNodeService {
     /// A service whose requests have `default_deadline` where their callers set none.
     #[must_use]
-    pub fn new(node: Arc<Node>, metrics: NodeMetrics, instance: Arc<str>, default_deadline: Duration) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        metrics: NodeMetrics,
+        instance: Arc<str>,
+        default_deadline: Duration,
+    ) -> Self {
         Self { node, metrics, instance, default_deadline }
     }
 
@@ -108,7 +113,10 @@ impl CacheNode for CacheNodeService {
         answer.map(Response::new).inspect_err(|status| self.refused(status, &span))
     }
 
-    async fn invalidate(&self, request: Request<InvalidateRequest>) -> Result<Response<InvalidateResponse>, Status> {
+    async fn invalidate(
+        &self,
+        request: Request<InvalidateRequest>,
+    ) -> Result<Response<InvalidateResponse>, Status> {
         let deadline = Deadline::from_metadata(request.metadata(), self.default_deadline);
         let key = &request.get_ref().key;
         let span = herd_service::span!(
@@ -119,7 +127,8 @@ impl CacheNode for CacheNodeService {
             otel.status_code = Empty,
         );
         let _context = trace::begin(&span, TraceContext::extract(request.metadata()));
-        let generation = self.delete(key, deadline).await.inspect_err(|status| self.refused(status, &span))?;
+        let generation =
+            self.delete(key, deadline).await.inspect_err(|status| self.refused(status, &span))?;
         Ok(Response::new(InvalidateResponse { generation }))
     }
 }

@@ -56,9 +56,21 @@ impl NodeMetrics {
             writes: Family::default(),
         };
         let mut registry = metrics.registry();
-        registry.register("cache_requests", "Requests answered with a value, by how it came about", this.requests.clone());
-        registry.register("cache_errors", "Requests answered with an error, by whose fault it was", this.errors.clone());
-        registry.register("cache_writes", "Writes of rebuilt values, by what the store said", this.writes.clone());
+        registry.register(
+            "cache_requests",
+            "Requests answered with a value, by how it came about",
+            this.requests.clone(),
+        );
+        registry.register(
+            "cache_errors",
+            "Requests answered with an error, by whose fault it was",
+            this.errors.clone(),
+        );
+        registry.register(
+            "cache_writes",
+            "Writes of rebuilt values, by what the store said",
+            this.writes.clone(),
+        );
         let help = "Releases that the lock service did not answer; the lease then ended at its expiry";
         registry.register("cache_release_failed", help, this.release_failed.clone());
         drop(registry);

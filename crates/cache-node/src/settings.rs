@@ -60,6 +60,10 @@ impl FromStr for RedisUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if Store::is_url(text) { Ok(Self(text.to_owned())) } else { Err("not of the form redis://HOST:PORT/") }
+        if Store::is_url(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("not of the form redis://HOST:PORT/")
+        }
     }
 }

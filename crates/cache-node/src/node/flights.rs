@@ -2,8 +2,10 @@
 
 use herd_policy::{Ending, RebuildId, Summary};
 use herd_service::trace::{self, TraceContext};
+use opentelemetry::trace::TraceContextExt as _;
 use std::collections::HashMap;
 use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// A flight's span and the context that goes to lock service and origin.
 #[derive(Clone, Debug)]
@@ -12,6 +14,15 @@ pub(super) struct Flight {
     pub(super) span: Span,
     /// Always there.
     pub(super) context: TraceContext,
+}
+
+impl Flight {
+    /// From now on it is a rebuild, not only a wait for somebody else's: its span says so in its name.
+    pub(super) fn rebuilds(&self) {
+        if !self.span.is_disabled() {
+            self.span.context().span().update_name("rebuild");
+        }
+    }
 }
 
 /// The flights under way; the core limits how many.
@@ -25,7 +36,6 @@ impl Flights {
             let span = herd_service::span!(
                 parent: None,
                 "flight",
-                otel.name = "flight",
                 herd.key = key,
                 herd.generation = tracing::field::Empty,
                 herd.reason = tracing::field::Empty,

@@ -256,7 +256,10 @@ impl Node {
 
     /// Sees to it that the timer wakes in time, and shows how many wait.
     fn rearm(&self, state: &mut State) {
-        self.metrics.six.singleflight_subscribers.set(i64::try_from(state.core.waiting()).unwrap_or(i64::MAX));
+        self.metrics
+            .six
+            .singleflight_subscribers
+            .set(i64::try_from(state.core.waiting()).unwrap_or(i64::MAX));
         if let Some(next) = state.core.poll_timeout()
             && state.armed.is_none_or(|armed| next < armed)
         {
@@ -338,9 +341,10 @@ fn read_outcome(found: Result<crate::store::Look, StoreError>) -> ReadOutcome<Va
         Ok(Look::Fresh { stored, age_ms }) => {
             ReadOutcome::Fresh { generation: stored.header.generation, value: Value::stored(stored, age_ms) }
         }
-        Ok(Look::Expired { stored, age_ms }) => {
-            ReadOutcome::Expired { generation: stored.header.generation, value: Value::stored(stored, age_ms) }
-        }
+        Ok(Look::Expired { stored, age_ms }) => ReadOutcome::Expired {
+            generation: stored.header.generation,
+            value: Value::stored(stored, age_ms),
+        },
         Ok(Look::Absent { generation }) => ReadOutcome::Absent { generation },
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "a look at the cache failed");

@@ -8,8 +8,8 @@ use crate::peers::{Call, Wanted};
 use crate::store::write::{Guard, NewValue, Refusal as StoreRefusal};
 use crate::value::Value;
 use herd_policy::{
-    Action, Cause, Failure, FetchOutcome, Lease, LeaseOutcome, OpId, Owner, ReadOutcome, Refusal, RenewOutcome, Time,
-    WriteGuard, WriteOutcome,
+    Action, Cause, Failure, FetchOutcome, Lease, LeaseOutcome, OpId, Owner, ReadOutcome, Refusal,
+    RenewOutcome, Time, WriteGuard, WriteOutcome,
 };
 use herd_service::trace::TraceContext;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
         }
         Kind::Fetch { op, wanted, deadline } => {
             let report = Report::new(&node, Outcome::Fetched(op, FetchOutcome::Lost));
-            flight.span.record("otel.name", "rebuild");
+            flight.rebuilds();
             flight.span.record("herd.reason", tracing::field::debug(wanted.reason));
             let span = herd_service::span!(parent: &flight.span, "origin.fetch", herd.generation = wanted.generation);
             #[cfg(test)]
@@ -123,7 +123,14 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
     }
 }
 
-async fn write(node: &Node, key: &str, value: &Value, guard: Guard, observed: u64, ttl: Duration) -> WriteOutcome {
+async fn write(
+    node: &Node,
+    key: &str,
+    value: &Value,
+    guard: Guard,
+    observed: u64,
+    ttl: Duration,
+) -> WriteOutcome {
     if value.body.len() > BODY_BYTES_MAX {
         return WriteOutcome::Uncacheable;
     }

@@ -11,8 +11,12 @@ use bytes::Bytes;
 use header::{HEADER_BYTES, Header};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{Client, IntoConnectionInfo, Pipeline, RedisError, Value};
+use redis::{
+    Client, IntoConnectionInfo, Pipeline, RedisError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value,
+};
+use std::io::Write as _;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// No call to Redis takes longer than this, connecting included. Milliseconds.
 pub const CALL_MS_MAX: u64 = 400;
@@ -121,10 +125,11 @@ impl Store {
             .set_min_delay(Duration::from_millis(RECONNECT_DELAY_MS_MIN))
             .set_max_delay(Duration::from_millis(RECONNECT_DELAY_MS_MAX))
             .set_connection_timeout(Some(Duration::from_millis(CONNECT_MS_MAX)))
-            // Each call has one limit, that of `within`.
+            // Each call has one limit, [`CALL_MS_MAX`].
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUED_COMMANDS_MAX);
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(StoreError::Address)?;
+        let connection =
+            ConnectionManager::new_lazy_with_config(client, config).map_err(StoreError::Address)?;
         Ok(Self { connection })
     }
 
@@ -143,20 +148,22 @@ impl Store {
     /// # Errors
     /// As [`Store::look`].
     pub async fn look_within(&self, cache_key: &str, limit: Duration) -> Result<Look, StoreError> {
-        within(limit.min(CALL_MAX), async {
+        timeout(limit.min(CALL_MAX), async {
             match self.glance(cache_key).await? {
                 Some(fresh @ Look::Fresh { .. }) => Ok(fresh),
-                _ => self.scrutinise(cache_key).await,
+                // In a box of its own, so that a hit does not carry the room for it around.
+                _ => Box::pin(self.scrutinise(cache_key)).await,
             }
         })
         .await
+        .unwrap_or(Err(StoreError::TimedOut))
     }
 
     async fn glance(&self, cache_key: &str) -> Result<Option<Look>, StoreError> {
-        let key = value_key(cache_key);
+        let key = InRedis("v:", cache_key);
         let mut pipeline = Pipeline::with_capacity(2);
         // In this order: a value that is replaced in between looks older than it is, never younger.
-        pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
+        pipeline.cmd("PTTL").arg(key).cmd("GET").arg(key);
         let mut answers = self.run(&pipeline, 0, 2).await?.into_iter();
         match (answers.next(), answers.next()) {
             (Some(left), Some(value)) => judge(&left, value),
@@ -165,9 +172,9 @@ impl Store {
     }
 
     async fn scrutinise(&self, cache_key: &str) -> Result<Look, StoreError> {
-        let (key, slot) = (value_key(cache_key), slot_key(cache_key));
+        let (key, slot) = (InRedis("v:", cache_key), InRedis("f:", cache_key));
         let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.atomic().cmd("PTTL").arg(&key).cmd("GET").arg(&key).cmd("HGET").arg(&slot).arg("g");
+        pipeline.atomic().cmd("PTTL").arg(key).cmd("GET").arg(key).cmd("HGET").arg(slot).arg("g");
         // Skipped: the answers to MULTI and to the three queued commands.
         let answers = self.run(&pipeline, 4, 1).await?;
         let Some(Value::Array(answers)) = answers.into_iter().next() else {
@@ -194,17 +201,14 @@ impl Store {
     /// Runs commands that only read, and so may be repeated: once more if the connection turns out to be a dead one.
     async fn run(&self, pipeline: &Pipeline, skip: usize, count: usize) -> Result<Vec<Value>, StoreError> {
         let mut connection = self.connection.clone();
-        match connection.send_packed_commands(pipeline, skip, count).await {
-            Err(error) if error.is_connection_dropped() => {
-                Ok(connection.send_packed_commands(pipeline, skip, count).await?)
+        let mut retried = false;
+        loop {
+            match connection.send_packed_commands(pipeline, skip, count).await {
+                Err(error) if error.is_connection_dropped() && !retried => retried = true,
+                answers => return Ok(answers?),
             }
-            answers => Ok(answers?),
         }
     }
-}
-
-async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, call).await.unwrap_or(Err(StoreError::TimedOut))
 }
 
 impl From<RedisError> for StoreError {
@@ -238,10 +242,17 @@ fn judge(left: &Value, value: Value) -> Result<Option<Look>, StoreError> {
     Ok(Some(if fresh { Look::Fresh { stored, age_ms } } else { Look::Expired { stored, age_ms } }))
 }
 
-fn value_key(cache_key: &str) -> String {
-    ["v:", cache_key].concat()
+/// A cache key under its place in Redis: `v:` for the value, `f:` for the fence slot.
+#[derive(Clone, Copy)]
+struct InRedis<'a>(&'static str, &'a str);
+
+impl ToRedisArgs for InRedis<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        // Into memory: it cannot fail.
+        let _ = argument.write_all(self.0.as_bytes());
+        let _ = argument.write_all(self.1.as_bytes());
+    }
 }
 
-fn slot_key(cache_key: &str) -> String {
-    ["f:", cache_key].concat()
-}
+impl ToSingleRedisArg for InRedis<'_> {}

@@ -1,9 +1,10 @@
 //! Writes that the store itself may refuse, and deletions.
 
 use super::header::Header;
-use super::{CALL_MAX, Store, StoreError, slot_key, value_key, within};
+use super::{CALL_MAX, InRedis, Store, StoreError};
 use redis::Script;
 use std::sync::LazyLock;
+use tokio::time::timeout;
 
 /// The epoch of this Redis. Only the lock service writes it: a Redis that lost its data has none.
 pub(super) const EPOCH_KEY: &str = "herd:epoch";
@@ -133,20 +134,23 @@ impl Store {
             Guard::Token { .. } => "token",
         };
         let mut invocation = GUARDED_WRITE.prepare_invoke();
-        invocation.key(value_key(cache_key)).key(slot_key(cache_key)).key(EPOCH_KEY);
+        invocation.key(InRedis("v:", cache_key)).key(InRedis("f:", cache_key)).key(EPOCH_KEY);
         invocation.arg(guard_name).arg(observed).arg(&observed.to_be_bytes()[..]).arg(header.generation);
         invocation.arg(header.token).arg(header.epoch).arg(header.encode(body));
         invocation.arg(header.kept_ms()).arg(header.kept_ms() + SLOT_KEPT_MS);
         let mut connection = self.connection.clone();
         // Once more if the connection turns out to be a dead one. Should the first try have been applied after all, then
         // the second is refused because the generation moved, and the caller reads its own value.
-        let code: i64 = within(CALL_MAX, async {
+        let code: i64 = timeout(CALL_MAX, async {
             match invocation.invoke_async(&mut connection).await {
-                Err(error) if error.is_connection_dropped() => Ok(invocation.invoke_async(&mut connection).await?),
+                Err(error) if error.is_connection_dropped() => {
+                    Ok(invocation.invoke_async(&mut connection).await?)
+                }
                 answer => Ok(answer?),
             }
         })
-        .await?;
+        .await
+        .unwrap_or(Err(StoreError::TimedOut))?;
         Ok(match code {
             0 => Ok(header.generation),
             1 => Err(Refusal::EpochMissing),

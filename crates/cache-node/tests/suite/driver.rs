@@ -21,13 +21,20 @@ async fn miss_then_hit() {
     assert_ne!(led.reference, led.rebuild_trace, "a rebuild is a trace of its own");
     let asked = parts.origin.asked();
     assert_eq!(asked.len(), 1);
-    assert_eq!((asked[0].key.as_str(), asked[0].cache_key.as_str(), asked[0].generation), ("item-1", "p:item-1", 0));
+    assert_eq!(
+        (asked[0].key.as_str(), asked[0].cache_key.as_str(), asked[0].generation),
+        ("item-1", "p:item-1", 0)
+    );
     assert_eq!(asked[0].reason(), Reason::FlightLeader);
     let Look::Fresh { stored, .. } = parts.store.look("p:item-1").await.unwrap() else { panic!("fresh") };
     let maker = u128::from_be_bytes(stored.header.rebuild_trace);
     assert_eq!(format!("{maker:032x}"), led.rebuild_trace, "the value names its maker");
     let metrics = node.metrics.encode();
-    for line in ["cache_miss_total 1", "cache_rebuild_duration_seconds_count 1", "cache_requests_total{served=\"hit\"} 1"] {
+    for line in [
+        "cache_miss_total 1",
+        "cache_rebuild_duration_seconds_count 1",
+        "cache_requests_total{served=\"hit\"} 1",
+    ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
 }
@@ -137,7 +144,8 @@ async fn the_fleet_rebuilds_once() {
         nodes.push(parts.node(&format!("n{number}"), &fleet_lock()).await);
     }
     parts.origin.close_gate();
-    let requests: Vec<_> = nodes.iter().flat_map(|node| [node.begin("item-1"), node.begin("item-1")]).collect();
+    let requests: Vec<_> =
+        nodes.iter().flat_map(|node| [node.begin("item-1"), node.begin("item-1")]).collect();
     for node in &nodes {
         node.busy(2, 1).await;
     }
@@ -252,7 +260,12 @@ async fn a_write_is_refused_when_the_generation_moved() {
         rebuild_span: [2; 8],
         body: b"item-1@2",
     };
-    parts.store.write("p:item-1", new, herd_cache_node::store::write::Guard::Generation).await.unwrap().unwrap();
+    parts
+        .store
+        .write("p:item-1", new, herd_cache_node::store::write::Guard::Generation)
+        .await
+        .unwrap()
+        .unwrap();
     parts.origin.open_gate();
     assert_eq!(text(&late.await.unwrap().unwrap()), "item-1@2");
     assert_eq!(text(&newer.await.unwrap().unwrap()), "item-1@2");

@@ -4,8 +4,8 @@ use herd_wire::v1::acquire_response::Outcome;
 use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
 use herd_wire::v1::origin_server::{Origin, OriginServer};
 use herd_wire::v1::{
-    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, Grant, HolderDone, InspectRequest, InspectResponse,
-    ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
+    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, Grant, HolderDone, InspectRequest,
+    InspectResponse, ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -59,7 +59,8 @@ where
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
-            let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).expect("a runtime"));
+            let incoming =
+                TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).expect("a runtime"));
             tokio::select! {
                 _ = Server::builder().add_service(service).serve_with_incoming(incoming) => {}
                 _ = stopped => {}
@@ -104,7 +105,11 @@ impl FakeLock {
 
     pub(crate) fn mood(&self, mood: Mood, on: bool) {
         let moods = &mut self.0.lock().unwrap().moods;
-        if on { moods.insert(mood) } else { moods.remove(&mood) };
+        if on {
+            moods.insert(mood)
+        } else {
+            moods.remove(&mood)
+        };
     }
 
     /// A holder that will never come back.
@@ -125,8 +130,16 @@ impl FakeLock {
         self.0.lock().unwrap().released.clone()
     }
 
+    /// How many wait for a lease now.
+    pub(crate) fn waiting(&self, name: &str) -> usize {
+        self.0.lock().unwrap().done.get(name).map_or(0, watch::Sender::receiver_count)
+    }
+
     /// The grant, or what to wait for.
-    fn try_acquire(&self, request: &AcquireRequest) -> Result<Grant, (watch::Receiver<u64>, Instant, String)> {
+    fn try_acquire(
+        &self,
+        request: &AcquireRequest,
+    ) -> Result<Grant, (watch::Receiver<u64>, Instant, String)> {
         let mut leases = self.0.lock().unwrap();
         let now = Instant::now();
         match leases.held.get(&request.name).filter(|held| held.until > now && held.owner != request.owner) {
@@ -157,7 +170,9 @@ impl LockService for FakeLock {
         let give_up = Instant::now() + Duration::from_millis(request.wait_ms.into());
         loop {
             let (mut done, until, holder) = match self.try_acquire(&request) {
-                Ok(_) if self.0.lock().unwrap().moods.contains(&Mood::GrantsSilently) => std::future::pending().await,
+                Ok(_) if self.0.lock().unwrap().moods.contains(&Mood::GrantsSilently) => {
+                    std::future::pending().await
+                }
                 Ok(grant) => return Ok(outcome(Outcome::Granted(grant))),
                 Err(busy) => busy,
             };
@@ -175,7 +190,8 @@ impl LockService for FakeLock {
         let request = request.into_inner();
         let mut leases = self.0.lock().unwrap();
         let now = Instant::now();
-        let held = leases.held.get_mut(&request.name).filter(|held| held.owner == request.owner && held.until > now);
+        let held =
+            leases.held.get_mut(&request.name).filter(|held| held.owner == request.owner && held.until > now);
         let extended = held.map(|held| held.until = now + Duration::from_millis(request.expiry_ms.into()));
         Ok(Response::new(RenewResponse { held: extended.is_some() }))
     }
@@ -200,7 +216,8 @@ impl LockService for FakeLock {
     async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> {
         let name = request.into_inner().name;
         let leases = self.0.lock().unwrap();
-        let (owner, token) = leases.held.get(&name).map(|held| (held.owner.clone(), held.token)).unwrap_or_default();
+        let (owner, token) =
+            leases.held.get(&name).map(|held| (held.owner.clone(), held.token)).unwrap_or_default();
         Ok(Response::new(InspectResponse { held: token > 0, owner, token, epoch: 1, ..Default::default() }))
     }
 }
@@ -209,6 +226,7 @@ impl LockService for FakeLock {
 #[derive(Clone)]
 pub(crate) struct FakeOrigin {
     asked: Arc<watch::Sender<Vec<FetchRequest>>>,
+    traces: Arc<Mutex<Vec<String>>>,
     open: Arc<watch::Sender<bool>>,
     version: Arc<Mutex<u64>>,
 }
@@ -218,6 +236,7 @@ impl FakeOrigin {
     pub(crate) fn new() -> Self {
         Self {
             asked: Arc::new(watch::Sender::new(Vec::new())),
+            traces: Arc::default(),
             open: Arc::new(watch::Sender::new(true)),
             version: Arc::new(Mutex::new(1)),
         }
@@ -247,17 +266,27 @@ impl FakeOrigin {
         self.asked.borrow().clone()
     }
 
+    /// The `traceparent` that came with each.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        self.traces.lock().unwrap().clone()
+    }
+
     /// Waits until it was asked `count` times.
     pub(crate) async fn asked_times(&self, count: usize) {
         let mut asked = self.asked.subscribe();
         let wait = asked.wait_for(|asked| asked.len() >= count);
-        tokio::time::timeout(Duration::from_secs(5), wait).await.expect("asked within 5 s").expect("the sender lives");
+        tokio::time::timeout(Duration::from_secs(5), wait)
+            .await
+            .expect("asked within 5 s")
+            .expect("the sender lives");
     }
 }
 
 #[tonic::async_trait]
 impl Origin for FakeOrigin {
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        let trace = request.metadata().get("traceparent").and_then(|trace| trace.to_str().ok());
+        self.traces.lock().unwrap().push(trace.unwrap_or_default().to_owned());
         let request = request.into_inner();
         let version = *self.version.lock().unwrap();
         let key = request.key.clone();

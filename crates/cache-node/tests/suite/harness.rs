@@ -105,7 +105,11 @@ impl TestNode {
         self.begin_within(key, Duration::from_secs(10))
     }
 
-    pub(crate) fn begin_within(&self, key: &str, deadline: Duration) -> JoinHandle<Result<GetResponse, Status>> {
+    pub(crate) fn begin_within(
+        &self,
+        key: &str,
+        deadline: Duration,
+    ) -> JoinHandle<Result<GetResponse, Status>> {
         let mut client = self.client.clone();
         let mut request = Request::new(GetRequest { key: key.to_owned() });
         request.set_timeout(deadline);
@@ -123,7 +127,10 @@ impl TestNode {
 
     /// Waits until so many lookups and flights are live.
     pub(crate) async fn busy(&self, lookups: usize, flights: usize) {
-        eventually(&format!("{lookups} lookups and {flights} flights"), || self.node.busy() == (lookups, flights)).await;
+        eventually(&format!("{lookups} lookups and {flights} flights"), || {
+            self.node.busy() == (lookups, flights)
+        })
+        .await;
     }
 }
 

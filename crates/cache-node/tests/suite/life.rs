@@ -9,8 +9,10 @@ use herd_service::rpc::channel;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
 use herd_wire::v1::control_server::{Control, ControlServer};
 use herd_wire::v1::{ControlUpdate, FleetConfig, GetRequest, GetResponse, MemberReport, Role};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -19,9 +21,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Sends every session the newest configuration and notes what members report.
 #[derive(Clone)]
-struct FakeControl {
+pub(crate) struct FakeControl {
     update: Arc<watch::Sender<ControlUpdate>>,
     reported: Arc<watch::Sender<MemberReport>>,
+    members: Arc<watch::Sender<BTreeMap<String, u64>>>,
 }
 
 #[tonic::async_trait]
@@ -32,10 +35,13 @@ impl Control for FakeControl {
         &self,
         request: Request<Streaming<MemberReport>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let (mut reports, reported) = (request.into_inner(), self.reported.clone());
+        let (mut reports, noted) = (request.into_inner(), self.clone());
         tokio::spawn(async move {
             while let Ok(Some(report)) = reports.message().await {
-                reported.send_replace(report);
+                noted.members.send_modify(|members| {
+                    members.insert(report.instance.clone(), report.config_version);
+                });
+                noted.reported.send_replace(report);
             }
         });
         Ok(Response::new(Box::pin(WatchStream::new(self.update.subscribe()).map(Ok))))
@@ -43,26 +49,43 @@ impl Control for FakeControl {
 }
 
 impl FakeControl {
-    fn new() -> Self {
-        Self { update: Arc::default(), reported: Arc::default() }
+    pub(crate) fn new() -> Self {
+        Self { update: Arc::default(), reported: Arc::default(), members: Arc::default() }
     }
 
-    fn serve(&self, port: u16) -> Serving {
+    pub(crate) fn serve(&self, port: u16) -> Serving {
         serve(port, ControlServer::new(self.clone()))
     }
 
-    fn say(&self, config: FleetConfig) {
+    pub(crate) fn say(&self, config: FleetConfig) {
         self.update.send_replace(ControlUpdate { config: Some(config), members: None });
+    }
+
+    /// Waits until this member applied some configuration.
+    pub(crate) async fn acknowledged_by(&self, instance: &str) {
+        let mut members = self.members.subscribe();
+        let wait = members.wait_for(|members| members.get(instance).is_some_and(|version| *version > 0));
+        tokio::time::timeout(REPORTED_WITHIN, wait)
+            .await
+            .expect("acknowledged within 5 s")
+            .expect("the sender lives");
     }
 
     /// The member's report that it applied this version.
     async fn acknowledged(&self, version: u64) -> MemberReport {
         let mut reported = self.reported.subscribe();
-        let wait = reported.wait_for(|report| !report.instance.is_empty() && report.config_version == version);
-        let within = std::time::Duration::from_secs(5);
-        tokio::time::timeout(within, wait).await.expect("acknowledged within 5 s").expect("the sender lives").clone()
+        let wait =
+            reported.wait_for(|report| !report.instance.is_empty() && report.config_version == version);
+        tokio::time::timeout(REPORTED_WITHIN, wait)
+            .await
+            .expect("acknowledged within 5 s")
+            .expect("the sender lives")
+            .clone()
     }
 }
+
+/// How long a test waits for a report.
+const REPORTED_WITHIN: Duration = Duration::from_secs(5);
 
 async fn get(client: &CacheNodeClient<Channel>, key: &str) -> Result<GetResponse, Status> {
     client.clone().get(GetRequest { key: key.to_owned() }).await.map(Response::into_inner)
@@ -79,7 +102,8 @@ async fn from_joining_to_the_drain() {
     let words = ["herd-cache-node", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--instance", "n1"];
     let (redis, lock) = (parts.redis.url(), parts.lock_serving.as_ref().unwrap().url());
     let (origin, plane) = (parts.origin_serving.as_ref().unwrap().url(), serving.url());
-    let peers = ["--redis-url", &redis, "--lock-url", &lock, "--origin-url", &origin, "--control-url", &plane];
+    let peers =
+        ["--redis-url", &redis, "--lock-url", &lock, "--origin-url", &origin, "--control-url", &plane];
     let args = settings::NodeArgs::try_parse_from(words.into_iter().chain(peers)).unwrap();
     let service = Service::start(settings::ROLE, &ServiceArgs::ephemeral("n1")).await.unwrap();
     let client = CacheNodeClient::new(channel(&format!("http://{}", service.grpc_address())).unwrap());

@@ -7,3 +7,4 @@ mod life;
 mod parts_away;
 mod redis_server;
 mod store;
+mod traces;

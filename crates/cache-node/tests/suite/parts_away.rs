@@ -28,7 +28,10 @@ async fn bad_and_unknown_keys() {
     let node = parts.node("n1", &single_flight()).await;
     for bad in ["", "a b", &"k".repeat(129)] {
         let status = node.get(bad).await.unwrap_err();
-        assert_eq!((status.code(), ErrorSource::of(&status)), (Code::InvalidArgument, Some(ErrorSource::Client)));
+        assert_eq!(
+            (status.code(), ErrorSource::of(&status)),
+            (Code::InvalidArgument, Some(ErrorSource::Client))
+        );
         assert_eq!(node.invalidate(bad).await.unwrap_err().code(), Code::InvalidArgument);
     }
     assert!(node.get(&"k".repeat(129)).await.unwrap_err().message().contains("at most 128"));

@@ -60,7 +60,10 @@ async fn one_write_for_a_generation() {
     let (older, younger) = (Guard::Token { token: 41, epoch: 1 }, Guard::Token { token: 42, epoch: 1 });
     assert_eq!(store.write("k", value(0, b"older"), older).await.unwrap(), Ok(1));
     assert_eq!(store.write("k", value(0, b"younger"), younger).await.unwrap(), Err(Refusal::GenerationMoved));
-    assert_eq!(store.write("k", value(0, b"no lease"), Guard::Generation).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(
+        store.write("k", value(0, b"no lease"), Guard::Generation).await.unwrap(),
+        Err(Refusal::GenerationMoved)
+    );
     assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"older"[..]));
     assert_eq!(store.write("k", value(0, b"anyone"), Guard::Unguarded).await.unwrap(), Ok(1));
     assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"anyone"[..]));
@@ -74,8 +77,14 @@ async fn tokens_never_go_back() {
     let token = |token| Guard::Token { token, epoch: 1 };
     assert_eq!(store.write("k", value(0, b"a"), token(9_007_199_254_740_993)).await.unwrap(), Ok(1));
     // The same number to a double, a smaller one to us.
-    assert_eq!(store.write("k", value(1, b"b"), token(9_007_199_254_740_992)).await.unwrap(), Err(Refusal::TokenOld));
-    assert_eq!(store.write("k", value(1, b"b"), token(9_007_199_254_740_993)).await.unwrap(), Err(Refusal::TokenOld));
+    assert_eq!(
+        store.write("k", value(1, b"b"), token(9_007_199_254_740_992)).await.unwrap(),
+        Err(Refusal::TokenOld)
+    );
+    assert_eq!(
+        store.write("k", value(1, b"b"), token(9_007_199_254_740_993)).await.unwrap(),
+        Err(Refusal::TokenOld)
+    );
     assert_eq!(store.write("k", value(1, b"b"), token(9_007_199_254_740_994)).await.unwrap(), Ok(2));
     assert_eq!(store.write("k", value(2, b"c"), token(99)).await.unwrap(), Err(Refusal::TokenOld));
 }
@@ -105,7 +114,10 @@ async fn a_rebuild_does_not_overwrite_a_deletion() {
     assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 2 });
     let late = Guard::Token { token: 42, epoch: 1 };
     assert_eq!(store.write("k", value(observed, b"old"), late).await.unwrap(), Err(Refusal::GenerationMoved));
-    assert_eq!(store.write("k", value(observed, b"old"), Guard::Generation).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(
+        store.write("k", value(observed, b"old"), Guard::Generation).await.unwrap(),
+        Err(Refusal::GenerationMoved)
+    );
     assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 2 });
     assert_eq!(store.write("k", value(2, b"new"), late).await.unwrap(), Ok(3));
     store.invalidate("k").await.unwrap();
@@ -121,7 +133,10 @@ async fn an_evicted_slot_is_replaced_by_the_value() {
         store.write("k", value(observed, b"x"), Guard::Generation).await.unwrap().unwrap();
     }
     redis::cmd("DEL").arg("f:k").exec(&mut redis.connect()).unwrap();
-    assert_eq!(store.write("k", value(1, b"y"), Guard::Generation).await.unwrap(), Err(Refusal::GenerationMoved));
+    assert_eq!(
+        store.write("k", value(1, b"y"), Guard::Generation).await.unwrap(),
+        Err(Refusal::GenerationMoved)
+    );
     assert_eq!(store.write("k", value(2, b"y"), Guard::Generation).await.unwrap(), Ok(3));
 }
 

@@ -1,0 +1,151 @@
+//! The spans that the real process exports: a request continues its caller's trace, a rebuild is a trace of its own, and
+//! whoever waited for it, in this process or another, links to its very span.
+
+use crate::fakes::{Serving, serve};
+use crate::harness::{Parts, eventually, fleet_lock};
+use crate::life::FakeControl;
+use herd_service::rpc::channel;
+use herd_wire::v1::GetRequest;
+use herd_wire::v1::cache_node_client::CacheNodeClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use tonic::{Request, Response, Status};
+
+const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[derive(Clone, Default)]
+struct FakeCollector(Arc<Mutex<Vec<Span>>>);
+
+#[tonic::async_trait]
+impl TraceService for FakeCollector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans;
+        let spans =
+            resources.into_iter().flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans);
+        self.0.lock().unwrap().extend(spans);
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl FakeCollector {
+    fn named(&self, name: &str) -> Vec<Span> {
+        self.0.lock().unwrap().iter().filter(|span| span.name == name).cloned().collect()
+    }
+}
+
+/// A node process; killed if the test ends early.
+struct NodeProcess {
+    process: Child,
+    grpc: String,
+}
+
+impl NodeProcess {
+    fn start(instance: &str, parts: &Parts, control: &Serving, collector: &Serving) -> Self {
+        let (lock, origin) =
+            (parts.lock_serving.as_ref().unwrap().url(), parts.origin_serving.as_ref().unwrap().url());
+        let mut process = Command::new(env!("CARGO_BIN_EXE_herd-cache-node"))
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--instance", instance])
+            .args(["--redis-url", &parts.redis.url(), "--lock-url", &lock, "--origin-url", &origin])
+            .args(["--control-url", &control.url(), "--log", "warn"])
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary was built for this test");
+        let mut ready = String::new();
+        let out = process.stdout.take().expect("piped");
+        BufReader::new(out).read_line(&mut ready).expect("a ready line");
+        let after = ready.split("\"grpc\":\"").nth(1).expect("a ready line names its port");
+        let grpc = format!("http://{}", after.split('"').next().expect("split gives one"));
+        Self { process, grpc }
+    }
+
+    async fn get(&self, key: &str) -> herd_wire::v1::GetResponse {
+        let mut client = CacheNodeClient::new(channel(&self.grpc).expect("a URL"));
+        let mut request = Request::new(GetRequest { key: key.to_owned() });
+        request.metadata_mut().insert("traceparent", CALLER.parse().expect("ASCII"));
+        client.get(request).await.expect("an answer").into_inner()
+    }
+
+    fn stop(&mut self) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        assert_eq!(self.process.wait().expect("our child").code(), Some(0), "a drain ends well");
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn attribute(span: &Span, name: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|attribute| attribute.key == name)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Two nodes miss together under the fleet's lock: one rebuild, and both requests link to it.
+#[tokio::test]
+async fn waiters_link_to_the_rebuild() {
+    let Some(parts) = Parts::up().await else { return };
+    let collector = FakeCollector::default();
+    let collecting = serve(0, TraceServiceServer::new(collector.clone()));
+    let control = FakeControl::new();
+    control.say(fleet_lock());
+    let plane = control.serve(0);
+    parts.origin.close_gate();
+    let mut nodes = ["n1", "n2"].map(|name| NodeProcess::start(name, &parts, &plane, &collecting));
+    control.acknowledged_by("n1").await;
+    control.acknowledged_by("n2").await;
+    let opening = async {
+        parts.origin.asked_times(1).await;
+        eventually("the other waits for the lease", || parts.lock.waiting("p:item-1") == 1).await;
+        parts.origin.open_gate();
+    };
+    let (one, two, ()) = tokio::join!(nodes[0].get("item-1"), nodes[1].get("item-1"), opening);
+    for node in &mut nodes {
+        node.stop();
+    }
+
+    let rebuilds = collector.named("rebuild");
+    assert_eq!(rebuilds.len(), 1, "{:?}", collector.named("flight"));
+    let rebuild = &rebuilds[0];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let trace = hex(&rebuild.trace_id);
+    assert!(rebuild.parent_span_id.is_empty(), "a trace of its own");
+    assert_eq!([one.rebuild_trace, two.rebuild_trace], [trace.clone(), trace.clone()]);
+    assert!(parts.origin.traces()[0].contains(&trace), "the origin continues it");
+    for step in ["lock.acquire", "origin.fetch", "cache.write"] {
+        let steps = collector.named(step);
+        let inside =
+            |span: &&Span| span.trace_id == rebuild.trace_id && span.parent_span_id == rebuild.span_id;
+        assert_eq!(steps.iter().filter(inside).count(), 1, "{step}: {steps:?}");
+    }
+    let requests = collector.named("cache_node.get");
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert!(CALLER.contains(&hex(&request.trace_id)) && CALLER.contains(&hex(&request.parent_span_id)));
+        assert_eq!(attribute(&request, "herd.rebuild.trace_id"), Some(trace.clone()));
+        assert_eq!(request.links.len(), 1);
+        assert_eq!(
+            (&request.links[0].trace_id, &request.links[0].span_id),
+            (&rebuild.trace_id, &rebuild.span_id)
+        );
+    }
+}
