@@ -258,6 +258,72 @@ fn an_acquire_that_is_applied_late_leaves_no_orphan() {
     assert!(world.arbiter.is_idle());
 }
 
+/// Failure mode 9: two answers of the store are lost in a row, and the first acquire was applied. The tries count as
+/// one acquire, so taking one back takes back both.
+#[test]
+fn several_lost_answers_are_one_acquire() {
+    let mut world = World::new();
+    world.acquire("k", "leader", 60_000, 0);
+    world.perform_all();
+    let waiter = world.acquire("k", "waiter", 60_000, 60_000);
+    world.perform_all();
+    world.release("k", "leader", false);
+    world.fail(0, true);
+    world.now = world.arbiter.poll_timeout().unwrap();
+    world.arbiter.handle_timeout(world.now);
+    world.collect();
+    world.fail(0, false);
+    world.cancel(waiter);
+    world.perform_all();
+    assert_eq!(world.table.inspect(world.now, "k"), None, "an orphan lease");
+}
+
+/// Failure mode 9: a holder that asks again is answered at once, however many wait for its lease.
+#[test]
+fn a_repeated_acquire_does_not_queue() {
+    let mut world = World::new();
+    let first = world.acquire("k", "owner", 60_000, 0);
+    world.acquire("k", "waiter", 60_000, 60_000);
+    world.perform_all();
+    let again = world.acquire("k", "owner", 60_000, 60_000);
+    world.perform_all();
+    assert_eq!(world.token_of(again), world.token_of(first));
+    assert!(matches!(world.replies[&again], Reply::Granted(grant) if grant.repeated));
+}
+
+/// Who will not wait is told as soon as anybody is seen holding the lease, although it saw the lease free itself.
+#[test]
+fn a_call_that_will_not_wait_is_not_kept() {
+    for elsewhere in [false, true] {
+        let mut world = World::new();
+        world.acquire("k", "first", 60_000, 60_000);
+        let hasty = world.acquire("k", "hasty", 60_000, 0);
+        world.perform(1);
+        assert!(!world.replies.contains_key(&hasty), "free, and the first will take it");
+        if elsewhere {
+            world.try_at_store("k", "other-instance", 60_000, None);
+        }
+        world.perform(0);
+        assert!(matches!(world.replies[&hasty], Reply::WaitTimeout { .. }), "{:?}", world.replies);
+    }
+}
+
+/// A release overtakes the store's answer to the head: that answer is from before, so the head asks again at once.
+#[test]
+fn a_release_during_a_try_is_not_lost() {
+    let mut world = World::new();
+    world.acquire("k", "leader", 60_000, 0);
+    world.perform_all();
+    let waiter = world.acquire("k", "waiter", 60_000, 60_000);
+    let Action::Try { op, name, owner, expiry_ms, token } = world.pending.remove(0) else { panic!("a try") };
+    let from_before = world.try_at_store(&name, &owner, expiry_ms, token);
+    world.release("k", "leader", false);
+    world.arbiter.handle_tried(world.now, op, from_before);
+    world.collect();
+    world.perform_all();
+    assert!(world.token_of(waiter).is_some(), "{:?}", world.replies);
+}
+
 /// A store away for a moment does not make a crowd of the waiters; one away for longer fails them.
 #[test]
 fn waiters_ride_out_a_short_absence() {
