@@ -52,8 +52,8 @@ pub fn run() -> ExitCode {
 /// How long leases that nobody took may take to be taken back after the drain.
 const UNDO_MAX: Duration = Duration::from_secs(1);
 
-/// Why a service without tokens is not ready.
-const NO_TOKENS: &str = "no tokens reserved yet";
+/// Why a service that just started is not ready.
+const UNPREPARED: &str = "the lease store or the database of tokens has not answered yet";
 
 async fn story(args: LockArgs, mut service: Service) -> anyhow::Result<()> {
     let store = RedisStore::connect_lazily(args.redis_url.0, TimeOuts::default())
@@ -64,11 +64,11 @@ async fn story(args: LockArgs, mut service: Service) -> anyhow::Result<()> {
     let locks = Locks::start(store, counters, options, metrics.clone());
 
     let readiness = service.readiness().clone();
-    readiness.hold(NO_TOKENS);
-    let reserving = locks.clone();
+    readiness.hold(UNPREPARED);
+    let preparing = locks.clone();
     tokio::spawn(async move {
-        reserving.has_tokens().await;
-        readiness.allow(NO_TOKENS);
+        preparing.prepare().await;
+        readiness.allow(UNPREPARED);
     });
     let (shutdown, draining) = (service.shutdown(), locks.clone());
     let drained = tokio::spawn(async move {

@@ -21,6 +21,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Name and owner of the lease that is asked for at the start, to see that leases can be granted.
+const PREPARE_NAME: &str = "lock-service.start";
+
+/// Pause between attempts to prepare.
+const PREPARE_PAUSE: Duration = Duration::from_millis(50);
+
 /// The lock service's decisions at work. Cloning shares it.
 pub struct Locks<S, C> {
     inner: Arc<Inner<S, C>>,
@@ -246,10 +252,17 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         self.inner.tokens.counters()
     }
 
-    /// Waits until the first tokens are reserved.
-    pub async fn has_tokens(&self) {
-        self.inner.tokens.has_tokens().await;
-        self.observe_state();
+    /// Returns when a lease can be granted: tokens are reserved, the lease store answers, and what it needed first was
+    /// done. The first caller then need not wait for that.
+    pub async fn prepare(&self) {
+        loop {
+            let wanted = Wanted { name: PREPARE_NAME, owner: PREPARE_NAME, expiry_ms: 1, wait_ms: 0 };
+            let answer = self.acquire(wanted).await;
+            if answer.is_ok_and(|answer| !matches!(answer.reply, Reply::Failed(_))) {
+                return;
+            }
+            tokio::time::sleep(PREPARE_PAUSE).await;
+        }
     }
 
     /// Updates the metrics that stand for a state.

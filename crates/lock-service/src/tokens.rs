@@ -110,18 +110,6 @@ impl<C: Counters> TokenSource<C> {
         self.take(deadline).await
     }
 
-    /// Waits until there are tokens.
-    pub async fn has_tokens(&self) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if self.remaining() > 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     /// Returns a token that certainly was not granted.
     pub fn put_back(&self, token: Token) {
         self.lock().allocator.put_back(token);
