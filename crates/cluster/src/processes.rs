@@ -128,7 +128,7 @@ impl Fleet {
                 Ok(Err(_)) => return Err(self.not_ready(key, "it ended while starting").await),
                 // A node that is slow is the business of whoever counts the nodes that joined.
                 Err(_) if key.0 == Part::CacheNode => {
-                    tracing::warn!(index = key.1, "a node is not ready in time")
+                    tracing::warn!(index = key.1, "a node is not ready in time");
                 }
                 Err(_) => return Err(self.not_ready(key, "it is not ready in time").await),
             }
