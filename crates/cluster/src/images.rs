@@ -15,7 +15,7 @@ use crate::{
     engine,
     hash::ContentHash,
 };
-use bollard::Docker;
+use bollard::{Docker, query_parameters::RemoveImageOptions};
 use futures::future::{try_join, try_join_all};
 use herd_experiment::testbed::{Progress, TestbedError};
 use std::{fs::File, io, path::Path, time::Duration};
@@ -144,7 +144,13 @@ async fn fleet(docker: &Docker, binaries: &Binaries, progress: &dyn Progress) ->
     for (name, path) in binaries.iter() {
         strip(path, &context.join(name)).await.map_err(io)?;
     }
-    build(FLEET, FLEET_DOCKERFILE, &hash, folder.path(), progress).await
+    let previous = docker.inspect_image(FLEET).await.ok().and_then(|image| image.id);
+    build(FLEET, FLEET_DOCKERFILE, &hash, folder.path(), progress).await?;
+    if let Some(previous) = previous {
+        // Each build would leave one nameless image behind. Refused while a container uses it, which is as well.
+        let _ = docker.remove_image(&previous, None::<RemoveImageOptions>, None).await;
+    }
+    Ok(())
 }
 
 /// Copies a program without its debugging information, with it if there is no `strip` here.
