@@ -87,8 +87,15 @@ fn outside_packages_stay_where_they_belong() {
 /// Goal: a pure crate that asks a clock or an entropy source is found by name, though the compiler lets it.
 #[test]
 fn pure_crates_take_time_and_chance_as_arguments() {
-    let forbidden =
-        ["Instant::now", "SystemTime::now", "rand::rng(", "thread_rng", "from_os_rng", "SysRng", "thread::sleep"];
+    let forbidden = [
+        "Instant::now",
+        "SystemTime::now",
+        "rand::rng(",
+        "thread_rng",
+        "from_os_rng",
+        "SysRng",
+        "thread::sleep",
+    ];
     let mut wrong = Vec::new();
     for name in PURE {
         for file in rust_files(&root().join("crates").join(name).join("src")) {

@@ -1,38 +1,45 @@
 //! What only the real thing shows: Postgres, and a small fleet of containers from end to end.
 
-use crate::fleet::{TestFleet, locked};
+use crate::fleet::{LIMIT, TestFleet, locked};
 use futures::future::join_all;
 use herd_cluster::compose::ComposeTestbed;
 use herd_cluster::images;
 use herd_experiment::testbed::{Part, Signal, Silent};
-use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::core::{CmdWaitFor, ExecCommand, IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tonic::Code;
 
-/// A container of one of our images; built first where it is missing.
-pub(crate) async fn container(image: &str, port: u16, ready: WaitFor, env: &[(&str, &str)]) -> ContainerAsync<GenericImage> {
+/// A container of one of our images, to be started; the image is built first where it is missing.
+pub(crate) async fn request(image: &str, port: u16, ready: WaitFor) -> ContainerRequest<GenericImage> {
     images::ensure(&[image], &Silent).await.expect("the image is there or can be built");
     let (name, tag) = image.split_once(':').expect("our images have tags");
-    let request = GenericImage::new(name, tag).with_exposed_port(port.tcp()).with_wait_for(ready);
-    let request = env.iter().fold(request.into(), |request: testcontainers::ContainerRequest<_>, (name, value)| {
-        request.with_env_var(*name, *value)
-    });
-    request.start().await.expect("the container starts")
+    GenericImage::new(name, tag).with_exposed_port(port.tcp()).with_wait_for(ready).into()
 }
 
 /// Goal: the origin keeps every promise on Postgres that it keeps on SQLite.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_origin_on_postgres() {
-    let credentials =
-        [("POSTGRES_USER", "herd"), ("POSTGRES_PASSWORD", "herd"), ("POSTGRES_DB", "herd")];
-    // Said once by the server that initialises, and again by the one that stays.
-    let ready = WaitFor::message_on_stderr("database system is ready to accept connections");
-    let postgres = container(images::POSTGRES, 5432, ready, &credentials).await;
+    let request = request(images::POSTGRES, 5432, WaitFor::Nothing).await;
+    let request = request.with_env_var("POSTGRES_USER", "herd").with_env_var("POSTGRES_PASSWORD", "herd");
+    let request =
+        request.with_env_var("POSTGRES_DB", "herd").with_cmd(["postgres", "-c", "listen_addresses=*"]);
+    let postgres = request.start().await.expect("the container starts");
+    let ready = async { while !answers(&postgres).await {} };
+    tokio::time::timeout(LIMIT, ready).await.expect("Postgres answers");
     let port = postgres.get_host_port_ipv4(5432).await.expect("a published port");
     let scratch = tempfile::tempdir().expect("a folder for ledgers");
     let url = format!("postgres://herd:herd@127.0.0.1:{port}/herd");
     herd_origin::conformance::all(&url, scratch.path()).await;
+}
+
+/// Whether the server that stays answers: the one that initialises does not listen on the network.
+async fn answers(postgres: &ContainerAsync<GenericImage>) -> bool {
+    let ask = ExecCommand::new(["pg_isready", "-h", "127.0.0.1", "-U", "herd", "-d", "herd"]);
+    match postgres.exec(ask.with_cmd_ready_condition(CmdWaitFor::exit())).await {
+        Ok(asked) => asked.exit_code().await.is_ok_and(|code| code == Some(0)),
+        Err(_) => false,
+    }
 }
 
 /// Goal: the fleet of containers is the same fleet: one rebuild for many readers, a paused node that costs no answers, and a

@@ -10,7 +10,8 @@ fn documents_name_only_paths_that_exist() {
     let root = root();
     let mut wrong = Vec::new();
     for document in ["README.md", "chaos/README.md"] {
-        let text = fs::read_to_string(root.join(document)).unwrap_or_else(|_| panic!("{document} is readable"));
+        let text =
+            fs::read_to_string(root.join(document)).unwrap_or_else(|_| panic!("{document} is readable"));
         for path in named_paths(&text) {
             if !root.join(&path).exists() {
                 wrong.push(format!("{document}: {path}"));
@@ -30,7 +31,11 @@ fn every_crate_opens_with_its_page() {
         }
         let text = fs::read_to_string(&page).expect("a crate page is readable");
         let lines = text.lines().take_while(|line| line.starts_with("//!")).count();
-        assert!(lines >= 5, "{} says too little: what it is, what it never does, its modules", page.display());
+        assert!(
+            lines >= 5,
+            "{} says too little: what it is, what it never does, its modules",
+            page.display()
+        );
     }
 }
 

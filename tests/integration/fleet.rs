@@ -7,7 +7,6 @@ use herd_experiment::run;
 use herd_experiment::testbed::{FleetSpec, Part, Signal, Silent, Testbed};
 use herd_history::LedgerRow;
 use herd_wire::v1::edge_client::EdgeClient;
-use herd_wire::v1::lock_service_client::LockServiceClient;
 use herd_wire::v1::{self, GetRequest, GetResponse};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,9 +20,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct TestFleet {
     pub(crate) testbed: Box<dyn Testbed>,
     pub(crate) edge: EdgeClient<Channel>,
-    pub(crate) lock: LockServiceClient<Channel>,
     pub(crate) origin: OriginLab,
-    pub(crate) http: String,
     nodes: u32,
     control: ControlPlane,
     _folder: tempfile::TempDir,
@@ -80,15 +77,14 @@ impl TestFleet {
         };
         let listen = SocketAddr::new(testbed.control_listen(), 0);
         let control = ControlPlane::start(listen).await.expect("the control plane listens");
-        let fleet = run::bring_up(testbed.as_mut(), &spec, &control, &Silent).await.expect("the fleet comes up");
+        let fleet =
+            run::bring_up(testbed.as_mut(), &spec, &control, &Silent).await.expect("the fleet comes up");
         assert_eq!(fleet.nodes_joined, nodes, "all nodes join");
         let at = fleet.endpoints;
         let channel = |to: &str| Endpoint::from_shared(to.to_owned()).expect("an address").connect_lazy();
         let mut fleet = Self {
             edge: EdgeClient::new(channel(&at.edge_grpc)),
-            lock: LockServiceClient::new(channel(&at.lock_grpc)),
             origin: OriginLab::new(&at.origin_grpc).expect("an address"),
-            http: at.edge_http,
             testbed,
             nodes,
             control,
@@ -107,7 +103,10 @@ impl TestFleet {
             policy: Some(policy),
         };
         let version = self.control.publish(config);
-        self.control.wait_applied(version, self.nodes, LIMIT).await.expect("all nodes apply the configuration");
+        self.control
+            .wait_applied(version, self.nodes, LIMIT)
+            .await
+            .expect("all nodes apply the configuration");
         version
     }
 
@@ -134,7 +133,9 @@ impl TestFleet {
             loop {
                 match self.get(key).await {
                     Ok(answer) => return answer,
-                    Err(status) if status.code() == Code::Internal => panic!("not a clear status: {status:?}"),
+                    Err(status) if status.code() == Code::Internal => {
+                        panic!("not a clear status: {status:?}")
+                    }
                     Err(_) => tokio::task::yield_now().await,
                 }
             }
@@ -144,7 +145,8 @@ impl TestFleet {
 
     /// All rebuilds of keys with this ending that the origin has recorded so far.
     pub(crate) async fn ledger(&mut self, key: &str) -> Vec<LedgerRow> {
-        let (rows, _) = self.origin.read_span(1, Duration::from_secs(10)).await.expect("the ledger is readable");
+        let (rows, _) =
+            self.origin.read_span(1, Duration::from_secs(10)).await.expect("the ledger is readable");
         rows.into_iter().filter(|row| row.key.ends_with(key)).collect()
     }
 

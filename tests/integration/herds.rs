@@ -41,7 +41,8 @@ async fn run(file: &str, rungs: Option<&[&str]>) -> Judgement {
     let folder = tempfile::tempdir().expect("a folder");
     let mut testbed = ProcessTestbed::new();
     let plan = Plan::new(scenario, file, &text, testbed.backend().as_str());
-    let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).expect("the run's folder is made");
+    let writer =
+        Writer::create(&folder.path().join("run"), &plan.manifest()).expect("the run's folder is made");
     let spec = FleetSpec {
         nodes: NODES,
         origin_rows: 1_000,

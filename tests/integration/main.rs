@@ -6,5 +6,6 @@ mod documents;
 mod faults;
 mod fleet;
 mod herds;
+mod lock_service;
 mod otlp;
 mod traces;

@@ -26,8 +26,10 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
     let rebuild = ledger[0].trace.clone();
 
     let complete = |spans: &[Received]| {
-        let roots = spans.iter().filter(|r| r.span.name == "edge.get" && references.contains(&trace(r))).count();
-        let nodes = spans.iter().filter(|r| r.span.name == "cache_node.get" && references.contains(&trace(r)));
+        let roots =
+            spans.iter().filter(|r| r.span.name == "edge.get" && references.contains(&trace(r))).count();
+        let nodes =
+            spans.iter().filter(|r| r.span.name == "cache_node.get" && references.contains(&trace(r)));
         let fetches = spans.iter().filter(|r| r.span.name == "origin.fetch").count();
         roots == REQUESTS && nodes.count() == REQUESTS && fetches == 1
     };
@@ -46,7 +48,11 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
     let fetch = spans.iter().find(|r| r.span.name == "origin.fetch").expect("counted above");
     assert_eq!(trace(fetch), rebuild, "the ledger's trace is the fetch's");
     let services: BTreeSet<_> = spans.iter().map(|r| r.service.as_str()).collect();
-    assert_eq!(services, BTreeSet::from(["cache-node", "edge", "lock-service", "origin"]), "all processes export");
+    assert_eq!(
+        services,
+        BTreeSet::from(["cache-node", "edge", "lock-service", "origin"]),
+        "all processes export"
+    );
     fleet.down().await;
 }
 

@@ -145,6 +145,10 @@ fn executables(messages: &str) -> BTreeMap<&'static str, PathBuf> {
         .lines()
         .filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            // A program's own unit tests bear its name, too.
+            if message.pointer("/profile/test")?.as_bool()? {
+                return None;
+            }
             let name = message.pointer("/target/name")?.as_str()?;
             let path = message.get("executable")?.as_str()?;
             let name = PROGRAMS.into_iter().find(|program| *program == name)?;

@@ -95,7 +95,7 @@ async fn get(client: &CacheNodeClient<Channel>, key: &str) -> Result<GetResponse
 /// the last while the control plane is away, and drains when it is told to.
 #[tokio::test]
 async fn from_joining_to_the_drain() {
-    let Some(parts) = Parts::up().await else { return };
+    let parts = Parts::up().await;
     let control = FakeControl::new();
     let serving = control.serve(0);
     let port = serving.address.port();

@@ -18,17 +18,17 @@ fn body(look: &Look) -> Option<&[u8]> {
     }
 }
 
-fn up() -> Option<(RedisServer, Store)> {
-    let redis = RedisServer::start()?;
+fn up() -> (RedisServer, Store) {
+    let redis = RedisServer::start();
     redis.set_epoch(1);
     let store = Store::new(&redis.url()).expect("a valid address");
-    Some((redis, store))
+    (redis, store)
 }
 
 /// A value is read back with its header; a key that was never written is absent at generation 0.
 #[tokio::test]
 async fn writes_and_reads() {
-    let Some((_redis, store)) = up() else { return };
+    let (_redis, store) = up();
     assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 0 });
     assert_eq!(store.write("k", value(0, b"one"), LEASE).await.unwrap(), Ok(1));
     let Look::Fresh { stored, age_ms } = store.look("k").await.unwrap() else { panic!("fresh") };
@@ -42,7 +42,7 @@ async fn writes_and_reads() {
 /// is gone altogether, the fence slot still says so.
 #[tokio::test]
 async fn expired_values_name_their_generation() {
-    let Some((redis, store)) = up() else { return };
+    let (redis, store) = up();
     store.write("k", value(0, b"one"), LEASE).await.unwrap().unwrap();
     // 60 s of life and 60 s of retention: with 60 s left it has just expired.
     redis::cmd("PEXPIRE").arg("v:k").arg(60_000).exec(&mut redis.connect()).unwrap();
@@ -56,7 +56,7 @@ async fn expired_values_name_their_generation() {
 /// younger; a plain overwrite (the control) lets both in.
 #[tokio::test]
 async fn one_write_for_a_generation() {
-    let Some((_redis, store)) = up() else { return };
+    let (_redis, store) = up();
     let (older, younger) = (Guard::Token { token: 41, epoch: 1 }, Guard::Token { token: 42, epoch: 1 });
     assert_eq!(store.write("k", value(0, b"older"), older).await.unwrap(), Ok(1));
     assert_eq!(store.write("k", value(0, b"younger"), younger).await.unwrap(), Err(Refusal::GenerationMoved));
@@ -73,7 +73,7 @@ async fn one_write_for_a_generation() {
 /// are compared as whole 64-bit numbers.
 #[tokio::test]
 async fn tokens_never_go_back() {
-    let Some((_redis, store)) = up() else { return };
+    let (_redis, store) = up();
     let token = |token| Guard::Token { token, epoch: 1 };
     assert_eq!(store.write("k", value(0, b"a"), token(9_007_199_254_740_993)).await.unwrap(), Ok(1));
     // The same number to a double, a smaller one to us.
@@ -93,7 +93,7 @@ async fn tokens_never_go_back() {
 /// in. Without the epoch (the control: a fence by generation only) the empty slot does.
 #[tokio::test]
 async fn a_late_writer_is_refused_after_redis_came_back_empty() {
-    let Some((mut redis, store)) = up() else { return };
+    let (mut redis, store) = up();
     assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 0 });
     redis.restart_empty();
     assert_eq!(store.write("k", value(0, b"late"), LEASE).await.unwrap(), Err(Refusal::EpochMissing));
@@ -107,7 +107,7 @@ async fn a_late_writer_is_refused_after_redis_came_back_empty() {
 /// overwrite (the control) brings the old value back.
 #[tokio::test]
 async fn a_rebuild_does_not_overwrite_a_deletion() {
-    let Some((_redis, store)) = up() else { return };
+    let (_redis, store) = up();
     store.write("k", value(0, b"old"), LEASE).await.unwrap().unwrap();
     let observed = store.look("k").await.unwrap().generation();
     assert_eq!(store.invalidate("k").await.unwrap(), 2);
@@ -128,7 +128,7 @@ async fn a_rebuild_does_not_overwrite_a_deletion() {
 /// The generation is still guarded where Redis evicted the slot and kept the value.
 #[tokio::test]
 async fn an_evicted_slot_is_replaced_by_the_value() {
-    let Some((redis, store)) = up() else { return };
+    let (redis, store) = up();
     for observed in 0..2 {
         store.write("k", value(observed, b"x"), Guard::Generation).await.unwrap().unwrap();
     }
@@ -140,12 +140,12 @@ async fn an_evicted_slot_is_replaced_by_the_value() {
     assert_eq!(store.write("k", value(2, b"y"), Guard::Generation).await.unwrap(), Ok(3));
 }
 
-/// Redis away or hanging is an error well within half a second, and the same store works again by itself.
+/// Redis away or hanging is an error in bounded time, and the same store works again by itself.
 #[tokio::test]
 async fn redis_away_is_a_quick_error_and_heals() {
-    let Some((mut redis, store)) = up() else { return };
+    let (mut redis, store) = up();
     store.look("k").await.unwrap();
-    let quick = Duration::from_millis(500);
+    let quick = Duration::from_secs(5);
 
     redis.stop();
     let started = Instant::now();
