@@ -30,7 +30,7 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
             spans.iter().filter(|r| r.span.name == "edge.get" && references.contains(&trace(r))).count();
         let nodes =
             spans.iter().filter(|r| r.span.name == "cache_node.get" && references.contains(&trace(r)));
-        let fetches = spans.iter().filter(|r| r.span.name == "origin.fetch").count();
+        let fetches = spans.iter().filter(|r| fetched(r)).count();
         roots == REQUESTS && nodes.count() == REQUESTS && fetches == 1
     };
     let spans = collector.wait_for("every request at edge and node, and the fetch", complete).await;
@@ -45,7 +45,7 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
         let linked = node.span.links.iter().any(|link| hex(&link.trace_id) == rebuild);
         assert!(linked, "found by link");
     }
-    let fetch = spans.iter().find(|r| r.span.name == "origin.fetch").expect("counted above");
+    let fetch = spans.iter().find(|r| fetched(r)).expect("counted above");
     assert_eq!(trace(fetch), rebuild, "the ledger's trace is the fetch's");
     let services: BTreeSet<_> = spans.iter().map(|r| r.service.as_str()).collect();
     assert_eq!(
@@ -63,6 +63,11 @@ async fn an_unreachable_collector_breaks_nothing() {
     let fleet = TestFleet::processes(1, locked(600_000), &env).await;
     fleet.get("item-1").await.expect("the fleet answers");
     fleet.down().await;
+}
+
+/// The origin's own span; the node's, around its call, bears the same name.
+fn fetched(received: &Received) -> bool {
+    received.service == "herd-origin" && received.span.name == "origin.fetch"
 }
 
 fn trace(received: &Received) -> String {
