@@ -83,7 +83,13 @@ mod tests {
     /// What one process says about an error is what the next one reads.
     #[test]
     fn source_and_retryability_survive() {
-        for source in [ErrorSource::Client, ErrorSource::Peer, ErrorSource::Lock, ErrorSource::Origin, ErrorSource::Cache] {
+        for source in [
+            ErrorSource::Client,
+            ErrorSource::Peer,
+            ErrorSource::Lock,
+            ErrorSource::Origin,
+            ErrorSource::Cache,
+        ] {
             let away = status(Code::Unavailable, source, "away");
             assert_eq!(ErrorSource::of(&away), Some(source));
             assert!(is_retryable(&away));
