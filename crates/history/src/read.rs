@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::HistoryError;
 use crate::lines::{io, read_lines};
 use crate::record::{FORMAT_VERSION, FaultRecord, LedgerRow, Manifest, OperationRecord, RungRecord};
-use crate::write::{check_rung_name, partial_of};
+use crate::write::{check_rung_name, normal, partial_of};
 
 /// Largest manifest or rung list, bytes.
 const JSON_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -54,14 +54,16 @@ impl Reader {
     /// [`HistoryError::NoRun`], [`HistoryError::NewerFormat`], [`HistoryError::Malformed`], [`HistoryError::Io`].
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let mut notes = Vec::new();
-        let mut found = dir.to_path_buf();
+        let mut found = normal(dir);
         if !found.is_dir() {
             found = partial_of(dir);
         }
         if !found.is_dir() {
             return Err(HistoryError::NoRun { path: dir.to_path_buf() });
         }
-        if found.as_os_str().to_string_lossy().ends_with(".partial") {
+        // `.` inside such a folder has no name of its own.
+        let named = fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
+        if named.as_os_str().to_string_lossy().ends_with(".partial") {
             notes.push("this run was cut off before it was whole".to_owned());
         }
         let manifest = read_manifest(&found.join("manifest.json"))?;

@@ -1,7 +1,7 @@
 //! A run's folder while it is written.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -31,21 +31,31 @@ struct OpenRung {
 }
 
 impl Writer {
-    /// Creates `DIR.partial` (and the folders above it) and writes the manifest.
+    /// Creates `DIR.partial` (and the folders above it) and writes the manifest. Of several callers that ask for the same
+    /// folder at the same time, one gets it. What cannot be written whole is removed again.
     ///
     /// # Errors
     /// [`HistoryError::Exists`] if the folder or its partial form is there, [`HistoryError::Io`].
     pub fn create(dir: &Path, manifest: &Manifest) -> Result<Self, HistoryError> {
-        let whole = dir.to_path_buf();
+        let whole = normal(dir);
         let partial = partial_of(dir);
-        for path in [&whole, &partial] {
-            if path.exists() {
-                return Err(HistoryError::Exists { path: path.clone() });
-            }
+        if whole.exists() {
+            return Err(HistoryError::Exists { path: whole });
         }
-        fs::create_dir_all(&partial).map_err(|e| io("create", &partial, e))?;
-        write_json(&partial, "manifest.json", manifest)?;
-        write_json(&partial, "rungs.json", &Vec::<RungRecord>::new())?;
+        if let Some(above) = partial.parent() {
+            fs::create_dir_all(above).map_err(|e| io("create", above, e))?;
+        }
+        fs::create_dir(&partial).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => HistoryError::Exists { path: partial.clone() },
+            _ => io("create", &partial, e),
+        })?;
+        let begun = write_json(&partial, "manifest.json", manifest)
+            .and_then(|()| write_json(&partial, "rungs.json", &Vec::<RungRecord>::new()));
+        if let Err(error) = begun {
+            // There is nothing in it yet that anybody could miss; the first error is the one that counts.
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
         Ok(Self { whole, partial, rungs: Vec::new(), faults: None, open: None })
     }
 
@@ -142,11 +152,16 @@ impl Writer {
     }
 }
 
-/// `NAME` becomes `NAME.partial`.
+/// `NAME` becomes `NAME.partial`, beside it: also if it was written `NAME/`.
 pub(crate) fn partial_of(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
+    let mut name = normal(dir).into_os_string();
     name.push(".partial");
     PathBuf::from(name)
+}
+
+/// The same path without slashes at its end and without `.` in the middle.
+pub(crate) fn normal(dir: &Path) -> PathBuf {
+    dir.components().collect()
 }
 
 /// Rung names stand in file names: anything else would leave the folder.

@@ -6,7 +6,7 @@ use herd_judge::{Judgement, Outcome, RungFigures, Verdict, Witness};
 use crate::chart::{Line, herd_sizes, over_time};
 use crate::series::Series;
 use crate::table::{COLUMNS, cells};
-use crate::words::{fleet_verdict, layer_line, outcome_line, verdicts_of};
+use crate::words::{fleet_verdict, layer_line, nodes, outcome_line, verdicts_of};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#667079;--paper:#fff;--card:#f5f6f8;--line:#d9dde1;--one:#2463b8;\
@@ -30,13 +30,13 @@ pub fn html(judgement: &Judgement, history: &History) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>{name}: {outcome}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}: {badge}</h1>\n<p class=\"soft\">{backend}, {nodes} nodes, seed \
+         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}: {badge}</h1>\n<p class=\"soft\">{backend}, {nodes}, seed \
          {seed}; {line}</p>\n<p>{hypothesis}</p>\n",
         name = escaped(&judgement.name),
         outcome = judgement.outcome.name(),
         badge = badge(judgement.outcome),
         backend = escaped(&judgement.backend),
-        nodes = judgement.nodes,
+        nodes = nodes(judgement.nodes),
         seed = judgement.seed,
         line = escaped(&outcome_line(judgement)),
         hypothesis = escaped(judgement.hypothesis.trim()),

@@ -3,7 +3,7 @@
 use herd_judge::{Judgement, Verdict, Witness};
 
 use crate::table::{COLUMNS, cells};
-use crate::words::{layer_line, outcome_line};
+use crate::words::{layer_line, nodes, outcome_line};
 
 /// `report.md`.
 #[must_use]
@@ -11,9 +11,9 @@ pub fn markdown(judgement: &Judgement) -> String {
     let mut text = format!("# {}: {}\n\n", judgement.name, judgement.outcome.name());
     line(&mut text, &escaped(judgement.hypothesis.trim()));
     text.push_str(&format!(
-        "\nBackend {}, {} nodes, seed {}; {}.\n\n",
+        "\nBackend {}, {}, seed {}; {}.\n\n",
         judgement.backend,
-        judgement.nodes,
+        nodes(judgement.nodes),
         judgement.seed,
         outcome_line(judgement)
     ));

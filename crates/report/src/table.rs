@@ -2,7 +2,7 @@
 
 use herd_judge::{Judgement, RungFigures};
 
-use crate::words::{count, fleet_verdict, layer_line, mean, ms, outcome_line, outcome_of, troubles};
+use crate::words::{count, fleet_verdict, layer_line, mean, ms, nodes, outcome_line, outcome_of, troubles};
 
 pub(crate) const COLUMNS: [&str; 10] = [
     "rung",
@@ -32,8 +32,11 @@ pub fn table(judgement: &Judgement) -> String {
         })
         .collect();
     let mut text = format!(
-        "{} · {} · {} nodes · seed {}\n\n",
-        judgement.name, judgement.backend, judgement.nodes, judgement.seed
+        "{} · {} · {} · seed {}\n\n",
+        judgement.name,
+        judgement.backend,
+        nodes(judgement.nodes),
+        judgement.seed
     );
     for index in 0..header_lines {
         let line: Vec<&str> =

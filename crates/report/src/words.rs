@@ -29,20 +29,34 @@ pub(crate) fn layer_line(judgement: &Judgement, rung: &RungFigures) -> String {
             count(most)
         ),
         Some("single-flight") => format!(
-            "{name}: bounds the herd of one process; the fleet of {} still rebuilds up to {} times at one boundary.",
-            judgement.nodes,
-            count(most)
+            "{name}: bounds the herd of one process; the fleet of {} still rebuilds {} at one boundary.",
+            count(judgement.nodes.into()),
+            times(most)
         ),
-        Some("lock") => {
-            let times = if most == 1 { "once".to_owned() } else { format!("up to {} times", count(most)) };
-            format!(
-                "{name}: bounds the herd of the fleet; {} nodes rebuild {times} at one boundary.",
-                judgement.nodes
-            )
-        }
+        Some("lock") => format!(
+            "{name}: bounds the herd of the fleet; {} {} {} at one boundary.",
+            nodes(judgement.nodes),
+            if judgement.nodes == 1 { "rebuilds" } else { "rebuild" },
+            times(most)
+        ),
         Some(other) => {
-            format!("{name}: with {other} outermost, up to {} rebuilds at one boundary.", count(most))
+            let rebuilds = if most == 1 { "rebuild" } else { "rebuilds" };
+            format!("{name}: with {other} outermost, up to {} {rebuilds} at one boundary.", count(most))
         }
+    }
+}
+
+/// `1 node`, `50 nodes`.
+pub(crate) fn nodes(number: u32) -> String {
+    format!("{} {}", count(number.into()), if number == 1 { "node" } else { "nodes" })
+}
+
+/// `never`, `once`, `up to 50 times`.
+fn times(most: u64) -> String {
+    match most {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        more => format!("up to {} times", count(more)),
     }
 }
 
@@ -84,4 +98,16 @@ pub(crate) fn ms(value: f64) -> String {
 /// An average: whole from 100 on, one digit below.
 pub(crate) fn mean(value: f64) -> String {
     if value >= 100.0 { count(value.round() as u64) } else { format!("{value:.1}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{nodes, times};
+
+    /// Goal: one thing is not told as several.
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([nodes(1), nodes(50), nodes(1_000)], ["1 node", "50 nodes", "1,000 nodes"]);
+        assert_eq!([times(0), times(1), times(4_000)], ["never", "once", "up to 4,000 times"]);
+    }
 }

@@ -49,6 +49,8 @@ pub(super) async fn connect(spec: &LoadSpec) -> Result<Vec<EdgeClient<Channel>>,
 
 /// What the sender saw.
 pub(super) struct Seen {
+    sent: u64,
+    keep_operations: bool,
     operations: Operations,
     latency_us: Histogram<u64>,
     lag_us: Histogram<u64>,
@@ -65,7 +67,13 @@ pub(super) async fn send_all(
 ) -> Seen {
     let keys: Vec<String> = (0..spec.workload.keys).map(|key| spec.workload.key_name(key)).collect();
     let deadline = Duration::from_millis(u64::from(spec.workload.request_deadline_ms));
-    let mut seen = Seen { operations: Operations::new(keys), latency_us: histogram(), lag_us: histogram() };
+    let mut seen = Seen {
+        sent: 0,
+        keep_operations: spec.keep_operations,
+        operations: Operations::new(keys),
+        latency_us: histogram(),
+        lag_us: histogram(),
+    };
     let mut under_way = FuturesUnordered::new();
     let mut look = tokio::time::interval(STOP_LOOK);
     let mut open = true;
@@ -130,12 +138,15 @@ impl Seen {
         self.lag_us.saturating_record(sent_us.saturating_sub(arrival.at_us).max(1));
         let ending = Ending::of(answer);
         live.ended(latency_us, ending.is_answered(), ending.is_hit());
-        self.operations.push(Compact::new(arrival, sent_us, done_us), ending);
+        self.sent += 1;
+        if self.keep_operations {
+            self.operations.push(Compact::new(arrival, sent_us, done_us), ending);
+        }
     }
 
     pub(super) fn into_outcome(self, spec: &LoadSpec, start: &Start, offered: &Offered) -> LoadOutcome {
         let seconds = spec.window.as_secs_f64().max(f64::MIN_POSITIVE);
-        let sent = self.operations.len() as u64;
+        let sent = self.sent;
         let record = LoadRecord {
             offered: offered.offered,
             sent,

@@ -128,6 +128,16 @@ async fn the_bound_in_flight_counts_what_it_refuses() {
     assert_eq!(now.errors, record.sent);
 }
 
+/// A load that nobody records counts the same and keeps nothing.
+#[tokio::test]
+async fn what_is_not_kept_is_counted() {
+    let spec = LoadSpec { keep_operations: false, ..spec(edge(1).await, 1_000, 200, 5_000) };
+    let outcome = load::drive(spec, Arc::new(Live::default())).await.unwrap();
+    assert!(outcome.record.sent > 0 && outcome.record.sent == outcome.record.offered);
+    assert_eq!(outcome.latency_us.len(), outcome.record.sent);
+    assert!(outcome.operations.is_empty());
+}
+
 /// Without an edge there is an error that names it, at once.
 #[tokio::test]
 async fn no_edge_is_an_error() {

@@ -49,6 +49,37 @@ fn a_run_reads_back_as_it_was_written() {
     assert!(!dir.with_extension("partial").exists());
 }
 
+/// Goal: however the folder is written, the run is one folder with one partial form beside it, never inside it.
+#[test]
+fn a_slash_at_the_end_is_no_other_folder() {
+    let above = tempfile::tempdir().unwrap();
+    let slashed = above.path().join("./run/");
+    let mut writer = written(&slashed, 1);
+    assert_eq!(writer.partial_path(), above.path().join("run.partial"));
+    assert!(matches!(Writer::create(&slashed, &manifest()), Err(HistoryError::Exists { .. })));
+    for cut_off in [slashed.clone(), above.path().join("run.partial/"), above.path().join("run.partial/.")] {
+        let reader = Reader::open(&cut_off).unwrap();
+        assert!(reader.load().unwrap().notes[0].contains("cut off"), "{}", cut_off.display());
+    }
+    writer.begin_rung("lock").unwrap();
+    writer.end_rung(record("lock")).unwrap();
+    assert_eq!(writer.finish().unwrap(), above.path().join("run"));
+    assert!(Reader::open(&slashed).unwrap().load().unwrap().notes.is_empty());
+}
+
+/// Goal: of those that ask for one folder at the same moment, exactly one gets it.
+#[test]
+fn a_folder_is_given_once() {
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("run");
+    let given = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| Writer::create(&dir, &manifest()).is_ok())).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).filter(|given| *given).count()
+    });
+    assert_eq!(given, 1);
+}
+
 /// Goal: a run cut off by a crash is readable as far as it came, and says so.
 #[test]
 fn a_partial_run_is_readable_and_says_so() {
@@ -177,4 +208,18 @@ fn unknown_and_missing_optional_fields_are_tolerated() {
     fields.insert("later".to_owned(), true.into());
     let read: Manifest = serde_json::from_value(value).unwrap();
     assert!(read.options.is_empty());
+}
+
+/// Goal: a record of a build that did not record the membership at the end still reads, and its note tells.
+#[test]
+fn a_record_without_the_membership_at_the_end_reads() {
+    let mut old = serde_json::to_value(record("none")).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    fields.remove("nodes_joined_end").unwrap();
+    fields.remove("membership_changed").unwrap();
+    let mut read: herd_history::RungRecord = serde_json::from_value(old).unwrap();
+    assert_eq!((read.nodes_joined_end, read.membership_changed), (None, None));
+    assert!(!read.has_changed_membership());
+    read.notes.push("the membership changed while the load ran: 3 nodes before, 2 after".to_owned());
+    assert!(read.has_changed_membership());
 }
