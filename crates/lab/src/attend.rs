@@ -1,7 +1,7 @@
 //! `herd attend`: the ladder over a fleet that others started, then its report over HTTP. The control plane stays up, so that
 //! the fleet can be used afterwards.
 
-use crate::{cli::AttendArgs, exit::Exit, experiment, fleet, pick, place, screen::Screen, verdict};
+use crate::{cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, verdict};
 use anyhow::Context;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use herd_experiment::{
@@ -9,10 +9,9 @@ use herd_experiment::{
     run::{self, Plan},
     testbed::{Backend, Endpoints, Progress},
 };
-use herd_history::Writer;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 use tokio::net::TcpListener;
@@ -33,16 +32,26 @@ pub async fn attend(args: &AttendArgs, stop: &CancellationToken) -> anyhow::Resu
         .with_context(|| format!("the report cannot be served on {}", args.report))?;
     let serving = tokio::spawn(serve(listener, shown.clone(), stop.clone()));
     let control = ControlPlane::start(args.control).await?;
+    let begun = OnceLock::new();
     let attended = tokio::select! {
         () = stop.cancelled() => Ok(Exit::Interrupted),
-        ran = ladder(args, &control, &shown, &screen) => ran,
+        ran = ladder(args, &control, &shown, &begun, &screen) => ran,
     };
     screen.clear();
     match &attended {
-        Ok(Exit::Interrupted) => {}
-        Ok(_) => println!("the fleet stays up; the report: {}", args.report_url),
+        Ok(Exit::Interrupted) => {
+            // A run that is whole has no partial folder any more.
+            if let Some(partial) = begun.get().filter(|partial| partial.exists()) {
+                experiment::keep_or_remove(partial);
+            }
+        }
+        Ok(_) => {
+            out::say(format_args!("the fleet stays up; the report: {}", args.report_url));
+        }
         // The fleet and the control plane stay, so that a person can look at what is wrong.
-        Err(error) => eprintln!("error: {error:#}\nthe fleet stays up to be looked at"),
+        Err(error) => {
+            out::warn(format_args!("error: {error:#}\nthe fleet stays up to be looked at"));
+        }
     }
     stop.cancelled().await;
     control.stop().await;
@@ -54,32 +63,34 @@ async fn ladder(
     args: &AttendArgs,
     control: &ControlPlane,
     shown: &Shown,
+    begun: &OnceLock<PathBuf>,
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let mut picked = pick::preset(&args.preset)?;
     picked.scenario.fleet.nodes = args.nodes;
-    let dir = place::run_dir(None, &args.out, &picked.scenario.name)?;
+    let place = place::run_dir(None, &args.out, &picked.scenario.name)?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
     experiment::tell(&plan, screen);
-    let writer = Writer::create(&dir, &plan.manifest())?;
-    let partial = writer.partial_path().to_path_buf();
+    let writer = place.create(&plan.manifest())?;
+    let partial = begun.get_or_init(|| writer.partial_path().to_path_buf());
     let joined = run::await_nodes(control, args.nodes, None, screen).await?;
-    screen.note(&format!("{joined} nodes joined"));
+    screen.note(&format!("{} joined", experiment::nodes(joined)));
     let endpoints = endpoints(args);
     let finished = match run::drive(&plan, &endpoints, control, writer, screen).await {
-        Ok(writer) => writer.finish()?,
+        Ok(writer) => experiment::finish(writer),
         Err(error) => {
             screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
-            partial
+            None
         }
     };
+    let dir = finished.as_deref().unwrap_or(partial);
     screen.clear();
-    let exit = verdict::judge_write_and_show(&finished)?;
-    shown.show(&finished);
+    let exit = verdict::judge_write_and_show(dir)?;
+    shown.show(dir);
     // Left as the last rung, which is how the fleet is best looked at; also when a rung before it failed.
     let last = plan.scenario.rungs.last().context("a scenario has at least one rung")?;
     fleet::configure(control, &endpoints, &plan.scenario, last, control.view().nodes_joined()).await?;
-    Ok(exit)
+    Ok(if finished.is_none() && exit == Exit::Expected { Exit::Unknown } else { exit })
 }
 
 fn endpoints(args: &AttendArgs) -> Endpoints {

@@ -3,7 +3,9 @@
 use crate::{
     backend,
     cli::{FleetArgs, LadderArgs, RunArgs},
+    deaths,
     exit::Exit,
+    out,
     pick::{self, Picked},
     place,
     screen::Screen,
@@ -14,7 +16,7 @@ use herd_experiment::{
     run::{self, Fleet, Plan, RunError},
     testbed::{Progress, Testbed},
 };
-use herd_history::Writer;
+use herd_history::{Reader, Writer};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -40,16 +42,18 @@ pub async fn run(args: &RunArgs, stop: &CancellationToken) -> anyhow::Result<Exi
 
 async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let screen = Screen::new();
-    let dir = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
+    let place = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
     let mut testbed = backend::testbed(args.backend, &screen).await?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
     tell(&plan, &screen);
-    let writer = Writer::create(&dir, &plan.manifest())?;
+    let writer = place.create(&plan.manifest())?;
     let partial = writer.partial_path().to_path_buf();
     let measured = tokio::select! {
         () = stop.cancelled() => None,
         measured = measure(&plan, testbed.as_mut(), writer, &screen) => Some(measured),
     };
+    let failed = |error: RunError| screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
+    let measured = measured.map(|measured| measured.map_err(failed));
     screen.step("taking the fleet down", 0, 0);
     if let Err(error) = testbed.down().await {
         screen
@@ -58,16 +62,45 @@ async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) 
     screen.clear();
     let finished = match measured {
         None => {
-            println!("interrupted; what was recorded: {}", partial.display());
+            keep_or_remove(&partial);
             return Ok(Exit::Interrupted);
         }
-        Some(Ok(writer)) => writer.finish()?,
-        Some(Err(error)) => {
-            eprintln!("error: {:#}", anyhow::Error::new(error));
-            partial
-        }
+        Some(Ok(writer)) => finish(writer),
+        Some(Err(())) => None,
     };
-    verdict::judge_write_and_show(&finished)
+    let exit = verdict::judge_write_and_show(finished.as_deref().unwrap_or(&partial))?;
+    // Something failed on the way: what is there may refute, but it cannot confirm.
+    Ok(if finished.is_none() && exit == Exit::Expected { Exit::Unknown } else { exit })
+}
+
+/// Makes a run whole, or says why it stays partial.
+pub(crate) fn finish(writer: Writer) -> Option<PathBuf> {
+    match writer.finish() {
+        Ok(whole) => Some(whole),
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            out::warn(format_args!("error: the run is not written whole: {error:#}"));
+            None
+        }
+    }
+}
+
+/// After an interruption: a run of which some rungs were finished is kept as it is, one without is removed.
+pub(crate) fn keep_or_remove(partial: &Path) {
+    let folder = partial.display();
+    let line = match Reader::open(partial) {
+        Ok(run) if run.rungs().is_empty() => match std::fs::remove_dir_all(partial) {
+            Ok(()) => "interrupted before a rung was finished: nothing is kept".to_owned(),
+            Err(error) => format!("interrupted before a rung was finished; {folder} is not removed: {error}"),
+        },
+        Ok(run) => format!(
+            "interrupted; {} of {} rungs are kept in {folder}\njudge them with: herd check {folder}",
+            run.rungs().len(),
+            run.manifest().rungs.len(),
+        ),
+        Err(error) => format!("interrupted; {folder} cannot be read: {:#}", anyhow::Error::new(error)),
+    };
+    out::say(line);
 }
 
 async fn measure(
@@ -82,15 +115,17 @@ async fn measure(
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
-    screen.note(&format!("{nodes_joined} nodes joined after {:.1} s", ready_after.as_secs_f64()));
+    screen.note(&format!("{} joined after {:.1} s", nodes(nodes_joined), ready_after.as_secs_f64()));
     let driven = run::drive(plan, &endpoints, &control, writer, screen).await;
     for failure in testbed.failures().await.into_iter().take(3) {
-        screen.note(&format!(
-            "{} {} ended during the run: {}\n{}",
-            failure.part, failure.index, failure.how, failure.log_tail
-        ));
+        screen.note(&deaths::told(&failure));
     }
     driven
+}
+
+/// `1 node`, `50 nodes`.
+pub(crate) fn nodes(number: u32) -> String {
+    format!("{number} {}", if number == 1 { "node" } else { "nodes" })
 }
 
 /// Where the parts' logs go: into the run's folder, absolute, as the parts may have other working directories.
@@ -102,8 +137,12 @@ fn log_dir(partial: &Path) -> PathBuf {
 pub(crate) fn tell(plan: &Plan, progress: &dyn Progress) {
     let scenario = &plan.scenario;
     progress.note(&format!(
-        "{} ({}): seed {}, backend {}, {} nodes",
-        scenario.name, plan.scenario_file, scenario.seed, plan.backend, scenario.fleet.nodes
+        "{} ({}): seed {}, backend {}, {}",
+        scenario.name,
+        plan.scenario_file,
+        scenario.seed,
+        plan.backend,
+        nodes(scenario.fleet.nodes)
     ));
     let options: Vec<String> =
         plan.options().into_iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -1,6 +1,9 @@
 //! `herd up` and `herd down`.
 
-use crate::{backend, cli::UpArgs, exit::Exit, exit::UsageError, pick, place, screen::Screen};
+use crate::{
+    backend, cli::UpArgs, deaths::Deaths, exit::Exit, exit::UsageError, experiment::nodes, out, pick, place,
+    screen::Screen,
+};
 use herd_experiment::{
     control::ControlPlane,
     fleet_config,
@@ -18,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 const APPLY_LIMIT: Duration = Duration::from_secs(20);
 /// How often `up` looks whether its fleet is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Brings a fleet up and keeps it until `stop`, or until somebody takes it down.
 ///
@@ -55,9 +58,12 @@ pub async fn up(args: &UpArgs, stop: &CancellationToken) -> anyhow::Result<Exit>
 pub async fn down() -> anyhow::Result<Exit> {
     let lines = backend::sweep().await?;
     if lines.is_empty() {
-        println!("nothing is up");
+        out::say("nothing is up");
     }
-    lines.iter().for_each(|line| println!("{line}"));
+    // After the fleets, which write there.
+    for line in lines.into_iter().chain(place::sweep_logs(&place::state_dir())) {
+        out::say(line);
+    }
     Ok(Exit::Expected)
 }
 
@@ -76,22 +82,23 @@ async fn keep(
         run::bring_up(testbed, &spec, &control, screen).await?;
     configure(&control, &endpoints, scenario, rung, nodes_joined).await?;
     screen.clear();
-    println!(
-        "{nodes_joined} nodes are ready after {:.1} s, layers as in rung {}",
+    out::say(format_args!(
+        "{} ready after {:.1} s, layers as in rung {}",
+        nodes(nodes_joined),
         ready_after.as_secs_f64(),
         rung.name
-    );
-    println!("logs           {}", logs.display());
+    ));
+    out::say(format_args!("logs           {}", logs.display()));
     print_addresses(&endpoints);
-    println!("Ctrl-C or `herd down` takes the fleet down");
+    out::say("Ctrl-C or `herd down` takes the fleet down");
     watch(testbed, &control).await;
-    println!("the fleet was taken down by somebody else");
+    out::say("the fleet was taken down by somebody else");
     Ok(Exit::Expected)
 }
 
 /// Where the parts of a kept fleet log to, one folder a lab.
 fn log_dir() -> PathBuf {
-    place::state_dir().join(format!("logs-{}", std::process::id()))
+    place::kept_logs(&place::state_dir(), std::process::id())
 }
 
 /// Gives a fleet the origin latency and the layers of a rung.
@@ -122,25 +129,28 @@ pub(crate) fn print_addresses(endpoints: &Endpoints) {
     ];
     for (name, address) in rows {
         if let Some(address) = address {
-            println!("{name:<14} {address}");
+            out::say(format_args!("{name:<14} {address}"));
         }
     }
     for (name, address) in consoles {
-        println!("{name:<14} {address}");
+        out::say(format_args!("{name:<14} {address}"));
     }
-    println!("try            curl {}/v1/items/item-1", edge_http.trim_end_matches('/'));
-    println!("               herd load --edge {edge_grpc}");
+    out::say(format_args!("try            curl {}/v1/items/item-1", edge_http.trim_end_matches('/')));
+    out::say(format_args!("               herd load --edge {edge_grpc}"));
 }
 
-/// Returns when the fleet's own processes have ended and nobody is joined any more.
+/// Says which parts end, and returns when the fleet's own processes have ended and nobody is joined any more.
 async fn watch(testbed: &mut dyn Testbed, control: &ControlPlane) {
+    let mut deaths = Deaths::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        let failures = testbed.failures().await;
         let view = control.view();
         let gone = view.edges_joined() == 0 && view.nodes_joined() == 0;
-        if gone && !testbed.failures().await.is_empty() {
+        if gone && !failures.is_empty() {
             return;
         }
+        deaths.look(&failures).iter().for_each(out::warn);
     }
 }
 

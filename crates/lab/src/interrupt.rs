@@ -21,8 +21,8 @@ pub(crate) fn watch() -> std::io::Result<CancellationToken> {
     tokio::spawn(async move {
         any(&mut kinds).await;
         let first = Instant::now();
-        eprintln!(
-            "\ninterrupted: taking everything down (again: end at once, then `herd down` removes what is left)"
+        crate::out::warn(
+            "\ninterrupted: taking everything down (again: end at once, then `herd down` removes what is left)",
         );
         told.cancel();
         // Wrappers such as timeout(1) signal the process and then its group: one wish, heard twice.

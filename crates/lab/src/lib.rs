@@ -8,17 +8,20 @@
 //! - [`fleet`]: `up` and `down`; [`load`]: `load`; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
-//! - `screen`, `interrupt`: what a person sees, and Ctrl-C.
+//! - `deaths`: parts that ended unasked.
+//! - `screen`, [`out`], `interrupt`: what a person sees, and Ctrl-C.
 
 pub mod attend;
 mod backend;
 mod bench;
 pub mod cli;
+mod deaths;
 pub mod exit;
 pub mod experiment;
 pub mod fleet;
 mod interrupt;
 pub mod load;
+pub mod out;
 mod pick;
 mod place;
 mod screen;
@@ -27,6 +30,7 @@ pub mod verdict;
 use cli::{Cli, Command};
 use exit::Exit;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
@@ -41,16 +45,22 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         return Ok(Exit::Expected);
     }
     let stop = interrupt::watch()?;
-    match cli.command {
-        Command::Ladder(args) => experiment::ladder(&args, &stop).await,
-        Command::Run(args) => experiment::run(&args, &stop).await,
+    let exit = obey(cli.command, &stop).await?;
+    out::all_said()?;
+    Ok(exit)
+}
+
+async fn obey(command: Command, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    match command {
+        Command::Ladder(args) => experiment::ladder(&args, stop).await,
+        Command::Run(args) => experiment::run(&args, stop).await,
         Command::Check(args) => verdict::check(&args.dir),
         Command::Report(args) => verdict::report(&args.dir),
-        Command::Up(args) => fleet::up(&args, &stop).await,
+        Command::Up(args) => fleet::up(&args, stop).await,
         Command::Down(_) => fleet::down().await,
-        Command::Load(args) => load::load(&args, &stop).await,
-        Command::Attend(args) => attend::attend(&args, &stop).await,
-        Command::Bench(args) => bench::interruptible(args, &stop).await,
+        Command::Load(args) => load::load(&args, stop).await,
+        Command::Attend(args) => attend::attend(&args, stop).await,
+        Command::Bench(args) => bench::interruptible(args, stop).await,
         Command::EchoHop { upstream } => bench::echo::serve(upstream).await.map(|()| Exit::Expected),
         Command::Probe { .. } => unreachable!("probes were answered above"),
     }

@@ -1,13 +1,14 @@
 //! `herd load`: an open-loop load against an edge, with a live table.
 
-use crate::{cli::LoadArgs, exit::Exit, exit::UsageError};
-use herd_experiment::load::{self, Live, LoadOutcome, LoadSpec};
+use crate::{cli::LoadArgs, exit::Exit, exit::UsageError, out};
+use herd_experiment::load::{self, Live, LoadError, LoadOutcome, LoadSpec};
 use herd_scenario::{ArrivalProcess, Popularity, Workload};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Uri;
 
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The table's heading is repeated after this many lines.
@@ -19,7 +20,10 @@ const HEADING_EVERY: u64 = 20;
 /// The settings are impossible or the edge cannot be reached.
 pub async fn load(args: &LoadArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let spec = spec(args)?;
-    println!("{} reads/s for {} s against {}, seed {}", args.rate, args.seconds, args.edge, args.seed);
+    out::say(format_args!(
+        "{} reads/s for {} s against {}, seed {}",
+        args.rate, args.seconds, args.edge, args.seed
+    ));
     let (live, started) = (Arc::new(Live::default()), Instant::now());
     let mut drive = std::pin::pin!(load::drive(spec, Arc::clone(&live)));
     let mut tell = tokio::time::interval_at(tokio::time::Instant::now() + TELL_EVERY, TELL_EVERY);
@@ -28,21 +32,25 @@ pub async fn load(args: &LoadArgs, stop: &CancellationToken) -> anyhow::Result<E
         tokio::select! {
             () = stop.cancelled() => return Ok(Exit::Interrupted),
             outcome = &mut drive => {
-                summary(&outcome?);
+                summary(&outcome.map_err(usage)?);
                 return Ok(Exit::Expected);
             }
             _ = tell.tick() => {
                 if lines % HEADING_EVERY == 0 {
-                    println!("{}", heading());
+                    out::say(heading());
                 }
                 lines += 1;
-                println!("{}", line(started.elapsed(), &live));
+                if !out::say(line(started.elapsed(), &live)) {
+                    // The table is all that this load is for.
+                    return Ok(Exit::Expected);
+                }
             }
         }
     }
 }
 
 fn spec(args: &LoadArgs) -> Result<LoadSpec, UsageError> {
+    edge_address(&args.edge)?;
     let popularity = match args.zipf {
         Some(exponent) if exponent > 0.0 && exponent <= 3.0 => Popularity::Zipf { exponent },
         Some(exponent) => return Err(UsageError(format!("--zipf must be above 0 to 3, not {exponent}"))),
@@ -59,7 +67,26 @@ fn spec(args: &LoadArgs) -> Result<LoadSpec, UsageError> {
     };
     let window = Duration::from_secs(args.seconds);
     let spec = LoadSpec::new(args.edge.clone(), workload, args.seed, window);
-    Ok(LoadSpec { connections: args.connections.into(), ..spec })
+    // The table needs counts only.
+    Ok(LoadSpec { connections: args.connections.into(), keep_operations: false, ..spec })
+}
+
+/// An address that one can connect to, before anything is tried: a missing `http://` would be found out late and oddly.
+fn edge_address(edge: &str) -> Result<(), UsageError> {
+    let fits = edge.parse::<Uri>().is_ok_and(|uri| {
+        uri.scheme_str() == Some("http")
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.path_and_query().is_none_or(|path| path.as_str() == "/")
+    });
+    if fits { Ok(()) } else { Err(UsageError(format!("--edge must be http://HOST:PORT, not {edge:?}"))) }
+}
+
+/// What the user can mend on the command line is wrong usage.
+fn usage(error: LoadError) -> anyhow::Error {
+    match error {
+        LoadError::Address { .. } | LoadError::TooMany { .. } => UsageError(error.to_string()).into(),
+        error => error.into(),
+    }
 }
 
 fn heading() -> String {
@@ -91,15 +118,15 @@ fn line(elapsed: Duration, live: &Live) -> String {
 fn summary(outcome: &LoadOutcome) {
     let (record, latency) = (&outcome.record, &outcome.latency_us);
     let ms = |us: u64| us as f64 / 1e3;
-    println!(
+    out::say(format_args!(
         "offered {} ({:.0}/s), sent {} ({:.0}/s), unsent {}",
         record.offered, record.offered_per_s, record.sent, record.sent_per_s, record.unsent
-    );
-    println!(
+    ));
+    out::say(format_args!(
         "latency from the intended time: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; the generator's own lag: p99 {:.2} ms",
         ms(latency.value_at_quantile(0.5)),
         ms(latency.value_at_quantile(0.99)),
         ms(latency.max()),
         ms(record.lag_p99_us),
-    );
+    ));
 }

@@ -1,5 +1,6 @@
 //! What a person sees while the lab works: a moving line on a terminal, plain lines elsewhere.
 
+use crate::out;
 use herd_experiment::testbed::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -60,7 +61,7 @@ impl Progress for Screen {
         match &self.bar {
             // `println` of a finished bar goes nowhere.
             Some(bar) if !bar.is_finished() => bar.println(line),
-            _ => eprintln!("{line}"),
+            _ => out::warn(line),
         }
     }
 
@@ -78,7 +79,7 @@ impl Progress for Screen {
         let due = plain.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
         if plain.kind != kind || due {
             let of = if total > 0 { format!(" ({done}/{total})") } else { String::new() };
-            eprintln!("{what}{of}");
+            out::warn(format_args!("{what}{of}"));
             *plain = Plain { kind, told: Some(Instant::now()) };
         }
     }

@@ -1,6 +1,6 @@
 //! `herd check` and `herd report`, and the end of every run: read the folder, judge it, write the reports, show the table.
 
-use crate::{exit::Exit, exit::UsageError};
+use crate::{exit::Exit, exit::UsageError, out};
 use anyhow::Context;
 use herd_history::{History, HistoryError, Reader};
 use herd_judge::Judgement;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub fn check(dir: &Path) -> anyhow::Result<Exit> {
     let run = Run::read(dir)?;
     let judgement = run.judge();
-    print!("\n{}", herd_report::table(&judgement));
+    show(&judgement);
     Ok(exit(&judgement))
 }
 
@@ -26,24 +26,34 @@ pub fn report(dir: &Path) -> anyhow::Result<Exit> {
     let run = Run::read(dir)?;
     let judgement = run.judge();
     for file in run.write(&judgement)? {
-        println!("{}", file.display());
+        out::say(file.display());
     }
     Ok(Exit::Expected)
 }
 
-/// What follows a run that was written to `dir`: reports beside it, the table, where everything is, the exit status.
+/// What follows a run that was written to `dir`: reports beside it, the table, where everything is, the exit status. If the
+/// reports cannot be written that is said before all else, and the outcome does not count as the expected one.
 ///
 /// # Errors
-/// As [`report`].
+/// As [`check`].
 pub fn judge_write_and_show(dir: &Path) -> anyhow::Result<Exit> {
     let run = Run::read(dir)?;
     let judgement = run.judge();
-    print!("\n{}", herd_report::table(&judgement));
-    run.write(&judgement)?;
-    println!("\nrun       {}", run.dir.display());
-    println!("report    {}", run.dir.join("report.html").display());
-    println!("again     herd check {}", run.dir.display());
-    Ok(exit(&judgement))
+    let written = run.write(&judgement);
+    if let Err(error) = &written {
+        out::warn(format_args!("error: the reports are not written: {error:#}"));
+    }
+    show(&judgement);
+    out::say(format_args!("\nrun       {}", run.dir.display()));
+    if written.is_ok() {
+        out::say(format_args!("report    {}", run.dir.join("report.html").display()));
+    }
+    out::say(format_args!("again     herd check {}", run.dir.display()));
+    Ok(if written.is_ok() { exit(&judgement) } else { Exit::Unknown })
+}
+
+fn show(judgement: &Judgement) {
+    out::say(format_args!("\n{}", herd_report::table(judgement).trim_end()));
 }
 
 struct Run {

@@ -52,7 +52,7 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 6] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (&["bogus"], &["unrecognized subcommand"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
@@ -65,6 +65,11 @@ fn wrong_usage_is_64_and_told_whole() {
         ),
         (&["run", "absent.toml"], &["absent.toml cannot be read"]),
         (&["check", "absent"], &["there is no run at absent"]),
+        (&["ladder", "--out", "."], &["a folder with a name of its own"]),
+        (&["ladder", "--out", "x.partial/"], &["end in .partial"]),
+        (&["load", "--edge", "localhost:7101"], &["--edge must be http://HOST:PORT"]),
+        (&["load", "--edge", "http://"], &["--edge must be http://HOST:PORT"]),
+        (&["load", "--zipf", "9"], &["--zipf must be above 0 to 3"]),
     ];
     for (args, said) in cases {
         let output = herd(args, folder.path());
@@ -88,15 +93,58 @@ fn help_is_0() {
     assert!(text(&output.stdout).contains("--backend"));
 }
 
-/// A run that was cut off proves nothing: unknown, which is 2, by its folder's name or its partial form.
-#[test]
-fn a_partial_run_is_unknown() {
+/// A run that was cut off before its first rung, as `run.partial`.
+fn cut_off() -> tempfile::TempDir {
     use herd_experiment::run::Plan;
     let folder = tempfile::tempdir().unwrap();
     let preset = herd_scenario::Preset::named("ladder-quick").unwrap();
     let scenario = herd_scenario::Scenario::parse(preset.file, preset.text).unwrap();
     let plan = Plan::new(scenario, preset.file, preset.text, "processes");
     drop(herd_history::Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap());
+    folder
+}
+
+/// A run is not written beside an earlier one of its name that was cut off: that is told before anything is started.
+#[test]
+fn a_partial_run_is_in_the_way() {
+    let folder = cut_off();
+    for name in ["run", "run/"] {
+        let output = herd(&["ladder", "--quick", "--backend", "processes", "--out", name], folder.path());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{stderr}");
+        assert!(stderr.contains("herd check run.partial"), "{stderr}");
+    }
+}
+
+/// A reader that went away is nobody's fault: no panic, and the exit status is the outcome's. What cannot be written for
+/// another reason is told, and is 2.
+#[test]
+fn what_cannot_be_written_ends_quietly_or_is_told() {
+    let folder = cut_off();
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_herd")]).current_dir(folder.path());
+        let output = command.env("HERD_STATE_DIR", folder.path().join("state")).output().unwrap();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    // The pipe's reader has ended before `herd` starts.
+    let script = r#"mkfifo p; exec 4<>p 5>p 4<&-; "$1" check run >&5 2>&5; echo $? >&1"#;
+    assert_eq!(shell(script), ("2\n".to_owned(), String::new()));
+    // No file may grow, as on a full disk.
+    let script = r#"trap '' XFSZ; ulimit -f 0; "$1" report run; echo $?"#;
+    let (stdout, stderr) = shell(script);
+    assert!(stdout.ends_with("2\n") && stderr.contains("cannot write"), "{stdout}{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    if Path::new("/dev/full").exists() {
+        let (status, stderr) = shell(r#"{ "$1" check run >/dev/full; } 2>&1; echo $? >&2"#);
+        assert!(status.contains("cannot write to stdout") && stderr == "2\n", "{status}{stderr}");
+    }
+}
+
+/// A run that was cut off proves nothing: unknown, which is 2, by its folder's name or its partial form.
+#[test]
+fn a_partial_run_is_unknown() {
+    let folder = cut_off();
     for name in ["run", "run.partial"] {
         let output = herd(&["check", name], folder.path());
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
