@@ -56,6 +56,13 @@ pub struct RungRecord {
     pub nodes_joined: u32,
     /// Cache nodes (of the joined ones) that had acknowledged the configuration when the window began.
     pub nodes_acknowledged: u32,
+    /// Cache nodes that were joined when the load had ended; absent in runs of builds that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_joined_end: Option<u32>,
+    /// Whether any member came or went while the load ran, even if it came back; absent in runs of builds that did
+    /// not record it, which noted such a change in `notes` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership_changed: Option<bool>,
     /// The load.
     pub load: LoadRecord,
     /// Which part of the ledger `ledger-<rung>.jsonl` holds.
@@ -63,6 +70,19 @@ pub struct RungRecord {
     /// Anything that a reader of the report should know.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+impl RungRecord {
+    /// How the note of a membership that changed begins.
+    pub const MEMBERSHIP_NOTE: &'static str = "the membership changed while the load ran";
+
+    /// Whether the membership was recorded to have changed while the load ran.
+    #[must_use]
+    pub fn has_changed_membership(&self) -> bool {
+        self.membership_changed == Some(true)
+            || self.nodes_joined_end.is_some_and(|end| end != self.nodes_joined)
+            || self.notes.iter().any(|note| note.starts_with(Self::MEMBERSHIP_NOTE))
+    }
 }
 
 /// What the generator did in a rung.

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::Case;
 use crate::boundary::own_rows;
-use crate::cluster::{Clusters, clusters};
+use crate::cluster::{Clusters, clusters, confirmed_by_clients};
+use crate::lock_used;
 use crate::theory::{ABOUT_AT_LEAST, crowd};
 
 /// Below this many expected readers a boundary is too small for statements about a crowd.
@@ -27,10 +28,11 @@ pub struct Assumption {
 
 /// Checks them all, in a fixed order.
 pub(crate) fn all(case: &Case<'_>, run: &History) -> Vec<Assumption> {
-    vec![
+    let mut all = vec![
         offered(case),
         sent(case),
         joined(case),
+        stood_still(case),
         took_part(case),
         lag(case),
         answered(case),
@@ -38,13 +40,16 @@ pub(crate) fn all(case: &Case<'_>, run: &History) -> Vec<Assumption> {
         boundaries(case),
         crowd_came(case),
         ledger_whole(case),
+        ledger_of_rung(case),
         reconciles(case),
         counting_agrees(case),
         faults_took_effect(case, run),
-    ]
+    ];
+    all.extend(lock_used::all(case));
+    all
 }
 
-fn found(name: &'static str, holds: bool, why: String) -> Assumption {
+pub(crate) fn found(name: &'static str, holds: bool, why: String) -> Assumption {
     Assumption { name, holds, why }
 }
 
@@ -75,6 +80,26 @@ fn joined(case: &Case<'_>) -> Assumption {
         record.nodes_joined, record.nodes_acknowledged
     );
     found("nodes joined", all, why)
+}
+
+/// A node that leaves takes its flights with it, and one that comes was not counted in the bound.
+fn stood_still(case: &Case<'_>) -> Assumption {
+    let record = &case.history.record;
+    let changed = record.has_changed_membership();
+    let why = match (changed, record.nodes_joined_end) {
+        (true, Some(end)) => {
+            format!(
+                "the membership changed during the rung: {} nodes before, {end} after",
+                record.nodes_joined
+            )
+        }
+        (true, None) => "the membership changed during the rung".to_owned(),
+        (false, Some(end)) => {
+            format!("{} nodes before, {end} after, nobody came or went", record.nodes_joined)
+        }
+        (false, None) => "an older record, which notes no change of the membership".to_owned(),
+    };
+    found("membership stood still during the rung", !changed, why)
 }
 
 fn took_part(case: &Case<'_>) -> Assumption {
@@ -165,6 +190,29 @@ fn ledger_whole(case: &Case<'_>) -> Assumption {
     found("ledger whole", whole && open == 0, why)
 }
 
+/// A row under a foreign cache key is counted nowhere, and its cache key is the caller's own word: whoever asked the origin
+/// during the rung for anything but the rung's own keys may hide a herd there.
+fn ledger_of_rung(case: &Case<'_>) -> Assumption {
+    let name = "ledger rows belong to the rung";
+    let workload = &case.scenario.workload;
+    let keys: BTreeSet<String> = (0..workload.keys).map(|key| workload.key_name(key)).collect();
+    let mut own = BTreeSet::new();
+    own.extend(own_rows(case.history).filter(|row| keys.contains(&row.key)).map(|row| row.rebuild));
+    let mut strangers = case.history.ledger.iter().filter(|row| !own.contains(&row.rebuild));
+    let Some(first) = strangers.next() else {
+        return found(name, true, format!("all {} rebuilds are of the rung's own keys", own.len()));
+    };
+    let why = format!(
+        "{} rebuilds of foreign cache keys; first: rebuild {} by {} of {} under the cache key {}",
+        strangers.count() + 1,
+        first.rebuild,
+        first.node,
+        first.key,
+        first.cache_key
+    );
+    found(name, false, why)
+}
+
 /// What clients were given must have come from rebuilds that the ledger knows.
 fn reconciles(case: &Case<'_>) -> Assumption {
     let name = "records reconcile";
@@ -203,7 +251,13 @@ fn counting_agrees(case: &Case<'_>) -> Assumption {
     let (holds, why) = match clusters(case.scenario, case.history) {
         Clusters::Agree { herds } => (true, format!("time clustering finds the same {herds} herds")),
         Clusters::Differ { why } => (false, why),
-        Clusters::Indistinct => (true, "TTL too short beside D for the cross-check by time".to_owned()),
+        Clusters::Indistinct => match confirmed_by_clients(case.scenario, case.history) {
+            Ok(answers) => (
+                true,
+                format!("TTL too short to cluster by time, but {answers} answers of rebuilders confirm it"),
+            ),
+            Err(why) => (false, format!("TTL too short beside D for the cross-check by time, and {why}")),
+        },
     };
     found("counting agrees", holds, why)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use herd_history::{LedgerRow, RungHistory};
+use herd_history::{LedgerRow, OperationRecord, Outcome as Ended, RungHistory};
 use herd_scenario::Scenario;
 
 use crate::boundary::own_rows;
@@ -63,4 +63,47 @@ pub fn clusters(scenario: &Scenario, history: &RungHistory) -> Clusters {
         }
     }
     Clusters::Agree { herds }
+}
+
+/// The cross-check where time cannot tell herds apart: whether the clients saw the generations that the ledger's rows name. Every
+/// boundary must have been seen by a request that tells the trace of one of its rebuilds and was given the generation
+/// after the one that the rebuild named, and must begin a TTL after the rebuild that made the expired value.
+///
+/// Returns the number of such requests, or what contradicts or lacks.
+pub(crate) fn confirmed_by_clients(scenario: &Scenario, history: &RungHistory) -> Result<usize, String> {
+    let told = |row: &&OperationRecord| {
+        row.outcome == Ended::Answered && row.generation > 0 && !row.rebuild_trace.is_empty()
+    };
+    let given: BTreeMap<&str, &OperationRecord> =
+        history.operations.iter().filter(told).map(|row| (row.rebuild_trace.as_str(), row)).collect();
+    let mut confirmed = 0;
+    let mut herds: BTreeMap<(&str, u64), (bool, u64, u64)> = BTreeMap::new();
+    for row in own_rows(history) {
+        let ended_us = row.end_us.unwrap_or(u64::MAX);
+        let herd = herds.entry((&row.key, row.generation)).or_insert((false, u64::MAX, u64::MAX));
+        (herd.1, herd.2) = (herd.1.min(row.start_us), herd.2.min(ended_us));
+        let Some(answer) = given.get(row.trace.as_str()) else { continue };
+        if answer.key != row.key || answer.generation != row.generation.saturating_add(1) {
+            return Err(format!(
+                "request {} got generation {} from rebuild {}, which names generation {}",
+                answer.seq, answer.generation, row.rebuild, row.generation
+            ));
+        }
+        herd.0 = true;
+        confirmed += 1;
+    }
+    // Starts and ends are read from the origin's clock, the TTL runs by the store's.
+    let least_us = u64::from(scenario.policy.ttl_ms) * 900;
+    for ((key, generation), (seen, start_us, _)) in herds.iter().filter(|((_, g), _)| *g > 0) {
+        if !seen {
+            return Err(format!("no client tells who rebuilt generation {generation} of {key}"));
+        }
+        let made = herds.get(&(*key, generation - 1));
+        if made.is_none_or(|(_, _, made_us)| made_us.saturating_add(least_us) > *start_us) {
+            return Err(format!(
+                "generation {generation} of {key} expired sooner than a TTL after it was made"
+            ));
+        }
+    }
+    Ok(confirmed)
 }

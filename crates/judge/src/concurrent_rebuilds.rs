@@ -26,7 +26,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
             let (count, at_us) = peak_overlap(rows.iter().copied());
             let rows = under_way_at(rows, at_us);
             let boundary = boundary_of(case, rows[0]);
-            let limit = limit(claim, || theory::concurrent(case, boundary, claim.scope));
+            let limit = limit(claim, || theory::concurrent(case, boundary, &rows, claim.scope));
             Count { boundary, rows, count, limit }
         })
         .collect();

@@ -9,7 +9,8 @@
 //! history always gets the same verdicts, so that a run can be judged again from disk.
 //!
 //! Map: `verdict` what is said · `boundary` counting by generation · `cluster` the cross-check by time · `overlap` rebuilds at
-//! the same instant · `assumptions` what must hold before anything is valid · `theory` the bounds · `measures` the figures of a
+//! the same instant · `assumptions` what must hold before anything is valid,
+//! `lock_used` where there is a lock · `theory` the bounds · `measures` the figures of a
 //! rung · one file per property: `rebuilds_per_boundary`, `concurrent_rebuilds`, `never_go_back`, `every_request` · `witness`.
 
 mod assumptions;
@@ -17,6 +18,7 @@ mod boundary;
 mod cluster;
 mod concurrent_rebuilds;
 mod every_request;
+mod lock_used;
 mod measures;
 mod never_go_back;
 mod overlap;
@@ -25,9 +27,10 @@ mod theory;
 mod verdict;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use herd_history::{History, Manifest, RungHistory};
+use herd_history::{History, Manifest, OperationRecord, RungHistory};
 use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
 
 pub use assumptions::Assumption;
@@ -45,6 +48,8 @@ pub(crate) struct Case<'a> {
     pub(crate) history: &'a RungHistory,
     pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
+    /// Requests that were not plain hits, by key: whoever started a rebuild is among them.
+    pub(crate) readers: BTreeMap<&'a str, Vec<&'a OperationRecord>>,
     pub(crate) assumptions: Vec<Assumption>,
 }
 
@@ -63,18 +68,27 @@ pub fn scenario_of(manifest: &Manifest) -> Result<Scenario, Mistakes> {
 }
 
 /// Judges one run.
+///
+/// A scenario that expects `invalid` is as expected only if its first claim is refuted, in any rung that the claim is about:
+/// the first claim is the one that has to catch the bad strategy, and a run that fails for another reason has not caught it.
 #[must_use]
 pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
     let mut verdicts = Vec::new();
+    let mut of_first = Vec::new();
+    let mut judged = |claim: &Claim, verdict: Verdict| {
+        if scenario.claims.first().is_some_and(|first| std::ptr::eq(first, claim)) {
+            of_first.push(verdict.outcome);
+        }
+        verdict
+    };
     let mut rungs = Vec::new();
     for rung in &scenario.rungs {
         let claims =
             scenario.claims.iter().filter(|claim| claim.rung.as_ref().is_none_or(|name| *name == rung.name));
         let driven = history.rungs.iter().find(|driven| driven.record.name == rung.name);
         let Some(driven) = driven else {
-            verdicts.extend(
-                claims.map(|claim| Verdict::unknown(rung, claim, "the rung was not driven to its end")),
-            );
+            let why = "the rung was not driven to its end";
+            verdicts.extend(claims.map(|claim| judged(claim, Verdict::unknown(rung, claim, why))));
             continue;
         };
         let boundaries = boundaries(scenario, driven);
@@ -84,18 +98,19 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             history: driven,
             shares: scenario.workload.shares(),
             boundaries,
+            readers: theory::readers(driven),
             assumptions: Vec::new(),
         };
         case.assumptions = assumptions::all(&case, history);
-        verdicts.extend(claims.map(|claim| check_guarded(&case, claim)));
+        verdicts.extend(claims.map(|claim| judged(claim, check_guarded(&case, claim))));
         rungs.push(measures::figures(&case));
     }
     let outcome = Outcome::of_all(verdicts.iter().map(|verdict| verdict.outcome));
-    let as_expected = match (outcome, scenario.expect) {
-        (Outcome::Unknown, _) => None,
-        (outcome, Expect::Valid) => Some(outcome == Outcome::Valid),
-        (outcome, Expect::Invalid) => Some(outcome == Outcome::Invalid),
+    let decisive = match scenario.expect {
+        Expect::Valid => outcome,
+        Expect::Invalid => Outcome::of_all(of_first),
     };
+    let as_expected = (decisive != Outcome::Unknown).then(|| decisive.name() == scenario.expect.name());
     Judgement {
         name: scenario.name.clone(),
         backend: history.manifest.backend.clone(),

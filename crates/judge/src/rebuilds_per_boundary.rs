@@ -40,16 +40,16 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
 }
 
 fn count<'a>(case: &Case<'_>, claim: &Claim, boundary: &'a Boundary<'a>) -> Count<'a> {
-    let rows: Vec<&LedgerRow> = match claim.scope {
-        Scope::Process => {
-            let nodes = boundary.by_node();
-            // The first of the largest, in the fixed order of names.
-            nodes.into_values().rev().max_by_key(Vec::len).unwrap_or_default()
-        }
-        _ => boundary.rebuilds.clone(),
+    let of = |rows: Vec<&'a LedgerRow>| {
+        let limit = limit(claim, || theory::rebuilds(case, boundary, &rows, claim.scope));
+        Count { boundary, count: rows.len() as u64, rows, limit }
     };
-    let limit = limit(claim, || theory::rebuilds(case, boundary, claim.scope));
-    Count { boundary, count: rows.len() as u64, rows, limit }
+    if claim.scope != Scope::Process {
+        return of(boundary.rebuilds.clone());
+    }
+    let nodes = boundary.by_node().into_values().rev().map(of);
+    // The first of the worst, in the fixed order of names.
+    nodes.max_by_key(rank).expect("a boundary has at least one rebuild")
 }
 
 /// A number that is claimed stands for itself.
@@ -62,6 +62,12 @@ pub(crate) fn limit(claim: &Claim, theory: impl FnOnce() -> Limit) -> Limit {
     }
 }
 
+/// How bad a count is.
+fn rank(count: &Count<'_>) -> (bool, bool, u64) {
+    let beyond = count.count > count.limit.at_most;
+    (beyond && count.limit.broken_premise.is_none(), beyond, count.count)
+}
+
 /// The verdict of the worst count: one beyond its limit with its premise intact, else one beyond it, else the largest.
 /// `unit` says what the counts are of.
 pub(crate) fn worst_of<'a>(
@@ -71,12 +77,8 @@ pub(crate) fn worst_of<'a>(
     unit: &str,
     tell: impl Fn(&Count<'a>) -> String,
 ) -> Verdict {
-    let rank = |count: &&Count<'_>| {
-        let beyond = count.count > count.limit.at_most;
-        (beyond && count.limit.broken_premise.is_none(), beyond, count.count)
-    };
     // The first of equals: later boundaries do not displace it.
-    let Some(worst) = counts.iter().rev().max_by_key(rank) else {
+    let Some(worst) = counts.iter().rev().max_by_key(|count| rank(count)) else {
         return Verdict::unknown(case.rung, claim, "no boundary was seen");
     };
     let told = tell(worst);

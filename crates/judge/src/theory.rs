@@ -1,14 +1,16 @@
-//! The bounds that theory gives for a rung, computed from the scenario's parameters; measured rebuild times of the ledger enter
-//! only where the bound is a function of the real rebuild time.
+//! The bounds that theory gives for a rung, computed from the scenario's parameters. Measured rebuild times of the ledger enter
+//! only where the bound is a function of the real rebuild time, the clients' records where it is one of the readers.
 
+use std::collections::BTreeMap;
+
+use herd_history::{LedgerRow, OperationRecord, Outcome as Ended, RungHistory, Served};
 use herd_scenario::{Layer, OnWaitTimeout, Routing, Scope};
 
 use crate::Case;
 use crate::boundary::Boundary;
 
-/// How far from r*D a herd without any layer may be: readers keep coming until the first value is *written*, so
-/// scheduling and the write itself add to D. Above it the claim is refuted.
-const ABOUT_AT_MOST: f64 = 2.0;
+/// How far the clock of the clients' records may lie from the ledger's: one machine's clock, read by two processes.
+const CLOCK_SLACK_US: u64 = 5_000;
 
 /// Below this share of r*D a herd never formed.
 pub(crate) const ABOUT_AT_LEAST: f64 = 0.5;
@@ -30,21 +32,35 @@ impl Limit {
     }
 }
 
-/// Rebuild starts that one boundary may have.
-pub(crate) fn rebuilds(case: &Case<'_>, boundary: &Boundary<'_>, scope: Scope) -> Limit {
+/// Starts that these rebuilds, all of one boundary, may have. In scope `process` they are those of one node.
+pub(crate) fn rebuilds(case: &Case<'_>, boundary: &Boundary<'_>, rows: &[&LedgerRow], scope: Scope) -> Limit {
     match scope {
         Scope::Process if case.rung.has(Layer::SingleFlight) => Limit::exactly(1, "1 per process".to_owned()),
-        Scope::Process => uncoordinated(case, boundary, senders(case)),
         _ if case.rung.has(Layer::Lock) => fleet_lock(case, boundary),
         _ if case.rung.has(Layer::SingleFlight) => single_flight(case),
-        _ => uncoordinated(case, boundary, 1.0),
+        _ => uncoordinated(case, boundary.key, rows, scope),
     }
 }
 
 /// Rebuilds of one key that may be under way at once: never more than may start, since the bounds on starts come from bounds
 /// on what runs at once.
-pub(crate) fn concurrent(case: &Case<'_>, boundary: &Boundary<'_>, scope: Scope) -> Limit {
-    Limit { at_least: 0.0, ..rebuilds(case, boundary, scope) }
+pub(crate) fn concurrent(
+    case: &Case<'_>,
+    boundary: &Boundary<'_>,
+    rows: &[&LedgerRow],
+    scope: Scope,
+) -> Limit {
+    Limit { at_least: 0.0, ..rebuilds(case, boundary, rows, scope) }
+}
+
+/// The requests of a rung that may have started a rebuild, by key: all but plain hits. An error may have started one.
+pub(crate) fn readers(history: &RungHistory) -> BTreeMap<&str, Vec<&OperationRecord>> {
+    let mut readers: BTreeMap<&str, Vec<&OperationRecord>> = BTreeMap::new();
+    let not_hit = |row: &&OperationRecord| row.outcome != Ended::Answered || row.served != Served::Hit;
+    for row in history.operations.iter().filter(not_hit) {
+        readers.entry(&row.key).or_default().push(row);
+    }
+    readers
 }
 
 /// Reads per second and rebuild time of a key: r*D, the readers that a boundary meets.
@@ -53,18 +69,26 @@ pub(crate) fn crowd(case: &Case<'_>, key: &str) -> f64 {
     rate * f64::from(case.scenario.origin.model.typical_ms()) / 1e3
 }
 
-/// Row 1: every reader that arrives before the first write starts a rebuild. `senders`: over how many processes they spread.
-fn uncoordinated(case: &Case<'_>, boundary: &Boundary<'_>, senders: f64) -> Limit {
-    let expected = crowd(case, boundary.key) / senders;
-    let typical_us = f64::from(case.scenario.origin.model.typical_ms()) * 1e3;
-    let stretch = (boundary.longest_us() as f64 / typical_us).max(1.0);
-    let most = ABOUT_AT_MOST * expected * stretch;
-    // Six standard deviations of a Poisson count.
-    let at_most = (most + 6.0 * most.sqrt()).ceil() as u64;
+/// Row 1: every reader that arrives before the first write starts a rebuild, and none starts two. r*D says how many readers
+/// come on average; how many came this time is what the clients recorded, whatever the origin's ledger says.
+fn uncoordinated(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
+    let node = rows.first().filter(|_| scope == Scope::Process).map(|row| row.node.as_str());
+    let first_us = rows.iter().map(|row| row.start_us).min().unwrap_or(0);
+    let last_us = rows.iter().map(|row| row.start_us).max().unwrap_or(0);
+    let was_there = |row: &&&OperationRecord| {
+        row.sent_us <= last_us.saturating_add(CLOCK_SLACK_US)
+            && row.done_us.saturating_add(CLOCK_SLACK_US) >= first_us
+            // Who did not answer is not known where a request failed.
+            && node.is_none_or(|node| row.node == node || row.outcome != Ended::Answered)
+    };
+    let readers = case.readers.get(key).map_or(0, |all| all.iter().filter(was_there).count() as u64);
+    let expected = crowd(case, key) / node.map_or(1.0, |_| senders(case));
     let least = ABOUT_AT_LEAST * expected - 6.0 * expected.sqrt();
-    let at_least = if senders == 1.0 { least.max(0.0) } else { 0.0 };
-    let text = format!("about r*D = {expected:.0} (at most {at_most})");
-    Limit { at_most, at_least, text, broken_premise: None }
+    let at_least = if node.is_none() { least.max(0.0) } else { 0.0 };
+    let missing = case.history.record.load.sent.saturating_sub(case.history.operations.len() as u64);
+    let broken_premise = (missing > 0).then(|| format!("{missing} requests have no record"));
+    let text = format!("about r*D = {expected:.0} (readers then: {readers})");
+    Limit { at_most: readers, at_least, text, broken_premise }
 }
 
 /// Row 2: one per process; row 16: with owner routing one process sees the key.

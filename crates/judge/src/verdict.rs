@@ -52,7 +52,8 @@ pub struct Judgement {
     pub outcome: Outcome,
     /// What the scenario expects: `valid` or `invalid`.
     pub expect: &'static str,
-    /// Whether the outcome is the expected one; absent if it is unknown.
+    /// Whether the outcome is the expected one; absent if it is unknown. Where `invalid` is expected, the outcome of the
+    /// scenario's first claim decides: another claim that is refuted does not count as catching the bad strategy.
     pub as_expected: Option<bool>,
     /// What the scenario's author expects to see, and why.
     pub hypothesis: String,

@@ -34,6 +34,8 @@ pub(crate) fn record(name: &str) -> RungRecord {
         nodes_expected: 3,
         nodes_joined: 3,
         nodes_acknowledged: 3,
+        nodes_joined_end: Some(3),
+        membership_changed: Some(false),
         load: herd_history::LoadRecord::default(),
         ledger: herd_history::LedgerSpan::default(),
         notes: vec!["note".to_owned()],

@@ -1,9 +1,9 @@
 //! Whatever an assumption lacks makes a valid claim unknown, and leaves a refuted one refuted.
 
-use herd_history::{FaultPhase, FaultRecord, History};
+use herd_history::{FaultPhase, FaultRecord, History, Reason};
 use herd_judge::Outcome::{Invalid, Unknown, Valid};
 
-use crate::made::{LOCK, START_US, history, scenario, verdict};
+use crate::made::{FLIGHT, LOCK, START_US, history, scenario, verdict};
 
 const CLAIM: &str = "property = \"rebuilds_per_boundary\"";
 
@@ -125,6 +125,100 @@ fn counting() {
             row.generation = 0;
         }
     });
+}
+
+/// Goal: a node that leaves during the rung, or leaves and comes back, is not passed over.
+#[test]
+fn membership() {
+    let name = "membership stood still during the rung";
+    breaks(name, |run| run.rungs[0].record.nodes_joined_end = Some(3));
+    breaks(name, |run| run.rungs[0].record.membership_changed = Some(true));
+    // Older builds only noted it.
+    breaks(name, |run| {
+        let record = &mut run.rungs[0].record;
+        (record.nodes_joined_end, record.membership_changed) = (None, None);
+        record.notes = vec!["the membership changed while the load ran: 4 nodes before, 3 after".to_owned()];
+    });
+}
+
+/// Goal: a row cannot leave the count by its cache key, which is the caller's own word.
+#[test]
+fn foreign_rows() {
+    let name = "ledger rows belong to the rung";
+    let extra = |run: &mut History, key: &str, cache_key: &str| {
+        let rung = &mut run.rungs[0];
+        let mut row = rung.ledger[1].clone();
+        (row.rebuild, row.end_seq) = (rung.record.ledger.last_seq + 1, Some(rung.record.ledger.last_seq + 2));
+        rung.record.ledger.last_seq += 2;
+        (row.key, row.cache_key) = (key.to_owned(), cache_key.to_owned());
+        rung.ledger.push(row);
+    };
+    breaks(name, |run| extra(run, "item-1", "q:item-1"));
+    breaks(name, |run| extra(run, "item-1", "p:item-2"));
+    breaks(name, |run| extra(run, "item-2", "p:item-2"));
+    let mut run = history(&[(0, 0)]);
+    extra(&mut run, "item-1", "q:item-1");
+    let why = verdict(&scenario(LOCK, CLAIM), &run).why;
+    assert!(why.contains("by node-0 of item-1 under the cache key q:item-1"), "{why}");
+}
+
+/// Goal: a lock rung in which rebuilds went past the lock shows nothing about the lock.
+#[test]
+fn lock_used() {
+    for reason in [Reason::FailOpen, Reason::WaitTimeout, Reason::FlightLeader, Reason::Unknown] {
+        breaks("lock used", |run| run.rungs[0].ledger[2].reason = reason);
+        let mut run = history(&[(0, 0)]);
+        run.rungs[0].ledger[2].reason = reason;
+        let why = verdict(&scenario(LOCK, CLAIM), &run).why;
+        assert!(why.contains(&format!("1 of 4 rebuilds by {}", reason.name())), "{why}");
+        assert_eq!(verdict(&scenario(FLIGHT, CLAIM), &run).outcome, Valid, "no lock, no lease");
+    }
+    breaks("lock used", |run| run.rungs[0].ledger[2].token = 0);
+}
+
+/// Goal: a lock that hands out a token twice, or an older one, is not confirmed.
+#[test]
+fn tokens() {
+    breaks("tokens grow", |run| run.rungs[0].ledger[2].token = run.rungs[0].ledger[1].token);
+    breaks("tokens grow", |run| run.rungs[0].ledger[1].token = 1_000);
+    breaks("tokens grow", |run| run.rungs[0].ledger[1].epoch = 2);
+    let mut restarted = history(&[(0, 0)]);
+    for row in restarted.rungs[0].ledger.iter_mut().skip(2) {
+        (row.epoch, row.token) = (2, row.token - 4);
+    }
+    assert_eq!(verdict(&scenario(LOCK, CLAIM), &restarted).outcome, Valid, "a new epoch may count anew");
+}
+
+/// Goal: a cross-check that could not be made does not count as made; who led a rebuild can stand in for it.
+#[test]
+fn counting_without_time() {
+    let mut short = scenario(LOCK, CLAIM);
+    short.policy.ttl_ms = 200;
+    let silent = history(&[(0, 0)]);
+    let unconfirmed = verdict(&short, &silent);
+    assert_eq!(unconfirmed.outcome, Unknown, "{unconfirmed:#?}");
+    assert!(unconfirmed.why.contains("no client tells who rebuilt"), "{}", unconfirmed.why);
+
+    let mut told = silent.clone();
+    let rung = &mut told.rungs[0];
+    for rebuild in &rung.ledger {
+        let led = rung.operations.iter_mut().find(|row| row.sent_us == rebuild.start_us).unwrap();
+        (led.served, led.rebuild_trace) = (herd_history::Served::Led, rebuild.trace.clone());
+    }
+    assert_eq!(verdict(&short, &told).outcome, Valid);
+    let mut other = told.clone();
+    other.rungs[0]
+        .operations
+        .iter_mut()
+        .filter(|row| !row.rebuild_trace.is_empty())
+        .for_each(|row| row.generation = 1);
+    assert_eq!(verdict(&short, &other).outcome, Unknown);
+
+    // One herd under two names: the second expires long before its TTL.
+    let mut split = told;
+    let ledger = &mut split.rungs[0].ledger;
+    ledger[2].start_us = ledger[1].end_us.unwrap() + 10_000;
+    assert_eq!(verdict(&short, &split).outcome, Unknown);
 }
 
 /// Goal: a fault that did not bite makes its rung unknown.

@@ -58,12 +58,61 @@ fn uncoordinated_rebuilds_per_boundary() {
     expect(NONE, FLEET, &crowd(), Valid, 20);
     let tenfold: Vec<Start> = (0..10).flat_map(|_| crowd()).collect();
     expect(NONE, FLEET, &tenfold, Invalid, 200);
+    // Twice the herd: twenty readers cannot have started forty rebuilds.
+    let twofold: Vec<Start> = (0..2).flat_map(|_| crowd()).collect();
+    expect(NONE, FLEET, &twofold, Invalid, 40);
+    let refuted = verdict(&scenario(NONE, FLEET), &history(&twofold));
+    assert_eq!((refuted.bound, refuted.bound_text.as_str()), (Some(20), "about r*D = 20 (readers then: 20)"));
     let mut larger = scenario(NONE, FLEET);
     // r*D = 400 readers, of whom only twenty came.
     larger.workload.rate_per_s = 4_000;
     let verdict = verdict(&larger, &history(&crowd()));
     assert_eq!(verdict.outcome, Unknown, "{verdict:#?}");
     assert!(verdict.why.contains("the herd never formed"), "{}", verdict.why);
+}
+
+/// Goal: a request that failed may have started a rebuild, and one without a record too.
+#[test]
+fn readers_are_counted_conservatively() {
+    let mut failed = history(&crowd());
+    let waited = |row: &&mut herd_history::OperationRecord| row.served == herd_history::Served::Waited;
+    for row in failed.rungs[0].operations.iter_mut().filter(waited).step_by(2) {
+        (row.outcome, row.served) = (Ended::Unavailable, herd_history::Served::Unknown);
+    }
+    expect_of(NONE, &failed, Valid);
+    let mut unrecorded = history(&crowd());
+    let at =
+        unrecorded.rungs[0].operations.iter().position(|row| row.sent_us > START_US + 1_150_000).unwrap();
+    unrecorded.rungs[0].operations.remove(at);
+    expect_of(NONE, &unrecorded, Unknown);
+    // Readers who came after the last start have nothing to do with the herd.
+    let early: Vec<Start> = crowd().into_iter().map(|(node, _)| (node, 0)).collect();
+    expect_of(NONE, &history(&early), Invalid);
+}
+
+#[track_caller]
+fn expect_of(rung: &str, history: &herd_history::History, outcome: Outcome) {
+    let verdict = verdict(&scenario(rung, FLEET), history);
+    assert_eq!(verdict.outcome, outcome, "{verdict:#?}");
+}
+
+/// Goal: in one process, too, a rebuild needs a reader of its own.
+#[test]
+fn uncoordinated_rebuilds_per_process() {
+    let of_readers = |herd: &[Start]| {
+        let mut run = history(herd);
+        let rung = &mut run.rungs[0];
+        for row in &rung.ledger {
+            let reader = rung.operations.iter_mut().find(|read| read.sent_us == row.start_us).unwrap();
+            reader.node.clone_from(&row.node);
+        }
+        verdict(&scenario(NONE, PROCESS), &run)
+    };
+    let good = of_readers(&crowd());
+    assert_eq!((good.outcome, good.observed), (Valid, Some(5)), "{good:#?}");
+    let again = crowd().into_iter().filter(|(node, _)| *node == 2);
+    let bad = of_readers(&crowd().into_iter().chain(again).collect::<Vec<Start>>());
+    assert_eq!((bad.outcome, bad.observed), (Invalid, Some(10)), "{bad:#?}");
 }
 
 /// Goal: no boundary at all is unknown, not zero rebuilds.
@@ -170,7 +219,7 @@ fn every_request_answered() {
     assert_eq!(verdict(&scenario(LOCK, claim), &missing).outcome, Unknown);
 }
 
-/// Goal: rebuilds of another rung, still running when this one began, are not counted here.
+/// Goal: rebuilds under another prefix are not counted here, and do not vanish either: the claim is not confirmed.
 #[test]
 fn rows_of_another_prefix_are_not_counted() {
     let mut history = history(&[(0, 0)]);
@@ -183,5 +232,5 @@ fn rows_of_another_prefix_are_not_counted() {
     rung.record.ledger.last_seq += 2;
     rung.ledger.push(stranger);
     let verdict = verdict(&scenario(LOCK, FLEET), &history);
-    assert_eq!((verdict.outcome, verdict.observed), (Valid, Some(1)), "{verdict:#?}");
+    assert_eq!((verdict.outcome, verdict.observed), (Unknown, Some(1)), "{verdict:#?}");
 }

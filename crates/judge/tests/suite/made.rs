@@ -70,6 +70,8 @@ fn rung(herd: &[Start]) -> RungHistory {
         nodes_expected: 4,
         nodes_joined: 4,
         nodes_acknowledged: 4,
+        nodes_joined_end: Some(4),
+        membership_changed: Some(false),
         load: LoadRecord {
             offered: sent,
             sent,
@@ -98,9 +100,10 @@ pub(crate) fn row(seq: u64, generation: u64, node: usize, start_ms: u64) -> Ledg
         cache_key: "p:item-1".to_owned(),
         generation,
         node: format!("node-{node}"),
-        reason: Reason::FlightLeader,
-        token: 0,
-        epoch: 0,
+        // As under the lock; a rung without it does not look.
+        reason: Reason::LeaseHolder,
+        token: seq,
+        epoch: 1,
         config_version: 7,
         trace: format!("{seq:032x}"),
         start_us: START_US + start_ms * 1_000,

@@ -32,6 +32,26 @@ fn expectations_decide_the_exit_status() {
     }
 }
 
+/// Goal: a bad strategy is caught by the claim that is there to catch it, which stands first; no other refuted claim will do.
+#[test]
+fn the_first_claim_has_to_catch_the_bad_strategy() {
+    let answered = "property = \"every_request_answered\"";
+    let judged = |claims: String, run: &herd_history::History| {
+        let mut scenario = scenario(LOCK, &claims);
+        scenario.expect = Expect::Invalid;
+        judge(&scenario, run)
+    };
+    let mut errors = history(&[(0, 0)]);
+    errors.rungs[0].operations[3].outcome = herd_history::Outcome::Unavailable;
+    let other = judged(format!("{CLAIM}\n[[claim]]\n{answered}"), &errors);
+    assert_eq!((other.outcome, other.as_expected), (Outcome::Invalid, Some(false)));
+    let first = judged(format!("{answered}\n[[claim]]\n{CLAIM}"), &errors);
+    assert_eq!((first.outcome, first.as_expected), (Outcome::Invalid, Some(true)));
+    errors.rungs[0].record.load.offered = 1;
+    let unknown = judged(format!("{CLAIM}\n[[claim]]\n{answered}"), &errors);
+    assert_eq!((unknown.outcome, unknown.as_expected), (Outcome::Invalid, None));
+}
+
 /// Goal: a run is judged again from its manifest alone, as it was driven.
 #[test]
 fn a_manifest_restores_the_scenario_with_its_overrides() {

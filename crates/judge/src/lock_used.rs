@@ -1,0 +1,61 @@
+//! Assumptions about a rung with the fleet lock: without the lock's work in it, a small herd says nothing about the lock.
+
+use std::collections::BTreeMap;
+
+use herd_history::{LedgerRow, Reason};
+use herd_scenario::Layer;
+
+use crate::Case;
+use crate::assumptions::{Assumption, found};
+use crate::boundary::own_rows;
+
+/// Both assumptions; none for a rung without the lock.
+pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
+    if case.rung.has(Layer::Lock) { vec![leased(case), tokens_grow(case)] } else { Vec::new() }
+}
+
+/// Every rebuild of every boundary was made under a lease. Fail-open and waiters that give up are configured ways around the
+/// lock: they are not wrong, but a rung in which they were taken does not show what the lock does.
+fn leased(case: &Case<'_>) -> Assumption {
+    let rows = || case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
+    let mut others: BTreeMap<&str, (u64, &LedgerRow)> = BTreeMap::new();
+    for row in rows().filter(|row| row.reason != Reason::LeaseHolder || row.token == 0) {
+        let what = if row.reason == Reason::LeaseHolder {
+            "lease_holder without a token"
+        } else {
+            row.reason.name()
+        };
+        others.entry(what).or_insert((0, row)).0 += 1;
+    }
+    let total = rows().count();
+    let why = if others.is_empty() {
+        format!("all {total} rebuilds were made by holders of a lease")
+    } else {
+        let listed = others.iter().map(|(what, (count, row))| {
+            format!("{count} of {total} rebuilds by {what} (first: rebuild {} by {})", row.rebuild, row.node)
+        });
+        format!("rebuilds without a lease: {}", listed.collect::<Vec<_>>().join(", "))
+    };
+    found("lock used", others.is_empty(), why)
+}
+
+/// Of two rebuilds of a key that saw different generations, the later has the larger epoch and token; no token comes twice.
+fn tokens_grow(case: &Case<'_>) -> Assumption {
+    let name = "tokens grow";
+    let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
+    for row in own_rows(case.history).filter(|row| row.token > 0) {
+        keys.entry(&row.key).or_default().push(row);
+    }
+    let fence = |row: &LedgerRow| (row.epoch, row.token);
+    for (key, mut rows) in keys {
+        rows.sort_by_key(|row| (row.generation, fence(row), row.rebuild));
+        for pair in rows.windows(2).filter(|pair| fence(pair[0]) >= fence(pair[1])) {
+            let told = |row: &LedgerRow| {
+                let LedgerRow { token, epoch, rebuild, generation, .. } = row;
+                format!("token {token} of epoch {epoch} (rebuild {rebuild}, generation {generation})")
+            };
+            return found(name, false, format!("{key}: {} came after {}", told(pair[1]), told(pair[0])));
+        }
+    }
+    found(name, true, "the tokens of each key grow with its generations".to_owned())
+}
