@@ -2,7 +2,9 @@
 
 use crate::errors::peer_failure;
 use crate::value::{Maker, Value};
-use herd_policy::{Config, FetchOutcome, Lease, LeaseOutcome, Reason, RenewOutcome};
+use herd_policy::{
+    Cause, Config, Failure, FetchOutcome, HolderEnd, HolderFailure, Lease, LeaseOutcome, Reason, RenewOutcome,
+};
 use herd_service::trace::TraceContext;
 use herd_wire::error::ErrorSource;
 use herd_wire::v1;
@@ -20,6 +22,9 @@ const RELEASE_MAX: Duration = Duration::from_secs(1);
 
 /// Instance names are cut to this many bytes in a lease's owner, which has room for 128.
 const INSTANCE_BYTES_MAX: usize = 64;
+
+/// What is said of a failure is cut to this many bytes.
+const MESSAGE_BYTES_MAX: usize = 256;
 
 /// The fleet's locks.
 #[derive(Clone, Debug)]
@@ -62,6 +67,7 @@ impl Locks {
                 LeaseOutcome::Granted(Lease { token: grant.token, epoch: grant.epoch })
             }
             Ok(Some(Outcome::HolderDone(_))) => LeaseOutcome::HolderDone,
+            Ok(Some(Outcome::HolderFailed(told))) => LeaseOutcome::HolderFailed(holder_failure(&told)),
             Ok(Some(Outcome::WaitTimeout(_))) => LeaseOutcome::WaitTimeout,
             Ok(None) => LeaseOutcome::Unknown(peer_failure(
                 Status::internal("the lock service answered without an outcome"),
@@ -96,7 +102,7 @@ impl Locks {
         }
     }
 
-    /// Gives a lease back.
+    /// Gives a lease back, and says how its holder ended.
     ///
     /// # Errors
     /// The service did not answer in time. Nobody waits for it: the lease then ends at its expiry.
@@ -104,11 +110,13 @@ impl Locks {
         &self,
         name: &str,
         owner: herd_policy::Owner,
-        value_written: bool,
+        end: &HolderEnd,
         trace: TraceContext,
     ) -> Result<(), Status> {
         let call = Call { remaining: RELEASE_MAX, trace };
-        let request = v1::ReleaseRequest { name: name.to_owned(), owner: self.owner(owner), value_written };
+        let (end, retryable, message) = wire_end(end);
+        let (name, owner) = (name.to_owned(), self.owner(owner));
+        let request = v1::ReleaseRequest { name, owner, end: end.into(), retryable, message };
         call.limit(self.client.clone().release(call.request(request))).await?;
         Ok(())
     }
@@ -213,6 +221,33 @@ fn surely_not_applied(error: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+fn wire_end(end: &HolderEnd) -> (v1::HolderEnd, bool, String) {
+    match end {
+        HolderEnd::Abandoned => (v1::HolderEnd::Abandoned, false, String::new()),
+        HolderEnd::ValueWritten => (v1::HolderEnd::ValueWritten, false, String::new()),
+        HolderEnd::Failed(HolderFailure::NoSuchRow) => (v1::HolderEnd::NoSuchRow, false, String::new()),
+        HolderEnd::Failed(HolderFailure::Failed(failure)) => {
+            let detail = &failure.detail;
+            let said = detail[..detail.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned();
+            (v1::HolderEnd::Failed, failure.retryable, said)
+        }
+    }
+}
+
+/// What another node had from the origin, as if this one had asked. Of its kind it crosses only whether a retry makes
+/// sense: the others see an origin that is away, or one that is broken.
+fn holder_failure(told: &v1::HolderFailed) -> HolderFailure {
+    let cause = if told.retryable { Cause::Unavailable } else { Cause::Internal };
+    match told.end() {
+        v1::HolderEnd::NoSuchRow => HolderFailure::NoSuchRow,
+        _ => HolderFailure::Failed(Failure {
+            cause,
+            retryable: told.retryable,
+            detail: told.message.as_str().into(),
+        }),
+    }
 }
 
 fn wire_reason(reason: Reason) -> v1::Reason {

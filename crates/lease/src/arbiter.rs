@@ -6,7 +6,8 @@
 //!
 //! - Calls of one owner for one name share an *attempt*. Attempts of a name queue in order of arrival; only the head
 //!   asks the store for the lease, so a release does not wake a herd.
-//! - A release with a value written answers every waiter at once: they read. Any other release lets the head try.
+//! - A release with a value written answers every waiter at once: they read. So does one whose holder failed: they share
+//!   its failure, once. Any other release lets the head try.
 //! - A dead holder costs no more than its lease: the head tries again when the lease that it saw ends. It also looks
 //!   again every [`Settings::recheck_ms`], which is how a release through another instance of the service is noticed.
 //! - A lease that was granted to nobody (its callers hung up, or the store's answer was lost) is taken back.
@@ -19,6 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use crate::ending::{HolderEnd, HolderFailure};
 use crate::id::{Time, Token};
 use crate::store::{Grant, LeaseView};
 use state::{Attempt, Call, Name};
@@ -118,6 +120,8 @@ pub enum Reply {
     Granted(Grant),
     /// The holder finished and wrote a value while the call waited.
     HolderDone,
+    /// The holder failed while the call waited, and the call shares that.
+    HolderFailed(HolderFailure),
     /// Still held by somebody else when the call's wait ran out.
     WaitTimeout {
         /// who holds it
@@ -286,34 +290,30 @@ impl Arbiter {
         self.settle(now, &place);
     }
 
-    /// The store answered a release: `freed` says whether the lease was freed by it.
-    pub fn handle_released(&mut self, now: Time, name: &str, freed: bool, value_written: bool) {
-        if !freed {
-            return;
-        }
+    /// The store answered a release: `freed` says whether the lease was freed by it. Whoever waits now is told how the
+    /// holder ended, and it is forgotten then.
+    ///
+    /// A value that was written counts also when the lease had ended before: waiters only read. A failure counts only
+    /// while the lease was held: after it somebody else may lead.
+    pub fn handle_released(&mut self, now: Time, name: &str, freed: bool, end: &HolderEnd) {
         let Some((name, state)) = self.names.get_key_value(name) else { return };
         let name = Arc::clone(name);
         let waiting: Vec<Arc<str>> = state.queue.iter().cloned().collect();
-        let trying = state.trying.clone();
-        if let Some(state) = self.names.get_mut(&name) {
+        if freed && let Some(state) = self.names.get_mut(&name) {
             state.holder = None;
             state.moved = state.trying.is_some();
         }
-        if value_written {
-            for owner in waiting {
-                let place = Place { name: Arc::clone(&name), owner };
-                if trying.as_ref() == Some(&place.owner) {
-                    // Its answer decides: granted it leads (and looks again), refused it reads.
-                    if let Some(attempt) = self.attempt(&place) {
-                        attempt.done = true;
-                    }
-                } else {
-                    self.reply_all(now, &place, &Reply::HolderDone);
-                    self.settle(now, &place);
-                }
-            }
+        let told = match end {
+            HolderEnd::ValueWritten => Some(Reply::HolderDone),
+            HolderEnd::Failed(failure) if freed => Some(Reply::HolderFailed(failure.clone())),
+            HolderEnd::Failed(_) | HolderEnd::Abandoned => None,
+        };
+        if let Some(told) = told {
+            self.tell_waiting(now, &name, waiting, &told);
         }
-        self.set_next_try(&name, now);
+        if freed {
+            self.set_next_try(&name, now);
+        }
         self.advance(now, &name);
     }
 

@@ -17,11 +17,13 @@
 //! - [`tokens`]: [`TokenAllocator`], which hands out tokens from reserved blocks and says when it needs the next.
 //! - [`fence`]: the rule that guards writes, and a store of values in memory that obeys it.
 //! - [`arbiter`]: [`Arbiter`], who is granted next, who is told to read, who gives up: bounded waiting, sans-I/O.
+//! - [`ending`]: [`HolderEnd`], how a holder ended.
 //! - `conformance` (feature of the same name): the suite that every lease store passes.
 
 pub mod arbiter;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod ending;
 pub mod fence;
 pub mod id;
 pub mod memory;
@@ -30,6 +32,7 @@ pub mod table;
 pub mod tokens;
 
 pub use arbiter::Arbiter;
+pub use ending::{HolderEnd, HolderFailure};
 pub use id::{Epoch, Time, Token};
 pub use memory::MemoryStore;
 pub use store::{Acquire, Acquired, Grant, LeaseStore, LeaseView, StoreError};

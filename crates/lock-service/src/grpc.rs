@@ -4,14 +4,14 @@ use crate::counters::Counters;
 use crate::locks::{Answer, Locks, LocksError, Wanted};
 use crate::metrics::{LockMetrics, outcome_name};
 use herd_lease::arbiter::{Failure, Reply};
-use herd_lease::{LeaseStore, Token};
+use herd_lease::{HolderEnd, HolderFailure, LeaseStore, Token};
 use herd_service::trace::{self, TraceContext};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::acquire_response::Outcome;
 use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
 use herd_wire::v1::{
-    AcquireRequest, AcquireResponse, Grant, HolderDone, InspectRequest, InspectResponse, ReleaseRequest,
-    ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
+    self, AcquireRequest, AcquireResponse, Grant, HolderDone, HolderFailed, InspectRequest, InspectResponse,
+    ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
 };
 use std::time::Instant;
 use tonic::{Code, Request, Response, Status};
@@ -79,6 +79,7 @@ impl<S: LeaseStore, C: Counters> LockService for LockGrpc<S, C> {
                 repeated: grant.repeated,
             }),
             Reply::HolderDone => Outcome::HolderDone(HolderDone {}),
+            Reply::HolderFailed(failure) => Outcome::HolderFailed(told(failure)),
             Reply::WaitTimeout { holder, expires_in_ms } => {
                 Outcome::WaitTimeout(WaitTimeout { holder, expires_in_ms })
             }
@@ -97,8 +98,10 @@ impl<S: LeaseStore, C: Counters> LockService for LockGrpc<S, C> {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let span = span_of("lock.release", &request, &request.get_ref().name);
-        let ReleaseRequest { name, owner, value_written } = request.into_inner();
-        let freed = self.locks.release(&name, &owner, value_written).instrument(span).await;
+        let request = request.into_inner();
+        let end = holder_end(&request);
+        let ReleaseRequest { name, owner, .. } = request;
+        let freed = self.locks.release(&name, &owner, end).instrument(span).await;
         let released = freed.map_err(|error| locks_status(&error))?;
         self.metrics.count_release(released);
         Ok(Response::new(ReleaseResponse { released }))
@@ -126,6 +129,26 @@ fn span_of<T>(operation: &'static str, request: &Request<T>, name: &str) -> Span
     let span = herd_service::span!("lock", otel.name = operation, otel.kind = "server", herd.lease = %name);
     let _ = trace::begin(&span, TraceContext::extract(request.metadata()));
     span
+}
+
+/// An end that this build does not know leaves the next waiter to find out.
+fn holder_end(request: &ReleaseRequest) -> HolderEnd {
+    match request.end() {
+        v1::HolderEnd::Abandoned => HolderEnd::Abandoned,
+        v1::HolderEnd::ValueWritten => HolderEnd::ValueWritten,
+        v1::HolderEnd::NoSuchRow => HolderEnd::Failed(HolderFailure::NoSuchRow),
+        v1::HolderEnd::Failed => {
+            HolderEnd::Failed(HolderFailure::failed(request.retryable, request.message.clone()))
+        }
+    }
+}
+
+fn told(failure: HolderFailure) -> HolderFailed {
+    let (end, retryable, message) = match failure {
+        HolderFailure::NoSuchRow => (v1::HolderEnd::NoSuchRow, false, String::new()),
+        HolderFailure::Failed { retryable, message } => (v1::HolderEnd::Failed, retryable, message),
+    };
+    HolderFailed { end: end.into(), retryable, message }
 }
 
 fn locks_status(error: &LocksError) -> Status {

@@ -12,7 +12,7 @@ use attempt::Repairs;
 use herd_lease::arbiter::{Action, Arbiter, CallId, Failure, Overloaded, Reply, Settings};
 use herd_lease::id::{self, Malformed};
 use herd_lease::store::StoreError;
-use herd_lease::{LeaseStore, LeaseView, Time, Token};
+use herd_lease::{HolderEnd, LeaseStore, LeaseView, Time, Token};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -191,18 +191,18 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         Ok(renewed.map_err(|error| self.store_failure(&error))?)
     }
 
-    /// Frees a lease that `owner` holds; says whether it did. With `value_written` every waiter is told to read,
-    /// else the oldest is granted next. Works on even if the caller hangs up.
+    /// Frees a lease that `owner` holds; says whether it did. Everybody who waits now is told how the holder
+    /// ended: to read a value that was written, or its failure; if it just left, the oldest is granted next. Works on even if the caller hangs up.
     ///
     /// # Errors
     /// The request is malformed, or the store is away.
-    pub async fn release(&self, name: &str, owner: &str, value_written: bool) -> Result<bool, LocksError> {
+    pub async fn release(&self, name: &str, owner: &str, end: HolderEnd) -> Result<bool, LocksError> {
         id::check_name(name)?;
         id::check_owner(owner)?;
         let (locks, name, owner) = (self.clone(), name.to_owned(), owner.to_owned());
         let release = self.inner.tasks.spawn(async move {
             let freed = locks.inner.store.release(&name, &owner).await?;
-            locks.desk().arbiter.handle_released(locks.now(), &name, freed, value_written);
+            locks.desk().arbiter.handle_released(locks.now(), &name, freed, &end);
             locks.pump();
             Ok(freed)
         });

@@ -9,8 +9,16 @@ use prometheus_client::registry::Unit;
 use std::time::Duration;
 
 /// How acquires end; the names of the label `outcome`.
-const OUTCOMES: [&str; 7] =
-    ["granted", "repeated", "holder_done", "wait_timeout", "failed", "overloaded", "malformed"];
+const OUTCOMES: [&str; 8] = [
+    "granted",
+    "repeated",
+    "holder_done",
+    "holder_failed",
+    "wait_timeout",
+    "failed",
+    "overloaded",
+    "malformed",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -116,6 +124,7 @@ pub const fn outcome_name(reply: &Reply) -> &'static str {
         Reply::Granted(grant) if grant.repeated => "repeated",
         Reply::Granted(_) => "granted",
         Reply::HolderDone => "holder_done",
+        Reply::HolderFailed(_) => "holder_failed",
         Reply::WaitTimeout { .. } => "wait_timeout",
         Reply::Failed(_) => "failed",
     }

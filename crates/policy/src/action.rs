@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{Config, WriteGuard};
 use crate::error::Error;
 use crate::ids::{Lease, LookupId, OpId, Owner, RebuildId};
+use crate::outcome::HolderFailure;
 use crate::time::Time;
 
 /// One thing to do. Every action with an `op` is answered exactly once, at the latest at its `deadline`, by the handler
@@ -68,8 +69,8 @@ pub enum Action<V> {
         rebuild: RebuildId,
         /// Who held it.
         owner: Owner,
-        /// The cache holds a fresh value: waiters are told to read it rather than handed the lease.
-        value_written: bool,
+        /// How it ended, which decides what those are told who wait for the lease.
+        end: HolderEnd,
     },
     /// Ask the origin; answered by [`handle_fetched`](crate::Core::handle_fetched).
     Fetch {
@@ -116,6 +117,17 @@ pub enum Action<V> {
     /// A flight is over. The last action that names this rebuild, but for the release of a lease that was granted after
     /// the core had given up on the acquire.
     Ended(Summary),
+}
+
+/// How the holder of a lease ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HolderEnd {
+    /// The cache holds a fresh value: waiters are told to read it rather than handed the lease.
+    ValueWritten,
+    /// The origin had no value: waiters share that, and none of them asks it again.
+    Failed(HolderFailure),
+    /// Neither, or nobody knows: the next waiter is handed the lease.
+    Abandoned,
 }
 
 /// The answer to one lookup.

@@ -86,12 +86,13 @@ mod outcome;
 mod slab;
 mod time;
 
-pub use crate::action::{Action, Answer, Ending, Reason, Serve, Served, Summary};
+pub use crate::action::{Action, Answer, Ending, HolderEnd, Reason, Serve, Served, Summary};
 pub use crate::config::{Coalescing, Config, Limits, LockConfig, OnUnavailable, OnWaitTimeout, WriteGuard};
 pub use crate::core::Core;
 pub use crate::error::{Error, Limit, Part};
 pub use crate::ids::{Lease, LookupId, OpId, Owner, RebuildId};
 pub use crate::outcome::{
-    Cause, Failure, FetchOutcome, LeaseOutcome, ReadOutcome, Refusal, RenewOutcome, WriteOutcome,
+    Cause, Failure, FetchOutcome, HolderFailure, LeaseOutcome, ReadOutcome, Refusal, RenewOutcome,
+    WriteOutcome,
 };
 pub use crate::time::Time;

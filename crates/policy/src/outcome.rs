@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::Error;
 use crate::ids::Lease;
 
 /// Of a [`Read`](crate::Action::Read).
@@ -38,12 +39,33 @@ pub enum LeaseOutcome {
     Granted(Lease),
     /// The holder finished while this owner waited: read the cache, do not rebuild.
     HolderDone,
+    /// The holder failed while this owner waited: its failure is shared, and the origin is not asked again.
+    HolderFailed(HolderFailure),
     /// Still held by someone else when the wait ran out.
     WaitTimeout,
     /// The lock service is away; nothing was applied.
     Unavailable(Failure),
     /// No answer in time; the lease may have been granted all the same.
     Unknown(Failure),
+}
+
+/// What a lease's holder got from the origin instead of a value. Shared once with everybody who waits for the lease then,
+/// and never cached: an error must not send the queue to the origin one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HolderFailure {
+    /// The origin has no such row.
+    NoSuchRow,
+    /// The origin failed, refused, or did not answer in time.
+    Failed(Failure),
+}
+
+impl From<HolderFailure> for Error {
+    fn from(failure: HolderFailure) -> Self {
+        match failure {
+            HolderFailure::NoSuchRow => Error::NotFound,
+            HolderFailure::Failed(failure) => Error::Origin(failure),
+        }
+    }
 }
 
 /// Of a [`Renew`](crate::Action::Renew).

@@ -8,7 +8,7 @@ use crate::peers::{Call, Wanted};
 use crate::store::write::{Guard, NewValue, Refusal as StoreRefusal};
 use crate::value::Value;
 use herd_policy::{
-    Action, Cause, Failure, FetchOutcome, Lease, LeaseOutcome, OpId, Owner, ReadOutcome, Refusal,
+    Action, Cause, Failure, FetchOutcome, HolderEnd, Lease, LeaseOutcome, OpId, Owner, ReadOutcome, Refusal,
     RenewOutcome, Time, WriteGuard, WriteOutcome,
 };
 use herd_service::trace::TraceContext;
@@ -30,7 +30,7 @@ enum Kind {
     Read { op: OpId },
     Acquire { op: OpId, owner: Owner, expiry: Duration, wait: Duration, deadline: Time },
     Renew { op: OpId, owner: Owner, lease: Lease, expiry: Duration, deadline: Time },
-    Release { owner: Owner, value_written: bool },
+    Release { owner: Owner, end: HolderEnd },
     Fetch { op: OpId, wanted: Wanted, deadline: Time },
     Write { op: OpId, value: Value, guard: Guard, observed: u64, ttl: Duration },
 }
@@ -46,8 +46,8 @@ impl Work {
             Action::Renew { op, key, rebuild, owner, lease, expiry, deadline } => {
                 (key, Some(rebuild), Kind::Renew { op, owner, lease, expiry, deadline })
             }
-            Action::Release { key, rebuild, owner, value_written } => {
-                (key, Some(rebuild), Kind::Release { owner, value_written })
+            Action::Release { key, rebuild, owner, end } => {
+                (key, Some(rebuild), Kind::Release { owner, end })
             }
             Action::Fetch { op, key, rebuild, generation, reason, lease, config, deadline } => {
                 let wanted = Wanted { cache_key: key.clone(), generation, reason, lease, config };
@@ -94,8 +94,8 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
             let renewed = node.locks.renew(&key, owner, lease, expiry, call(deadline)).await;
             report.send(Outcome::Renewed(op, renewed));
         }
-        Kind::Release { owner, value_written } => {
-            if let Err(status) = node.locks.release(&key, owner, value_written, flight.context).await {
+        Kind::Release { owner, end } => {
+            if let Err(status) = node.locks.release(&key, owner, &end, flight.context).await {
                 node.metrics.release_failed.inc();
                 debug!(%key, code = ?status.code(), "a lease was not released; it ends at its expiry");
             }

@@ -3,6 +3,7 @@
 use crate::fakes::Mood;
 use crate::harness::{Parts, eventually, fleet_lock, single_flight, text};
 use herd_cache_node::store::Look;
+use herd_wire::error::ErrorSource;
 use herd_wire::v1::{self, Reason, Served};
 use std::time::Duration;
 use tonic::Code;
@@ -163,6 +164,40 @@ async fn the_fleet_rebuilds_once() {
     eventually("the lease is free", || parts.lock.holder("p:item-1").is_none()).await;
 }
 
+/// Several processes ask at once under the lock for a row that is not there, or of an origin that fails: one asks the origin
+/// and everybody is told what it was told, as the origin's own word; the next request asks anew.
+#[tokio::test]
+async fn the_fleet_shares_an_error_once() {
+    let parts = Parts::up().await;
+    let mut nodes = Vec::new();
+    for number in 0..5 {
+        nodes.push(parts.node(&format!("n{number}"), &fleet_lock()).await);
+    }
+    for (key, code) in [("missing-1", Code::NotFound), ("failing-1", Code::Unavailable)] {
+        let before = parts.origin.asked().len();
+        parts.origin.close_gate();
+        let requests: Vec<_> = nodes.iter().flat_map(|node| [node.begin(key), node.begin(key)]).collect();
+        let name = format!("p:{key}");
+        eventually("four nodes wait for the fifth", || parts.lock.waiting(&name) == 4).await;
+        for node in &nodes {
+            node.busy(2, 1).await;
+        }
+        parts.origin.asked_times(before + 1).await;
+        parts.origin.open_gate();
+        for request in requests {
+            let status = request.await.unwrap().unwrap_err();
+            let told = (status.code(), ErrorSource::of(&status));
+            assert_eq!(told, (code, Some(ErrorSource::Origin)), "{status:?}");
+            assert_eq!(herd_wire::error::is_retryable(&status), code == Code::Unavailable);
+        }
+        assert_eq!(parts.origin.asked().len(), before + 1);
+        eventually("the lease is free", || parts.lock.holder(&name).is_none()).await;
+        assert_eq!(nodes[0].get(key).await.unwrap_err().code(), code);
+        assert_eq!(parts.origin.asked().len(), before + 2, "an error is not cached");
+        eventually("the lease is free", || parts.lock.holder(&name).is_none()).await;
+    }
+}
+
 /// The holder died: the next one starts when its lease ends, not after some longer time-out.
 #[tokio::test]
 async fn a_dead_holders_lease_ends() {
@@ -234,7 +269,11 @@ async fn a_failed_write_leaks_no_lease() {
     assert_eq!(text(&request.await.unwrap().unwrap()), "item-1@1");
     eventually("the lease is free", || parts.lock.holder("p:item-1").is_none()).await;
     assert_eq!(parts.lock.released().len(), 1);
-    assert!(!parts.lock.released()[0].1, "it does not claim that a value was written");
+    assert_eq!(
+        parts.lock.released()[0].1,
+        v1::HolderEnd::Abandoned,
+        "it does not claim that a value was written"
+    );
     node.busy(0, 0).await;
 }
 

@@ -4,8 +4,9 @@ use herd_wire::v1::acquire_response::Outcome;
 use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
 use herd_wire::v1::origin_server::{Origin, OriginServer};
 use herd_wire::v1::{
-    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, Grant, HolderDone, InspectRequest,
-    InspectResponse, ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
+    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, Grant, HolderDone, HolderEnd, HolderFailed,
+    InspectRequest, InspectResponse, ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse,
+    WaitTimeout,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -77,9 +78,9 @@ pub(crate) struct FakeLock(Arc<Mutex<Leases>>);
 #[derive(Default)]
 struct Leases {
     held: HashMap<String, Held>,
-    done: HashMap<String, watch::Sender<u64>>,
+    done: HashMap<String, watch::Sender<Option<Outcome>>>,
     tokens: u64,
-    released: Vec<(String, bool)>,
+    released: Vec<(String, HolderEnd)>,
     moods: HashSet<Mood>,
 }
 
@@ -125,8 +126,8 @@ impl FakeLock {
         leases.held.get(name).filter(|held| held.until > Instant::now()).map(|held| held.owner.clone())
     }
 
-    /// Owners whose release came, and whether they said that a value was written.
-    pub(crate) fn released(&self) -> Vec<(String, bool)> {
+    /// Owners whose release came, and how they said that they ended.
+    pub(crate) fn released(&self) -> Vec<(String, HolderEnd)> {
         self.0.lock().unwrap().released.clone()
     }
 
@@ -139,13 +140,14 @@ impl FakeLock {
     fn try_acquire(
         &self,
         request: &AcquireRequest,
-    ) -> Result<Grant, (watch::Receiver<u64>, Instant, String)> {
+    ) -> Result<Grant, (watch::Receiver<Option<Outcome>>, Instant, String)> {
         let mut leases = self.0.lock().unwrap();
         let now = Instant::now();
         match leases.held.get(&request.name).filter(|held| held.until > now && held.owner != request.owner) {
             Some(held) => {
                 let (until, owner) = (held.until, held.owner.clone());
-                let done = leases.done.entry(request.name.clone()).or_insert_with(|| watch::Sender::new(0));
+                let done =
+                    leases.done.entry(request.name.clone()).or_insert_with(|| watch::Sender::new(None));
                 Err((done.subscribe(), until, owner))
             }
             None => {
@@ -177,7 +179,10 @@ impl LockService for FakeLock {
                 Err(busy) => busy,
             };
             tokio::select! {
-                _ = done.changed() => return Ok(outcome(Outcome::HolderDone(HolderDone {}))),
+                _ = done.changed() => {
+                    let told = done.borrow().clone().expect("only an end is sent");
+                    return Ok(outcome(told));
+                }
                 () = tokio::time::sleep_until(until.min(give_up)) => {}
             }
             if Instant::now() >= give_up {
@@ -199,15 +204,23 @@ impl LockService for FakeLock {
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let request = request.into_inner();
         let mut leases = self.0.lock().unwrap();
-        leases.released.push((request.owner.clone(), request.value_written));
+        leases.released.push((request.owner.clone(), request.end()));
         if leases.moods.contains(&Mood::RefusesRelease) {
             return Err(Status::unavailable("told to refuse"));
         }
         let released = leases.held.get(&request.name).is_some_and(|held| held.owner == request.owner);
         if released {
             leases.held.remove(&request.name);
-            if let Some(done) = leases.done.get(&request.name).filter(|_| request.value_written) {
-                done.send_modify(|count| *count += 1);
+            let told = match request.end() {
+                HolderEnd::Abandoned => None,
+                HolderEnd::ValueWritten => Some(Outcome::HolderDone(HolderDone {})),
+                HolderEnd::NoSuchRow | HolderEnd::Failed => {
+                    let ReleaseRequest { end, retryable, message, .. } = request;
+                    Some(Outcome::HolderFailed(HolderFailed { end, retryable, message }))
+                }
+            };
+            if let Some(done) = leases.done.get(&request.name).filter(|_| told.is_some()) {
+                done.send_replace(told);
             }
         }
         Ok(Response::new(ReleaseResponse { released }))
@@ -291,11 +304,14 @@ impl Origin for FakeOrigin {
         let version = *self.version.lock().unwrap();
         let key = request.key.clone();
         self.asked.send_modify(|asked| asked.push(request));
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open).await.map_err(|_| Status::internal("the test ended"))?;
         if key.starts_with("missing") {
             return Err(Status::not_found("no such row"));
         }
-        let mut open = self.open.subscribe();
-        open.wait_for(|open| *open).await.map_err(|_| Status::internal("the test ended"))?;
+        if key.starts_with("failing") {
+            return Err(Status::unavailable("the database is away"));
+        }
         Ok(Response::new(FetchResponse { value: format!("{key}@{version}").into(), version, took_ms: 0 }))
     }
 }

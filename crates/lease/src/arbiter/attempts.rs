@@ -208,6 +208,24 @@ impl Arbiter {
         }
     }
 
+    /// Tells the owners how the holder ended.
+    pub(super) fn tell_waiting(&mut self, now: Time, name: &Arc<str>, owners: Vec<Arc<str>>, told: &Reply) {
+        let trying = self.names.get(name).and_then(|state| state.trying.clone());
+        for owner in owners {
+            let place = Place { name: Arc::clone(name), owner };
+            if *told == Reply::HolderDone && trying.as_ref() == Some(&place.owner) {
+                // Its answer decides: granted it leads (and looks again), refused it reads.
+                if let Some(attempt) = self.attempt(&place) {
+                    attempt.done = true;
+                }
+            } else {
+                // A failure is told at once: nothing is there to read. A grant under way is taken back.
+                self.reply_all(now, &place, told);
+                self.settle(now, &place);
+            }
+        }
+    }
+
     /// Answers every call of an attempt that waits. A grant is remembered until it is confirmed.
     pub(super) fn reply_all(&mut self, now: Time, place: &Place, reply: &Reply) {
         let Some(attempt) = self.attempt(place) else { return };

@@ -44,7 +44,12 @@ fn interleave(steps: Vec<(u8, u8, u8, u16)>) -> Result<(), TestCaseError> {
             8 if !world.pending.is_empty() => world.fail(index, y % 2 == 0),
             9 if !world.late.is_empty() => world.apply_late(usize::from(x) % world.late.len()),
             10 => {
-                if world.release(name, owner, y % 8 < 4) {
+                let end = match y / 4 % 4 {
+                    0 => HolderEnd::ValueWritten,
+                    1 => HolderEnd::Failed(HolderFailure::NoSuchRow),
+                    _ => HolderEnd::Abandoned,
+                };
+                if world.release(name, owner, &end) {
                     holders.remove(name);
                 }
             }

@@ -33,9 +33,9 @@ impl World {
         call
     }
 
-    pub(super) fn release(&mut self, name: &str, owner: &str, value_written: bool) -> bool {
+    pub(super) fn release(&mut self, name: &str, owner: &str, end: &HolderEnd) -> bool {
         let freed = self.table.release(self.now, name, owner);
-        self.arbiter.handle_released(self.now, name, freed, value_written);
+        self.arbiter.handle_released(self.now, name, freed, end);
         self.collect();
         freed
     }
@@ -156,7 +156,7 @@ fn a_written_value_wakes_everybody_and_grants_nobody() {
     world.perform_all();
     let waiters: Vec<_> = (0..20).map(|n| world.acquire("k", &format!("w{n}"), 10_000, 5_000)).collect();
     world.perform_all();
-    assert!(world.release("k", "leader", true));
+    assert!(world.release("k", "leader", &HolderEnd::ValueWritten));
     assert!(waiters.iter().all(|call| world.replies.get(call) == Some(&Reply::HolderDone)));
     assert_eq!(world.pending, [], "nobody asks for the lease");
 }
@@ -169,11 +169,81 @@ fn a_release_without_a_value_grants_the_oldest() {
     world.perform_all();
     let waiters: Vec<_> = (0..20).map(|n| world.acquire("k", &format!("w{n}"), 10_000, 5_000)).collect();
     world.perform_all();
-    world.release("k", "leader", false);
+    world.release("k", "leader", &HolderEnd::Abandoned);
     assert_eq!(world.pending.len(), 1, "one waiter asks: {:?}", world.pending);
     world.perform_all();
     assert!(world.token_of(waiters[0]).is_some());
     assert!(waiters[1..].iter().all(|call| !world.replies.contains_key(call)));
+}
+
+/// A holder that failed fails everybody who waits, once, so that an error does not send the queue to the origin one by
+/// one. It is remembered by nobody: who comes later is granted the lease.
+#[test]
+fn a_failure_is_shared_once_with_everybody_who_waits() {
+    let away = HolderFailure::failed(true, "away".to_owned());
+    for failure in [HolderFailure::NoSuchRow, away] {
+        let mut world = World::new();
+        let leader = world.acquire("k", "leader", 10_000, 0);
+        world.perform_all();
+        world.arbiter.handle_delivered(world.now, leader);
+        let waiters: Vec<_> = (0..39).map(|n| world.acquire("k", &format!("w{n}"), 10_000, 5_000)).collect();
+        world.perform_all();
+        assert!(world.release("k", "leader", &HolderEnd::Failed(failure.clone())));
+        let told = Reply::HolderFailed(failure);
+        assert!(waiters.iter().all(|call| world.replies.get(call) == Some(&told)), "{:?}", world.replies);
+        assert_eq!(world.pending, [], "nobody asks for the lease");
+        assert!(world.arbiter.is_idle());
+        let later = world.acquire("k", "w0", 10_000, 0);
+        world.perform_all();
+        assert!(world.token_of(later).is_some());
+    }
+}
+
+/// The head asks again when the holder fails: it is told as well, and if the store granted it the lease meanwhile, that
+/// is taken back for those who come later.
+#[test]
+fn a_failure_is_shared_with_the_one_that_tries() {
+    for granted in [false, true] {
+        let mut world = World::new();
+        world.acquire("k", "leader", 60_000, 0);
+        world.perform_all();
+        let waiter = world.acquire("k", "waiter", 60_000, 60_000);
+        let Action::Try { op, name, owner, expiry_ms, token } = world.pending.remove(0) else {
+            panic!("a try")
+        };
+        let mut tried = (!granted).then(|| world.try_at_store(&name, &owner, expiry_ms, token));
+        world.release("k", "leader", &HolderEnd::Failed(HolderFailure::NoSuchRow));
+        assert_eq!(world.replies.get(&waiter), Some(&Reply::HolderFailed(HolderFailure::NoSuchRow)));
+        let tried = tried.take().unwrap_or_else(|| world.try_at_store(&name, &owner, expiry_ms, token));
+        world.arbiter.handle_tried(world.now, op, tried);
+        world.collect();
+        let later = world.acquire("k", "later", 60_000, 1_000);
+        world.perform_all();
+        assert!(world.token_of(later).is_some(), "no orphan lease stands in the way: {:?}", world.replies);
+    }
+}
+
+/// The holder's lease ended before it wrote: whoever waits for the next holder reads now. A late failure says nothing, for
+/// somebody else leads; and neither frees anything.
+#[test]
+fn a_late_release_with_a_value_wakes_everybody_to_read() {
+    let mut world = World::new();
+    world.acquire("k", "slow", 100, 0);
+    world.perform_all();
+    let next = world.acquire("k", "next", 60_000, 60_000);
+    world.perform_all();
+    world.advance_ms(101);
+    assert!(world.token_of(next).is_some());
+    let waiters: Vec<_> = (0..20).map(|n| world.acquire("k", &format!("w{n}"), 10_000, 5_000)).collect();
+    world.perform_all();
+    for end in [HolderEnd::Abandoned, HolderEnd::Failed(HolderFailure::NoSuchRow)] {
+        assert!(!world.release("k", "slow", &end));
+        assert!(waiters.iter().all(|call| !world.replies.contains_key(call)), "{end:?}");
+    }
+    assert!(!world.release("k", "slow", &HolderEnd::ValueWritten));
+    assert!(waiters.iter().all(|call| world.replies.get(call) == Some(&Reply::HolderDone)));
+    assert_eq!(world.pending, [], "nobody asks for the lease");
+    assert_eq!(world.table.inspect(world.now, "k").map(|view| view.owner), Some("next".to_owned()));
 }
 
 /// Failure mode 6: the holder died; the next waiter is granted when the lease ends, not later.
@@ -267,7 +337,7 @@ fn several_lost_answers_are_one_acquire() {
     world.perform_all();
     let waiter = world.acquire("k", "waiter", 60_000, 60_000);
     world.perform_all();
-    world.release("k", "leader", false);
+    world.release("k", "leader", &HolderEnd::Abandoned);
     world.fail(0, true);
     world.now = world.arbiter.poll_timeout().unwrap();
     world.arbiter.handle_timeout(world.now);
@@ -317,7 +387,7 @@ fn a_release_during_a_try_is_not_lost() {
     let waiter = world.acquire("k", "waiter", 60_000, 60_000);
     let Action::Try { op, name, owner, expiry_ms, token } = world.pending.remove(0) else { panic!("a try") };
     let from_before = world.try_at_store(&name, &owner, expiry_ms, token);
-    world.release("k", "leader", false);
+    world.release("k", "leader", &HolderEnd::Abandoned);
     world.arbiter.handle_tried(world.now, op, from_before);
     world.collect();
     world.perform_all();

@@ -8,7 +8,7 @@ use crate::counters::{Counters, MemoryCounters};
 use crate::redis_store::EPOCH_KEY;
 use herd_lease::arbiter::{Failure, Reply, Settings};
 use herd_lease::fence::{Guard, Refusal, judge_write};
-use herd_lease::{Epoch, Grant, Token};
+use herd_lease::{Epoch, Grant, HolderEnd, Token};
 use std::time::{Duration, Instant};
 
 /// Longer than a call may take when a part is away, with room for a slow machine.

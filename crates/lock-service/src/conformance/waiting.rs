@@ -9,6 +9,7 @@ use crate::locks::{Inspected, Locks, Wanted};
 use crate::redis_store::RedisStore;
 use futures::future::join_all;
 use herd_lease::arbiter::{Reply, Settings};
+use herd_lease::{HolderEnd, HolderFailure};
 use std::time::{Duration, Instant};
 
 /// Nothing but the lease's own end, or a release, wakes a waiter.
@@ -39,10 +40,11 @@ pub async fn a_dead_holder_costs_its_lease<C: Counters>(redis: &impl RedisUnderT
     locks.stop();
 }
 
-/// Failure mode 8: who holds the lease no longer frees nothing, and is told no error.
+/// Failure mode 8: who holds the lease no longer frees nothing, and is told no error. If it wrote a value all the same,
+/// whoever waits is told to read; anything else it says wakes nobody.
 ///
 /// # Panics
-/// When the other's lease is freed.
+/// When the other's lease is freed, or the waiter is told something else.
 pub async fn a_late_release_frees_nothing<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
     let locks = patient_locks_over(redis, counters, no_recheck());
     grant(&locks, "mode-8", "slow", 50).await;
@@ -51,15 +53,19 @@ pub async fn a_late_release_frees_nothing<C: Counters>(redis: &impl RedisUnderTe
     let waiter = acquire(&locks, "mode-8", "waiter", 1_000, 60_000);
     let late = async {
         until_waiting(&locks, "mode-8", 1).await;
-        assert_eq!(locks.release("mode-8", "slow", true).await, Ok(false), "no error, nothing freed");
-        assert_eq!(locks.release("mode-8", "stranger", false).await, Ok(false));
+        let failed = HolderEnd::Failed(HolderFailure::NoSuchRow);
+        assert_eq!(locks.release("mode-8", "slow", failed).await, Ok(false), "no error, nothing freed");
+        assert_eq!(locks.release("mode-8", "stranger", HolderEnd::Abandoned).await, Ok(false));
         assert_eq!(holder(&locks, "mode-8").await.as_deref(), Some("next"));
         assert_eq!(locks.inspect("mode-8").await.map(|seen| seen.waiters), Ok(1), "nobody is woken by it");
-        assert_eq!(locks.release("mode-8", "next", true).await, Ok(true));
+        assert_eq!(locks.release("mode-8", "slow", HolderEnd::ValueWritten).await, Ok(false));
     };
-    let (woken, ()) = soon("the right release wakes", async { tokio::join!(waiter, late) }).await;
+    let (woken, ()) = soon("a value wakes", async { tokio::join!(waiter, late) }).await;
     assert_eq!(woken, Reply::HolderDone);
-    assert_eq!(locks.release("mode-8", "next", true).await, Ok(false), "a repeated release is no error");
+    assert_eq!(holder(&locks, "mode-8").await.as_deref(), Some("next"));
+    assert_eq!(locks.release("mode-8", "next", HolderEnd::ValueWritten).await, Ok(true));
+    let repeated = locks.release("mode-8", "next", HolderEnd::ValueWritten).await;
+    assert_eq!(repeated, Ok(false), "a repeated release is no error");
     locks.stop();
 }
 
@@ -85,7 +91,7 @@ pub async fn a_repeated_acquire_returns_the_grant<C: Counters + Clone>(
         let again = grant(&after_restart, "mode-9", "owner", 60_000).await;
         assert_eq!((again.token, again.repeated), (first.token, true));
         after_restart.stop();
-        assert_eq!(locks.release("mode-9", "owner", false).await, Ok(true));
+        assert_eq!(locks.release("mode-9", "owner", HolderEnd::Abandoned).await, Ok(true));
     };
     let (woken, ()) = soon("the waiter is granted", async { tokio::join!(waiter, repeat) }).await;
     assert!(matches!(woken, Reply::Granted(grant) if grant.token > first.token), "{woken:?}");
@@ -104,7 +110,7 @@ pub async fn hanging_up_leaves_no_orphan<C: Counters>(redis: &impl RedisUnderTes
         assert!(futures::poll!(waiter.as_mut()).is_pending());
         until_waiting(&locks, "hang-up", 1).await;
     }
-    assert_eq!(locks.release("hang-up", "leader", false).await, Ok(true));
+    assert_eq!(locks.release("hang-up", "leader", HolderEnd::Abandoned).await, Ok(true));
     soon("the service is idle", locks.idle()).await;
     assert_eq!(holder(&locks, "hang-up").await, None);
     // A try is on its way to the store when its caller is gone.
@@ -151,14 +157,14 @@ pub async fn an_acquire_in_doubt_is_taken_back<C: Counters>(redis: &impl RedisUn
 pub async fn a_written_value_wakes_all_to_read<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
     let locks = patient_locks_over(redis, counters, no_recheck());
     // The first release loads its script.
-    locks.release("mode-12", "nobody", true).await.expect("the store answers");
+    locks.release("mode-12", "nobody", HolderEnd::ValueWritten).await.expect("the store answers");
     grant(&locks, "mode-12", "leader", 60_000).await;
     let owners: Vec<String> = (0..49).map(|n| format!("node-{n}")).collect();
     let waiters = join_all(owners.iter().map(|owner| acquire(&locks, "mode-12", owner, 60_000, 60_000)));
     let release = async {
         until_waiting(&locks, "mode-12", 49).await;
         let before = scripts_run(redis).await;
-        assert_eq!(locks.release("mode-12", "leader", true).await, Ok(true));
+        assert_eq!(locks.release("mode-12", "leader", HolderEnd::ValueWritten).await, Ok(true));
         before
     };
     let (replies, before) = soon("everybody is woken", async { tokio::join!(waiters, release) }).await;
@@ -166,6 +172,37 @@ pub async fn a_written_value_wakes_all_to_read<C: Counters>(redis: &impl RedisUn
     soon("the service is idle", locks.idle()).await;
     assert_eq!(scripts_run(redis).await - before, 1, "the release itself, and nothing else");
     assert_eq!(holder(&locks, "mode-12").await, None);
+    locks.stop();
+}
+
+/// A holder that failed fails every waiter at once, and sends not one of them to the lease store: an error does not turn
+/// the queue into a serial herd. Who comes later is granted the lease.
+///
+/// # Panics
+/// When a waiter is left, or asks the store.
+pub async fn a_failure_is_shared_with_all_who_wait<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
+    let locks = patient_locks_over(redis, counters, no_recheck());
+    // The first release loads its script.
+    locks.release("failed", "nobody", HolderEnd::Abandoned).await.expect("the store answers");
+    for failure in [HolderFailure::NoSuchRow, HolderFailure::failed(true, "away".to_owned())] {
+        grant(&locks, "failed", "leader", 60_000).await;
+        let owners: Vec<String> = (0..39).map(|n| format!("node-{n}")).collect();
+        let waiters = join_all(owners.iter().map(|owner| acquire(&locks, "failed", owner, 60_000, 60_000)));
+        let release = async {
+            until_waiting(&locks, "failed", 39).await;
+            let before = scripts_run(redis).await;
+            let end = HolderEnd::Failed(failure.clone());
+            assert_eq!(locks.release("failed", "leader", end).await, Ok(true));
+            before
+        };
+        let (replies, before) = soon("everybody is told", async { tokio::join!(waiters, release) }).await;
+        let told = Reply::HolderFailed(failure);
+        assert!(replies.iter().all(|reply| *reply == told), "{replies:?}");
+        soon("the service is idle", locks.idle()).await;
+        assert_eq!(scripts_run(redis).await - before, 1, "the release itself, and nothing else");
+        assert_eq!(holder(&locks, "failed").await, None);
+    }
+    grant(&locks, "failed", "later", 60_000).await;
     locks.stop();
 }
 
@@ -186,7 +223,7 @@ pub async fn the_oldest_waiter_is_next<C: Counters>(redis: &impl RedisUnderTest,
     }
     let mut last = "leader";
     for (owner, waiter) in owners.into_iter().zip(waiting) {
-        assert_eq!(locks.release("fifo", last, false).await, Ok(true));
+        assert_eq!(locks.release("fifo", last, HolderEnd::Abandoned).await, Ok(true));
         let reply = soon("the oldest is granted", waiter).await.expect("no panic");
         assert!(matches!(reply, Reply::Granted(_)), "{owner}: {reply:?}");
         assert_eq!(holder(&locks, "fifo").await.as_deref(), Some(owner));

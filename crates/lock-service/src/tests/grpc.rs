@@ -13,7 +13,7 @@ use herd_service::rpc;
 use herd_wire::error::{ErrorSource, is_retryable};
 use herd_wire::v1::acquire_response::Outcome;
 use herd_wire::v1::lock_service_client::LockServiceClient;
-use herd_wire::v1::{AcquireRequest, InspectRequest, ReleaseRequest, RenewRequest};
+use herd_wire::v1::{AcquireRequest, HolderEnd, InspectRequest, ReleaseRequest, RenewRequest};
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -60,12 +60,44 @@ async fn a_lease_over_the_wire() {
         (true, "leader", grant.token, grant.epoch)
     );
     assert!(seen.expires_in_ms > 60_000, "renewed: {seen:?}");
-    let release = ReleaseRequest { name: "k".into(), owner: "leader".into(), value_written: true };
+    let release = ReleaseRequest {
+        name: "k".into(),
+        owner: "leader".into(),
+        end: HolderEnd::ValueWritten.into(),
+        ..Default::default()
+    };
     assert!(leader.release(release.clone()).await.unwrap().into_inner().released);
     let told = soon("the waiter is told", waiting).await.unwrap().unwrap().into_inner();
     assert!(matches!(told.outcome, Some(Outcome::HolderDone(_))), "{told:?}");
     assert!(!leader.release(release).await.unwrap().into_inner().released);
     assert!(!leader.inspect(inspect()).await.unwrap().into_inner().held);
+    locks.stop();
+}
+
+/// A holder's failure crosses the wire as it was told, its message cut to its limit.
+#[tokio::test]
+async fn a_failure_over_the_wire() {
+    let redis = RedisProcess::start().await;
+    let (mut client, locks) = serve(&redis).await;
+    for (end, retryable, said, heard) in
+        [(HolderEnd::NoSuchRow, false, String::new(), 0), (HolderEnd::Failed, true, "x".repeat(1_000), 256)]
+    {
+        client.acquire(wanted("k", "leader", 0)).await.unwrap();
+        let mut waiter = client.clone();
+        let waiting = tokio::spawn(async move { waiter.acquire(wanted("k", "waiter", 30_000)).await });
+        let one_waits = async {
+            while locks.inspect("k").await.unwrap().waiters != 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("one waits", one_waits).await;
+        let (name, owner) = ("k".to_owned(), "leader".to_owned());
+        let release = ReleaseRequest { name, owner, end: end.into(), retryable, message: said };
+        assert!(client.release(release).await.unwrap().into_inner().released);
+        let told = soon("the waiter is told", waiting).await.unwrap().unwrap().into_inner();
+        let Some(Outcome::HolderFailed(told)) = told.outcome else { panic!("{told:?}") };
+        assert_eq!((told.end(), told.retryable, told.message.len()), (end, retryable, heard));
+    }
     locks.stop();
 }
 
@@ -114,7 +146,12 @@ async fn a_client_that_hangs_up_gives_up_its_place() {
     soon("one waits", one_waits).await;
     waiting.abort();
     soon("nobody waits any more", locks.idle()).await;
-    let release = ReleaseRequest { name: "k".into(), owner: "leader".into(), value_written: false };
+    let release = ReleaseRequest {
+        name: "k".into(),
+        owner: "leader".into(),
+        end: HolderEnd::Abandoned.into(),
+        ..Default::default()
+    };
     assert!(client.release(release).await.unwrap().into_inner().released);
     soon("nothing is under way", locks.idle()).await;
     assert_eq!(locks.inspect("k").await.unwrap().lease, None);

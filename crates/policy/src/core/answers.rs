@@ -3,9 +3,10 @@
 use super::flight::FlightKey;
 use super::lookups::{Lookup, State};
 use super::{Core, Timer};
-use crate::action::{Answer, Ending, Served};
+use crate::action::{Answer, Ending, HolderEnd, Served};
 use crate::error::Error;
 use crate::ids::LookupId;
+use crate::outcome::HolderFailure;
 use crate::time::Time;
 
 impl<V: Clone> Core<V> {
@@ -19,12 +20,13 @@ impl<V: Clone> Core<V> {
         }
     }
 
-    /// Ends a flight in an error, shared once with everybody who waits now. Nothing is cached: the next lookup leads anew.
+    /// Ends a flight in an error, shared once with everybody who waits now, in other processes too if the origin is where
+    /// it arose. Nothing is cached: the next lookup leads anew.
     pub(super) fn fail(&mut self, key: FlightKey, error: &Error) {
         for id in std::mem::take(&mut self.flight_mut(key).waiters) {
             self.settle(id, key, Err(error.clone()));
         }
-        self.end_flight(key, Ending::Failed, false);
+        self.end_flight(key, Ending::Failed, holder_end(error));
     }
 
     /// Serves a rebuilt value that the cache did not take, but only to readers who saw no newer generation than the one
@@ -47,9 +49,9 @@ impl<V: Clone> Core<V> {
             served = Served::Waited;
         }
         if self.flight(key).waiters.is_empty() {
-            return self.end_flight(key, Ending::Uncached, false);
+            return self.end_flight(key, Ending::Uncached, HolderEnd::Abandoned);
         }
-        self.release(key, false);
+        self.release(key, HolderEnd::Abandoned);
         let flight = self.flight_mut(key);
         flight.generation = newer.unwrap_or(newest_seen);
         let step = flight.layer.begin(&flight.config);
@@ -73,5 +75,15 @@ impl<V: Clone> Core<V> {
         let deadline = self.free(id).deadline;
         self.timers.remove(&(deadline, Timer::Waiter(id)));
         self.serve(id, result, Some(rebuild), version, true);
+    }
+}
+
+/// What others who wait for the flight's lease have of its error. The origin's word is good for all of them; what befell
+/// this process or its way to the store says nothing to the next.
+fn holder_end(error: &Error) -> HolderEnd {
+    match error {
+        Error::NotFound => HolderEnd::Failed(HolderFailure::NoSuchRow),
+        Error::Origin(failure) => HolderEnd::Failed(HolderFailure::Failed(failure.clone())),
+        _ => HolderEnd::Abandoned,
     }
 }

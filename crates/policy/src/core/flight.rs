@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Timer};
-use crate::action::{Action, Ending, Summary};
+use crate::action::{Action, Ending, HolderEnd, Summary};
 use crate::config::Config;
 use crate::ids::{Lease, LookupId, OpId, Owner, RebuildId};
 use crate::layer::{Admission, Layer, Look};
@@ -138,8 +138,8 @@ impl<V: Clone> Core<V> {
     }
 
     /// Ends a flight that nobody waits for any more.
-    pub(super) fn end_flight(&mut self, key: FlightKey, ending: Ending, value_written: bool) {
-        self.release(key, value_written);
+    pub(super) fn end_flight(&mut self, key: FlightKey, ending: Ending, end: HolderEnd) {
+        self.release(key, end);
         let flight = self.flights.remove(key).expect("a flight ends once");
         debug_assert!(flight.under_way.is_none(), "a flight ends by an answer, so that none is awaited");
         assert!(flight.waiters.is_empty(), "nobody is left behind by a flight that ends");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::flight::{FlightKey, Held, Op, Stage};
 use super::{Core, Timer};
-use crate::action::Action;
+use crate::action::{Action, HolderEnd};
 use crate::ids::{Lease, OpId, Owner};
 use crate::outcome::{Cause, Failure, LeaseOutcome, RenewOutcome};
 use crate::time::Time;
@@ -45,7 +45,7 @@ impl<V: Clone> Core<V> {
         match outcome {
             LeaseOutcome::Granted(lease) => self.hold(now, key, owner, *lease),
             // It may have been applied all the same: an orphan lease would keep the fleet waiting until it expires.
-            LeaseOutcome::Unknown(_) => self.push_release(key, owner, false),
+            LeaseOutcome::Unknown(_) => self.push_release(key, owner, HolderEnd::Abandoned),
             _ => {}
         }
         let flight = self.flight(key);
@@ -76,7 +76,8 @@ impl<V: Clone> Core<V> {
             return;
         };
         if let LeaseOutcome::Granted(_) | LeaseOutcome::Unknown(_) = outcome {
-            let release = Action::Release { key, rebuild: owner.rebuild, owner, value_written: false };
+            let end = HolderEnd::Abandoned;
+            let release = Action::Release { key, rebuild: owner.rebuild, owner, end };
             self.actions.push_back(release);
         }
     }
@@ -127,7 +128,7 @@ impl<V: Clone> Core<V> {
     }
 
     /// Gives the lease back, if one is held.
-    pub(super) fn release(&mut self, key: FlightKey, value_written: bool) {
+    pub(super) fn release(&mut self, key: FlightKey, end: HolderEnd) {
         let Some(held) = self.flight_mut(key).held.take() else { return };
         if let Some(at) = held.renew_at {
             self.timers.remove(&(at, Timer::Renew(key)));
@@ -135,13 +136,13 @@ impl<V: Clone> Core<V> {
         if let Some(op) = held.renewal {
             self.forget_op(op);
         }
-        self.push_release(key, held.owner, value_written);
+        self.push_release(key, held.owner, end);
     }
 
-    fn push_release(&mut self, key: FlightKey, owner: Owner, value_written: bool) {
+    fn push_release(&mut self, key: FlightKey, owner: Owner, end: HolderEnd) {
         let flight = self.flight(key);
         let (key, rebuild) = (Arc::clone(&flight.key), flight.rebuild);
-        self.actions.push_back(Action::Release { key, rebuild, owner, value_written });
+        self.actions.push_back(Action::Release { key, rebuild, owner, end });
     }
 }
 

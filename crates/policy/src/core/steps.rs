@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::flight::{FlightKey, Stage};
-use crate::action::{Action, Ending, Reason, Served};
+use crate::action::{Action, Ending, HolderEnd, Reason, Served};
 use crate::error::Error;
 use crate::ids::OpId;
 use crate::layer::{Look, Step};
@@ -58,7 +58,7 @@ impl<V: Clone> Core<V> {
                     Look::HolderDone => Served::WaitedFleet,
                 };
                 self.serve_all(key, &value, leader, generation);
-                self.end_flight(key, Ending::FoundFresh, true);
+                self.end_flight(key, Ending::FoundFresh, HolderEnd::ValueWritten);
             }
             ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation } => {
                 let flight = self.flight_mut(key);
@@ -149,7 +149,7 @@ impl<V: Clone> Core<V> {
             WriteOutcome::Written { generation } => {
                 let leader = self.flight(key).layer.led();
                 self.serve_all(key, &value, leader, *generation);
-                self.end_flight(key, Ending::Rebuilt, true);
+                self.end_flight(key, Ending::Rebuilt, HolderEnd::ValueWritten);
             }
             WriteOutcome::Refused(_) if !served => self.look_again(now, key, Stage::Rereading { value }),
             WriteOutcome::Refused(_) | WriteOutcome::Uncacheable | WriteOutcome::Failed(_) => {
@@ -163,7 +163,7 @@ impl<V: Clone> Core<V> {
         match outcome {
             ReadOutcome::Fresh { value: newer, generation } => {
                 self.serve_all(key, &newer, Served::SecondLook, generation);
-                self.end_flight(key, Ending::Uncached, true);
+                self.end_flight(key, Ending::Uncached, HolderEnd::ValueWritten);
             }
             ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation } => {
                 self.serve_uncached(now, key, &value, Some(generation));

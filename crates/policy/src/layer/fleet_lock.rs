@@ -1,6 +1,7 @@
 //! One rebuild of a key at once in the fleet: the leader of each process asks for the lock before it asks the origin.
 //!
 //! Who is told that the holder is done reads the cache; only when nothing fresh is there does it ask for the lock again.
+//! Who is told that the holder failed fails with it: each waiter asking in its turn would be a serial herd.
 
 use super::{Admission, Layer, Look, Step};
 use crate::action::Reason;
@@ -40,6 +41,7 @@ impl Layer for FleetLock {
             LeaseOutcome::Granted(_) => Step::Fetch(Reason::LeaseHolder),
             LeaseOutcome::HolderDone if lock.second_look => Step::Look(Look::HolderDone),
             LeaseOutcome::HolderDone => Step::Acquire,
+            LeaseOutcome::HolderFailed(failure) => Step::Fail(failure.clone().into()),
             LeaseOutcome::WaitTimeout => match lock.on_wait_timeout {
                 OnWaitTimeout::Error => Step::Fail(Error::WaitTimeout),
                 OnWaitTimeout::Origin => Step::Fetch(Reason::WaitTimeout),

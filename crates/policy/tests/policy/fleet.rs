@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_policy::{
-    Action, Config, Core, FetchOutcome, LeaseOutcome, Limits, LookupId, OpId, ReadOutcome, Reason,
+    Action, Config, Core, FetchOutcome, HolderEnd, LeaseOutcome, Limits, LookupId, OpId, ReadOutcome, Reason,
     RenewOutcome, Time, WriteOutcome,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Fleet {
     pub(crate) version: u64,
     /// How long the origin works on it.
     pub(crate) latency: Duration,
+    /// What the origin says in place of a value.
+    pub(crate) refusal: Option<FetchOutcome<u64>>,
     pub(crate) ledger: Vec<Start>,
     pub(crate) checks: Checks,
 }
@@ -39,8 +41,8 @@ struct Pending {
     action: Action<u64>,
     /// Set once it was applied.
     answer: Option<Answer>,
-    /// An acquire whose holder finished meanwhile.
-    holder_done: bool,
+    /// An acquire whose holder ended meanwhile, and told.
+    told: Option<LeaseOutcome>,
 }
 
 enum Answer {
@@ -62,6 +64,7 @@ impl Fleet {
             store: Store::default(),
             version: 1,
             latency: Duration::ZERO,
+            refusal: None,
             ledger: Vec::new(),
             checks: Checks::new(&config),
         }
@@ -115,10 +118,10 @@ impl Fleet {
             self.deliver(pending.node, answer);
             return true;
         }
-        if let Action::Release { key, owner, value_written, .. } = &pending.action {
+        if let Action::Release { key, owner, end, .. } = &pending.action {
             // Nobody answers it; with a fault it is lost, and the lease lives until it expires.
             if fault == Fault::None {
-                self.release((pending.node, *owner), key, *value_written);
+                self.release((pending.node, *owner), key, end);
             }
             return true;
         }
@@ -171,9 +174,9 @@ impl Fleet {
             Action::Read { op, key, .. } => Answer::Read(*op, self.store.read(key, now, fault)),
             Action::Acquire { op, key, owner, expiry, wait, .. } => {
                 let (who, patient) = ((pending.node, *owner), now < pending.sent + *wait);
-                let outcome = match pending.holder_done && fault == Fault::None {
-                    true => LeaseOutcome::HolderDone,
-                    false => self.store.acquire(who, key, now + *expiry, patient, fault)?,
+                let outcome = match pending.told.clone().filter(|_| fault == Fault::None) {
+                    Some(told) => told,
+                    None => self.store.acquire(who, key, now + *expiry, patient, fault)?,
                 };
                 Answer::Lease(*op, outcome)
             }
@@ -193,20 +196,24 @@ impl Fleet {
 
     fn fetched(&self, fault: Fault) -> FetchOutcome<u64> {
         match fault {
-            Fault::None => FetchOutcome::Fetched(self.version),
+            Fault::None => self.refusal.clone().unwrap_or(FetchOutcome::Fetched(self.version)),
             Fault::Lost => FetchOutcome::Lost,
             Fault::Refused => FetchOutcome::NotFound,
             Fault::Unanswered => FetchOutcome::Failed(failure()),
         }
     }
 
-    fn release(&mut self, who: Who, key: &Key, value_written: bool) {
-        if !self.store.release(who, key) || !value_written {
-            return;
-        }
+    fn release(&mut self, who: Who, key: &Key, end: &HolderEnd) {
+        let freed = self.store.release(who, key);
+        let told = match end {
+            // Also after the lease's end: they only read.
+            HolderEnd::ValueWritten => LeaseOutcome::HolderDone,
+            HolderEnd::Failed(failure) if freed => LeaseOutcome::HolderFailed(failure.clone()),
+            HolderEnd::Failed(_) | HolderEnd::Abandoned => return,
+        };
         for pending in self.pending.iter_mut().filter(|pending| pending.answer.is_none()) {
             if matches!(&pending.action, Action::Acquire { key: wanted, .. } if wanted == key) {
-                pending.holder_done = true;
+                pending.told = Some(told.clone());
             }
         }
     }
@@ -233,7 +240,7 @@ impl Fleet {
                 }
                 _ => {}
             }
-            self.pending.push(Pending { node, sent: self.now, action, answer: None, holder_done: false });
+            self.pending.push(Pending { node, sent: self.now, action, answer: None, told: None });
         }
     }
 }

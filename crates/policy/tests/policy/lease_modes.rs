@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    Cause, Ending, Error, Failure, FetchOutcome, LeaseOutcome, Limits, LockConfig, OnUnavailable,
-    OnWaitTimeout, ReadOutcome, Reason, Refusal, RenewOutcome, Served, WriteOutcome,
+    Cause, Ending, Error, Failure, FetchOutcome, HolderEnd, HolderFailure, LeaseOutcome, Limits, LockConfig,
+    OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Refusal, RenewOutcome, Served, WriteOutcome,
 };
 
 use crate::node::{Node, direct, expired, fresh, lease, locked};
@@ -24,7 +24,7 @@ fn an_acquire_without_an_answer_leaves_no_orphan() {
     let (op, owner) = node.acquire().expect("an acquire");
     node.answer_lease(op, LeaseOutcome::Unknown(away()));
     let release = node.release().expect("an orphan is released");
-    assert_eq!((release.owner, release.value_written), (owner, false));
+    assert_eq!((release.owner, release.end), (owner, HolderEnd::Abandoned));
     let fetch = node.fetch().expect("fail-open");
     assert_eq!((fetch.reason, fetch.lease), (Reason::FailOpen, None));
     node.answer_fetch(fetch.op, FetchOutcome::Fetched(11));
@@ -66,7 +66,7 @@ fn a_failed_write_leaks_no_lease() {
         assert_eq!(write.lease, Some(lease(5)));
         node.answer_write(write.op, outcome);
         let release = node.release().expect("the lease is given back");
-        assert_eq!((release.owner, release.value_written), (owner, false));
+        assert_eq!((release.owner, release.end), (owner, HolderEnd::Abandoned));
         assert_eq!(node.value_of(leader), (11, Served::Led));
         assert_eq!(node.value_of(waiter), (11, Served::Waited));
         assert!(!node.served[&leader].result.as_ref().expect("a value").cached);
@@ -81,7 +81,8 @@ fn a_failed_rebuild_leaks_no_lease() {
     node.miss(1);
     let (owner, fetch) = node.grant(5, 1);
     node.answer_fetch(fetch.op, FetchOutcome::Failed(away()));
-    assert_eq!(node.release().map(|release| (release.owner, release.value_written)), Some((owner, false)));
+    let failed = HolderEnd::Failed(HolderFailure::Failed(away()));
+    assert_eq!(node.release().map(|release| (release.owner, release.end)), Some((owner, failed)));
     node.assert_idle();
 
     let reader = node.miss(1);
@@ -89,7 +90,8 @@ fn a_failed_rebuild_leaks_no_lease() {
     node.answer_lease(op, LeaseOutcome::Granted(lease(6)));
     let look = node.read().expect("the second look");
     node.answer_read(look, ReadOutcome::Failed(away()));
-    assert_eq!(node.release().map(|release| (release.owner, release.value_written)), Some((owner, false)));
+    let abandoned = Some((owner, HolderEnd::Abandoned));
+    assert_eq!(node.release().map(|release| (release.owner, release.end)), abandoned);
     assert_eq!(node.error_of(reader), Error::Cache(away()));
     node.assert_idle();
 }
@@ -113,6 +115,49 @@ fn waiters_of_the_lock_read_when_the_holder_is_done() {
     node.assert_idle();
 }
 
+/// Goal: whom the lock service tells that the holder failed shares that with everybody in its process, without a look and
+/// without asking the origin; nothing is remembered, and the next lookup asks anew.
+#[test]
+fn waiters_of_the_lock_share_the_holders_failure() {
+    for (failure, error) in
+        [(HolderFailure::NoSuchRow, Error::NotFound), (HolderFailure::Failed(away()), Error::Origin(away()))]
+    {
+        for second_look in [true, false] {
+            let mut node = Node::new(locked(LockConfig { second_look, ..LockConfig::default() }));
+            let (leader, joiner) = (node.miss(1), node.miss(1));
+            let (op, _) = node.acquire().expect("one acquire a process");
+            node.answer_lease(op, LeaseOutcome::HolderFailed(failure.clone()));
+            assert_eq!((node.error_of(leader), node.error_of(joiner)), (error.clone(), error.clone()));
+            let summary = node.ended.last().expect("ended");
+            assert_eq!((summary.ending, summary.fetches), (Ending::Failed, 0));
+            node.assert_idle();
+            node.miss(1);
+            assert!(node.acquire().is_some(), "an error is not cached");
+        }
+    }
+}
+
+/// Goal: the holder says what the origin told it, and nothing of what befell only itself.
+#[test]
+fn a_holder_shares_only_the_origins_word() {
+    let failed = |failure| HolderEnd::Failed(failure);
+    for (outcome, end) in [
+        (FetchOutcome::NotFound, failed(HolderFailure::NoSuchRow)),
+        (FetchOutcome::Failed(away()), failed(HolderFailure::Failed(away()))),
+        (FetchOutcome::Lost, HolderEnd::Abandoned),
+    ] {
+        let mut node = Node::new(locked(LockConfig::default()));
+        node.miss(1);
+        let (_, fetch) = node.grant(5, 1);
+        node.answer_fetch(fetch.op, outcome.clone());
+        if let Some(again) = node.fetch() {
+            node.answer_fetch(again.op, outcome);
+        }
+        assert_eq!(node.release().expect("given back").end, end);
+        node.assert_idle();
+    }
+}
+
 /// Goal (mode 12): who is handed the lease after the holder looks again too, and hands it on at once.
 #[test]
 fn the_next_holder_reads_before_it_rebuilds() {
@@ -123,7 +168,8 @@ fn the_next_holder_reads_before_it_rebuilds() {
     let look = node.read().expect("it reads");
     node.answer_read(look, fresh(11, 2));
     assert_eq!(node.value_of(reader), (11, Served::SecondLook));
-    assert!(node.release().expect("given back").value_written, "others are told to read as well");
+    let end = node.release().expect("given back").end;
+    assert_eq!(end, HolderEnd::ValueWritten, "others are told to read as well");
     node.assert_idle();
 }
 
@@ -157,7 +203,7 @@ fn a_refused_write_serves_what_the_store_holds() {
     node.answer_read(look, fresh(12, 2));
     assert_eq!(node.value_of(reader), (12, Served::SecondLook));
     assert_eq!(node.ended.last().expect("ended").ending, Ending::Uncached);
-    assert!(node.release().expect("given back").value_written);
+    assert_eq!(node.release().expect("given back").end, HolderEnd::ValueWritten);
     node.assert_idle();
 }
 

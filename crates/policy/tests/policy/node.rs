@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_policy::{
-    Action, Config, Core, Error, FetchOutcome, Lease, LeaseOutcome, Limits, LockConfig, LookupId, OpId,
-    Owner, ReadOutcome, Reason, Serve, Served, Summary, Time, WriteOutcome,
+    Action, Config, Core, Error, FetchOutcome, HolderEnd, Lease, LeaseOutcome, Limits, LockConfig, LookupId,
+    OpId, Owner, ReadOutcome, Reason, Serve, Served, Summary, Time, WriteOutcome,
 };
 
 pub(crate) const KEY: &str = "p:item-1";
@@ -39,7 +39,7 @@ pub(crate) struct Write {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Release {
     pub(crate) owner: Owner,
-    pub(crate) value_written: bool,
+    pub(crate) end: HolderEnd,
 }
 
 impl Node {
@@ -159,9 +159,7 @@ impl Node {
 
     pub(crate) fn release(&mut self) -> Option<Release> {
         self.take(|action| match action {
-            Action::Release { owner, value_written, .. } => {
-                Some(Release { owner: *owner, value_written: *value_written })
-            }
+            Action::Release { owner, end, .. } => Some(Release { owner: *owner, end: end.clone() }),
             _ => None,
         })
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use herd_policy::{
-    Coalescing, Config, LockConfig, OnUnavailable, OnWaitTimeout, Reason, Refusal, WriteGuard,
+    Cause, Coalescing, Config, Error, Failure, FetchOutcome, LockConfig, OnUnavailable, OnWaitTimeout,
+    Reason, Refusal, WriteGuard,
 };
 
 use crate::fleet::Fleet;
@@ -110,6 +111,30 @@ fn a_lock_shorter_than_the_rebuild_bounds_nothing_without_renewal() {
 
     let renewed = LockConfig { renew: true, ..short };
     assert_eq!(herd(&settled(locked(renewed), rebuild)), 1);
+}
+
+/// Goal: an error does not turn the lock's queue into a serial herd. 40 nodes ask for a row that is not there, or at an
+/// origin that fails: one asks the origin, and everybody who waits shares its answer; without the lock each process asks.
+#[test]
+fn an_error_is_fetched_once_for_all_who_wait_in_the_fleet() {
+    let away = Failure::retryable(Cause::Unavailable, "away");
+    for (refusal, error) in
+        [(FetchOutcome::NotFound, Error::NotFound), (FetchOutcome::Failed(away.clone()), Error::Origin(away))]
+    {
+        for (config, starts) in [(locked(LockConfig::default()), 1), (flight(), 40)] {
+            let mut fleet = Fleet::new(40, Config { rebuild_deadline: SECOND * 60, ..config });
+            fleet.latency = SECOND;
+            fleet.refusal = Some(refusal.clone());
+            for reader in 0..120 {
+                fleet.look_up(reader % 40, KEY, SECOND * 60);
+            }
+            fleet.settle();
+            assert_eq!(fleet.ledger.len(), starts, "{:?}", fleet.ledger);
+            let answers: Vec<_> = fleet.checks.answers().collect();
+            assert_eq!(answers.len(), 120);
+            assert!(answers.iter().all(|answer| **answer == Err(error.clone())), "{answers:?}");
+        }
+    }
 }
 
 /// Goal: `write_guard = unguarded`: every late writer overwrites.
