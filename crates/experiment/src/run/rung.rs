@@ -57,9 +57,10 @@ impl Stage<'_> {
         let acknowledged = before.nodes().filter(|node| node.config_version == version).count();
         let load = self.load().await?;
         let after = control.view();
-        if after.members_version != before.members_version {
+        let changed = after.members_version != before.members_version;
+        if changed {
             let (was, is) = (before.nodes_joined(), after.nodes_joined());
-            notes.push(format!("the membership changed while the load ran: {was} nodes before, {is} after"));
+            notes.push(format!("{}: {was} nodes before, {is} after", RungRecord::MEMBERSHIP_NOTE));
         }
         progress.step(&format!("{}: reading the ledger", rung.name), 0, 0);
         let settle = Duration::from_millis(plan.scenario.policy.rebuild_deadline_ms.into()) + GRACE;
@@ -83,6 +84,8 @@ impl Stage<'_> {
             nodes_expected: plan.scenario.fleet.nodes,
             nodes_joined: before.nodes_joined(),
             nodes_acknowledged: u32::try_from(acknowledged).unwrap_or(u32::MAX),
+            nodes_joined_end: Some(after.nodes_joined()),
+            membership_changed: Some(changed),
             load: load.record,
             ledger: span,
             notes,

@@ -71,7 +71,9 @@ fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
     for generation in 1..=4 {
         for n in 0..herd {
             let seq = ledger.len() as u64 * 2 + 1;
-            ledger.push(row(seq, generation, n % 4, generation * PERIOD_MS + n * 90 / herd));
+            let row = row(seq, generation, n % 4, generation * PERIOD_MS + n * 100 / herd);
+            let leased = LedgerRow { reason: Reason::LeaseHolder, token: seq, epoch: 1, ..row.clone() };
+            ledger.push(if layers.contains(&"lock") { leased } else { row });
         }
     }
     let operations: Vec<OperationRecord> = (0..WINDOW_MS / 5).map(operation).collect();
@@ -94,6 +96,8 @@ fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
         nodes_expected: 4,
         nodes_joined: 4,
         nodes_acknowledged: 4,
+        nodes_joined_end: Some(4),
+        membership_changed: Some(false),
         load,
         ledger: LedgerSpan { first_seq: 1, last_seq: ledger.len() as u64 * 2, foreign_ends: Vec::new() },
         notes: Vec::new(),
