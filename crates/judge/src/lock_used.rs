@@ -49,7 +49,7 @@ fn tokens_grow(case: &Case<'_>) -> Assumption {
     let fence = |row: &LedgerRow| (row.epoch, row.token);
     for (key, mut rows) in keys {
         rows.sort_by_key(|row| (row.generation, fence(row), row.rebuild));
-        for pair in rows.windows(2).filter(|pair| fence(pair[0]) >= fence(pair[1])) {
+        if let Some(pair) = rows.windows(2).find(|pair| fence(pair[0]) >= fence(pair[1])) {
             let told = |row: &LedgerRow| {
                 let LedgerRow { token, epoch, rebuild, generation, .. } = row;
                 format!("token {token} of epoch {epoch} (rebuild {rebuild}, generation {generation})")
