@@ -134,4 +134,5 @@ async fn waiters_survive_what_befalls_a_container() {
     faults::a_redis_that_is_away_is_said_and_heals(&redis, counters()).await;
     faults::waiters_survive_an_empty_restart(&redis, counters()).await;
     waiting::a_dead_holder_costs_its_lease(&redis, counters()).await;
+    waiting::a_failure_is_shared_with_all_who_wait(&redis, counters()).await;
 }

@@ -48,11 +48,8 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
     let fetch = spans.iter().find(|r| fetched(r)).expect("counted above");
     assert_eq!(trace(fetch), rebuild, "the ledger's trace is the fetch's");
     let services: BTreeSet<_> = spans.iter().map(|r| r.service.as_str()).collect();
-    assert_eq!(
-        services,
-        BTreeSet::from(["cache-node", "edge", "lock-service", "origin"]),
-        "all processes export"
-    );
+    let all = BTreeSet::from(["herd-cache-node", "herd-edge", "herd-lock-service", "herd-origin"]);
+    assert_eq!(services, all, "all processes export");
     fleet.down().await;
 }
 

@@ -46,7 +46,7 @@ pub enum Expect {
     /// Every claim holds.
     #[default]
     Valid,
-    /// A known-bad strategy: at least one claim is refuted.
+    /// A known-bad strategy: the first claim is refuted: a known-bad strategy that is caught.
     Invalid,
 }
 

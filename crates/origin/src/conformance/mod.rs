@@ -230,15 +230,6 @@ mod tests {
         body(url, directory).await;
     }
 
-    /// The same on a database of the developer's own, whose tables of the origin it changes.
-    #[tokio::test]
-    #[ignore = "set HERD_TEST_DATABASE_URL to an empty database"]
-    async fn on_a_given_database() {
-        let url = std::env::var("HERD_TEST_DATABASE_URL").expect("HERD_TEST_DATABASE_URL names a database");
-        let scratch = tempfile::tempdir().expect("a directory for the test");
-        super::all(&url, scratch.path()).await;
-    }
-
     macro_rules! on_sqlite {
         ($($name:ident),* $(,)?) => {
             $(
