@@ -73,7 +73,7 @@ const STORES: [Store; 2] = [
 /// No engine answers, something cannot be built, or what is needed to build it is missing.
 pub async fn ensure(images: &[&str], progress: &dyn Progress) -> Result<(), TestbedError> {
     let docker = engine::connect().await?;
-    let _turn = turn().await?;
+    let _turn = turn("images").await?;
     let inside = builds_inside(&docker).await;
     let programs = async {
         match images.contains(&FLEET) && !inside {
@@ -90,11 +90,11 @@ pub async fn ensure(images: &[&str], progress: &dyn Progress) -> Result<(), Test
     }
 }
 
-/// Waits for other labs and tests on this machine that are making images. The turn ends when the file is closed.
-async fn turn() -> Result<File, TestbedError> {
-    let doing = "waiting for a turn to make images";
-    let wait = tokio::task::spawn_blocking(|| {
-        let file = File::create(std::env::temp_dir().join("herdproof-images.lock"))?;
+/// Waits for other labs and tests on this machine that are making the same. The turn ends when the file is closed.
+pub(crate) async fn turn(to_make: &'static str) -> Result<File, TestbedError> {
+    let doing = "waiting for a turn to make what others make, too";
+    let wait = tokio::task::spawn_blocking(move || {
+        let file = File::create(std::env::temp_dir().join(format!("herdproof-{to_make}.lock")))?;
         file.lock()?;
         Ok::<_, io::Error>(file)
     });

@@ -13,6 +13,7 @@
 //! | [`binaries`] | the programs: built in a checkout, found beside an installed lab |
 //! | [`images`] | the images, with and without a registry |
 //! | [`ready`] | the line a process prints when it serves |
+//! | [`redis_server`] | the Redis that local processes run |
 //! | [`probe`] | the question whether it still does |
 
 pub mod binaries;
@@ -27,6 +28,7 @@ mod plugin;
 pub mod probe;
 pub mod processes;
 pub mod ready;
+pub mod redis_server;
 mod state;
 
 pub use choose::{Choice, UnknownChoice, choose};

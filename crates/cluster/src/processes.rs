@@ -75,7 +75,7 @@ impl ProcessTestbed {
         if self.fleet.is_some() {
             return Err(TestbedError::Unsupported("this testbed is up already".to_owned()));
         }
-        let redis_server = launch::redis_server()?;
+        let redis_server = crate::redis_server::program(progress).await?;
         let programs = binaries::find_or_build(progress).await?;
         for line in sweep::orphans(&spec.state_dir).await? {
             progress.note(&line);

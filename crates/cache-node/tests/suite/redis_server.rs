@@ -84,12 +84,13 @@ impl Drop for RedisServer {
 
 /// Returns the process once it answers, `None` if it ended first (somebody else took the port).
 fn spawn(port: u16) -> Option<Child> {
-    let mut process = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is on PATH (Debian: apt-get install redis-server)");
+    let mut process =
+        Command::new(herd_cluster::redis_server::program_blocking().expect("there is a Redis to run"))
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server starts");
     let end = Instant::now() + READY_WITHIN;
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).expect("a valid address");
     while Instant::now() < end {

@@ -44,22 +44,6 @@ pub(super) struct Plan {
     pub(super) endpoints: Endpoints,
 }
 
-/// Finds `redis-server` on PATH.
-pub(super) fn redis_server() -> Result<PathBuf, TestbedError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian keeps servers of this kind where only root's PATH may lead.
-    let folders =
-        std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into(), "/usr/local/bin".into()]);
-    folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file()).ok_or_else(|| {
-        TestbedError::Missing {
-            what: "redis-server".to_owned(),
-            remedy: "install the package redis-server (Debian, Ubuntu) or redis (Fedora, Homebrew), \
-                     or use containers: --backend compose"
-                .to_owned(),
-        }
-    })
-}
-
 /// Lays out a fleet.
 pub(super) fn plan(
     spec: &FleetSpec,

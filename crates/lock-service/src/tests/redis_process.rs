@@ -49,14 +49,15 @@ impl RedisUnderTest for RedisProcess {
     }
 
     async fn start(&self) {
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
-            .args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"])
-            .arg(self.folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is on PATH (Debian: apt-get install redis-server)");
+        let child =
+            Command::new(herd_cluster::redis_server::program_blocking().expect("there is a Redis to run"))
+                .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
+                .args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"])
+                .arg(self.folder.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("redis-server starts");
         *self.child.lock().unwrap() = Some(child);
         let answers = async {
             while !self.answers().await {
