@@ -18,6 +18,7 @@ pub fn of_rung(scenario: &Scenario, rung: &Rung, prefix: &str) -> v1::FleetConfi
         key_prefix: prefix.to_owned(),
         routing: routing.into(),
         policy: Some(policy(scenario, rung)),
+        edge_gate: None,
     }
 }
 
@@ -62,6 +63,7 @@ fn policy(scenario: &Scenario, rung: &Rung) -> v1::PolicyConfig {
         let on_wait_timeout = match lock.on_wait_timeout {
             OnWaitTimeout::Error => v1::OnWaitTimeout::WaitError,
             OnWaitTimeout::Origin => v1::OnWaitTimeout::WaitOrigin,
+            OnWaitTimeout::Stale => v1::OnWaitTimeout::WaitStale,
         };
         let on_unavailable = match lock.on_unavailable {
             OnUnavailable::FailOpen => v1::OnLockUnavailable::FailOpen,
@@ -74,6 +76,8 @@ fn policy(scenario: &Scenario, rung: &Rung) -> v1::PolicyConfig {
             second_look: lock.second_look,
             on_wait_timeout: on_wait_timeout.into(),
             on_unavailable: on_unavailable.into(),
+            unconditional_release: lock.unconditional_release,
+            volatile_tokens: lock.volatile_tokens,
         }
     });
     v1::PolicyConfig {
@@ -83,6 +87,7 @@ fn policy(scenario: &Scenario, rung: &Rung) -> v1::PolicyConfig {
         flight_second_look: rung.flight_second_look,
         lock,
         write_guard: write_guard.into(),
+        ..v1::PolicyConfig::default()
     }
 }
 

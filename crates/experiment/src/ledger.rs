@@ -158,6 +158,7 @@ fn join(joiner: &mut LedgerJoiner, event: LedgerEvent) {
                 version: 0,
                 queued_us: 0,
                 worked_us: 0,
+                gate_us: 0,
             });
         }
         Some(Kind::Ended(ended)) => joiner.ended(Ended {
@@ -168,6 +169,7 @@ fn join(joiner: &mut LedgerJoiner, event: LedgerEvent) {
             version: ended.version,
             queued_us: ended.queued_us,
             worked_us: ended.worked_us,
+            gate_us: ended.gate_us,
         }),
         // An event of a newer origin: its sequence number is missing from the span, which the judge notices.
         None => {}

@@ -24,6 +24,8 @@ pub struct Ended {
     pub queued_us: u64,
     /// From start to end, microseconds.
     pub worked_us: u64,
+    /// Of that, waited at the gate, microseconds.
+    pub gate_us: u64,
 }
 
 /// Joins events of one span of the ledger, in any order of ends after their starts.
@@ -58,6 +60,7 @@ impl LedgerJoiner {
                 row.version = end.version;
                 row.queued_us = end.queued_us;
                 row.worked_us = end.worked_us;
+                row.gate_us = end.gate_us;
             }
             None if self.span.foreign_ends.len() < FOREIGN_ENDS_MAX => self.span.foreign_ends.push(end.seq),
             None => {}

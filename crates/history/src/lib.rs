@@ -8,6 +8,8 @@
 //! rungs.json                windows, prefix, configuration, nodes, load                  ([RungRecord])
 //! operations-<rung>.jsonl   one line a request that the generator sent                   (OperationRecord)
 //! ledger-<rung>.jsonl       one line a rebuild that the origin started                   (LedgerRow)
+//! writes-<rung>.jsonl       one line a write that the store decided, as it recorded it   (StoreWriteRecord)
+//! inserts-<rung>.jsonl      one line a row that the generator inserted, if it did        (InsertRecord)
 //! faults.jsonl              one line a step of a fault                                   (FaultRecord)
 //! ```
 //!
@@ -31,7 +33,8 @@ pub use join::{Ended, LedgerJoiner};
 pub use lines::LINE_BYTES_MAX;
 pub use read::{History, Reader, RungHistory};
 pub use record::{
-    FORMAT_VERSION, FaultPhase, FaultRecord, FetchOutcome, LedgerRow, LedgerSpan, LoadRecord, Manifest,
-    OperationRecord, Outcome, Reason, RungRecord, Served,
+    DeployRecord, FORMAT_VERSION, FaultPhase, FaultRecord, FetchOutcome, InsertRecord, LedgerRow, LedgerSpan,
+    LoadRecord, Manifest, MembershipRecord, OperationRecord, Outcome, Reason, RungRecord, Served,
+    StartRecord, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict,
 };
 pub use write::Writer;

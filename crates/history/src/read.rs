@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::error::HistoryError;
 use crate::lines::{io, read_lines};
-use crate::record::{FORMAT_VERSION, FaultRecord, LedgerRow, Manifest, OperationRecord, RungRecord};
+use crate::record::{
+    FORMAT_VERSION, FaultRecord, InsertRecord, LedgerRow, Manifest, OperationRecord, RungRecord,
+    StoreWriteRecord,
+};
 use crate::write::{check_rung_name, normal, partial_of};
 
 /// Largest manifest or rung list, bytes.
@@ -45,6 +48,10 @@ pub struct RungHistory {
     pub operations: Vec<OperationRecord>,
     /// Every rebuild that the origin started, in order of their starts.
     pub ledger: Vec<LedgerRow>,
+    /// Every write that the store decided, in its order; none in runs of builds that did not record them.
+    pub writes: Vec<StoreWriteRecord>,
+    /// Every row that the generator inserted, in order of sending.
+    pub inserts: Vec<InsertRecord>,
 }
 
 impl Reader {
@@ -107,15 +114,22 @@ impl Reader {
         for record in records {
             let operations = rows(&dir, &format!("operations-{}.jsonl", record.name), &mut notes)?;
             let ledger = rows(&dir, &format!("ledger-{}.jsonl", record.name), &mut notes)?;
-            rungs.push(RungHistory { record, operations, ledger });
+            let writes = optional_rows(&dir, &format!("writes-{}.jsonl", record.name), &mut notes)?;
+            let inserts = optional_rows(&dir, &format!("inserts-{}.jsonl", record.name), &mut notes)?;
+            rungs.push(RungHistory { record, operations, ledger, writes, inserts });
         }
-        let faults = if dir.join("faults.jsonl").exists() {
-            rows(&dir, "faults.jsonl", &mut notes)?
-        } else {
-            Vec::new()
-        };
+        let faults = optional_rows(&dir, "faults.jsonl", &mut notes)?;
         Ok(History { manifest, rungs, faults, notes })
     }
+}
+
+/// A file that need not be there: it has no rows then.
+fn optional_rows<T: DeserializeOwned>(
+    dir: &Path,
+    name: &str,
+    notes: &mut Vec<String>,
+) -> Result<Vec<T>, HistoryError> {
+    if dir.join(name).exists() { rows(dir, name, notes) } else { Ok(Vec::new()) }
 }
 
 fn rows<T: DeserializeOwned>(

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use crate::error::HistoryError;
 use crate::lines::{LineWriter, io};
-use crate::record::{FaultRecord, LedgerRow, Manifest, OperationRecord, RungRecord};
+use crate::record::{
+    FaultRecord, InsertRecord, LedgerRow, Manifest, OperationRecord, RungRecord, StoreWriteRecord,
+};
 
 /// Writes a run's folder: `NAME.partial` until [`Writer::finish`] renames it to `NAME`.
 ///
-/// Order of calls: `create`, then for each rung `begin_rung`, any number of `operation` and `ledger_row`, `end_rung`; then
-/// `finish`. Dropping the writer leaves the partial folder as it is, readable as far as it came.
+/// Order of calls: `create`, then for each rung `begin_rung`, any number of rows of each kind, `end_rung`; then `finish`. Dropping the writer leaves the partial folder as it is, readable as far as it came.
 #[derive(Debug)]
 pub struct Writer {
     whole: PathBuf,
@@ -28,6 +29,8 @@ struct OpenRung {
     name: String,
     operations: LineWriter,
     ledger: LineWriter,
+    writes: LineWriter,
+    inserts: LineWriter,
 }
 
 impl Writer {
@@ -65,7 +68,7 @@ impl Writer {
         &self.partial
     }
 
-    /// Opens the two files of a rung.
+    /// Opens the files of a rung.
     ///
     /// # Errors
     /// [`HistoryError::OutOfOrder`] inside another rung, [`HistoryError::RungName`], [`HistoryError::Io`].
@@ -79,6 +82,8 @@ impl Writer {
             name: name.to_owned(),
             operations: file("operations")?,
             ledger: file("ledger")?,
+            writes: file("writes")?,
+            inserts: file("inserts")?,
         });
         Ok(())
     }
@@ -99,6 +104,22 @@ impl Writer {
         self.rung_open()?.ledger.append(row)
     }
 
+    /// Appends one write of the store to the open rung.
+    ///
+    /// # Errors
+    /// As [`Writer::operation`].
+    pub fn store_write(&mut self, row: &StoreWriteRecord) -> Result<(), HistoryError> {
+        self.rung_open()?.writes.append(row)
+    }
+
+    /// Appends one inserted row to the open rung.
+    ///
+    /// # Errors
+    /// As [`Writer::operation`].
+    pub fn insert(&mut self, row: &InsertRecord) -> Result<(), HistoryError> {
+        self.rung_open()?.inserts.append(row)
+    }
+
     /// Closes the open rung: its rows are on disk, then its record is.
     ///
     /// # Errors
@@ -110,6 +131,8 @@ impl Writer {
         }
         open.operations.sync()?;
         open.ledger.sync()?;
+        open.writes.sync()?;
+        open.inserts.sync()?;
         self.open = None;
         self.rungs.push(record);
         write_json(&self.partial, "rungs.json", &self.rungs)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herd_history::{FaultPhase, FetchOutcome, History, OperationRecord, Outcome as Ended, Served};
-use herd_scenario::Routing;
+use herd_scenario::{KeyId, Routing};
 use serde::Serialize;
 
 use crate::Case;
@@ -195,7 +195,7 @@ fn ledger_whole(case: &Case<'_>) -> Assumption {
 fn ledger_of_rung(case: &Case<'_>) -> Assumption {
     let name = "ledger rows belong to the rung";
     let workload = &case.scenario.workload;
-    let keys: BTreeSet<String> = (0..workload.keys).map(|key| workload.key_name(key)).collect();
+    let keys: BTreeSet<String> = (0..workload.keys).map(|key| workload.key_name(KeyId::Row(key))).collect();
     let mut own = BTreeSet::new();
     own.extend(own_rows(case.history).filter(|row| keys.contains(&row.key)).map(|row| row.rebuild));
     let mut strangers = case.history.ledger.iter().filter(|row| !own.contains(&row.rebuild));

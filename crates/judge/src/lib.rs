@@ -138,6 +138,7 @@ fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Property::ConcurrentRebuilds => concurrent_rebuilds::check(case, claim),
         Property::AnswersNeverGoBack => never_go_back::check(case, claim),
         Property::EveryRequestAnswered => every_request::check(case, claim),
+        _ => Verdict::unknown(case.rung, claim, "this build has no checker for it"),
     };
     verdict.under(&case.assumptions)
 }

@@ -2,7 +2,7 @@
 
 use crate::{cli::LoadArgs, exit::Exit, exit::UsageError, out};
 use herd_experiment::load::{self, Live, LoadError, LoadOutcome, LoadSpec};
-use herd_scenario::{ArrivalProcess, Popularity, Workload};
+use herd_scenario::{Popularity, Workload};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -61,9 +61,8 @@ fn spec(args: &LoadArgs) -> Result<LoadSpec, UsageError> {
         keys: args.keys,
         popularity,
         rate_per_s: args.rate,
-        arrivals: ArrivalProcess::Poisson,
-        boundaries: 1,
         request_deadline_ms: args.deadline_ms,
+        ..Workload::default()
     };
     let window = Duration::from_secs(args.seconds);
     let spec = LoadSpec::new(args.edge.clone(), workload, args.seed, window);

@@ -36,7 +36,7 @@ impl<S: LeaseStore, C: Counters> LockGrpc<S, C> {
 
     async fn answer(&self, request: &AcquireRequest, span: &Span) -> Result<Answer, LocksError> {
         let began = Instant::now();
-        let AcquireRequest { name, owner, expiry_ms, wait_ms } = request;
+        let AcquireRequest { name, owner, expiry_ms, wait_ms, volatile_token: _ } = request;
         let wanted = Wanted { name, owner, expiry_ms: *expiry_ms, wait_ms: *wait_ms };
         let answer = self.locks.acquire(wanted).await;
         let outcome = match &answer {

@@ -329,7 +329,7 @@ impl Rebuild<'_> {
                 self.span.record("otel.status_code", "ERROR");
             }
         }
-        let ended = RebuildEnded { outcome: outcome.into(), version, queued_us, worked_us };
+        let ended = RebuildEnded { outcome: outcome.into(), version, queued_us, worked_us, gate_us: 0 };
         self.fetcher.ledger.end(self.number, ended).map(drop).map_err(FetchError::Ledger)
     }
 }

@@ -40,6 +40,8 @@ pub enum Action<V> {
         expiry: Duration,
         /// The longest wait for another holder.
         wait: Duration,
+        /// [`LockConfig::volatile_tokens`](crate::LockConfig::volatile_tokens).
+        volatile_tokens: bool,
         /// Of the call: the wait and some slack.
         deadline: Time,
     },
@@ -71,6 +73,8 @@ pub enum Action<V> {
         owner: Owner,
         /// How it ended, which decides what those are told who wait for the lease.
         end: HolderEnd,
+        /// [`LockConfig::unconditional_release`](crate::LockConfig::unconditional_release).
+        unconditional: bool,
     },
     /// Ask the origin; answered by [`handle_fetched`](crate::Core::handle_fetched).
     Fetch {
@@ -99,16 +103,18 @@ pub enum Action<V> {
         key: Arc<str>,
         /// The flight.
         rebuild: RebuildId,
-        /// What to write.
-        value: V,
+        /// What to write; `None`: the sentinel that remembers that the row does not exist.
+        value: Option<V>,
         /// What the store compares first.
         guard: WriteGuard,
         /// The generation seen expired: the value is to become the next one.
         generation: u64,
         /// The lease under which it was rebuilt.
         lease: Option<Lease>,
-        /// Freshness of the value.
+        /// Freshness of the value, jitter included.
         ttl: Duration,
+        /// From the fetch to its answer, to be kept with the value: see [`Life::rebuild_took`](crate::Life::rebuild_took).
+        rebuild_took: Duration,
         /// When to give up.
         deadline: Time,
     },
@@ -137,7 +143,8 @@ pub struct Serve<V> {
     pub lookup: LookupId,
     /// What it gets.
     pub result: Result<Answer<V>, Error>,
-    /// The flight that it led or waited for, to link its trace to; also set on errors.
+    /// The flight that it led, waited for, or (served from what the cache held) set off; to link its trace to. Also set
+    /// on errors.
     pub rebuild: Option<RebuildId>,
     /// The configuration under which it was decided: that of the flight, if there was one.
     pub config_version: u64,
@@ -174,10 +181,8 @@ pub enum Served {
     SecondLook,
     /// Rebuilt alone, no layer in between.
     Uncoordinated,
-    /// Expired, served while a refresh runs. No layer of this build does so.
+    /// Expired, within its grace.
     Stale,
-    /// The known absence of a row. No layer of this build does so.
-    Negative,
 }
 
 /// Why a process asks the origin.
@@ -195,11 +200,11 @@ pub enum Reason {
     WaitTimeout,
     /// A second attempt after a lost one in the same flight.
     Retry,
-    /// Background refresh of a stale value. No layer of this build does so.
+    /// Background refresh of an expired value that readers are served meanwhile.
     Refresh,
-    /// Early expiration. No layer of this build does so.
+    /// Early recomputation of a value that is still fresh.
     Early,
-    /// Pre-warm or fill. No layer of this build does so.
+    /// Pre-warm or fill: nobody reads it yet.
     Warm,
 }
 

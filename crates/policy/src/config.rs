@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A versioned policy. Each lookup is decided by the one that was current when it came, and each flight keeps the one
 /// under which it began.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Of the fleet's configuration, from 1; 0 before the first one.
     pub version: u64,
@@ -25,6 +25,24 @@ pub struct Config {
     pub lock: Option<LockConfig>,
     /// What the store compares before it takes a value.
     pub write_guard: WriteGuard,
+    /// How long a lookup waits for a flight before it goes its own way; `None`: until its deadline.
+    pub waiter: Option<WaiterConfig>,
+    /// Serving expired values; `None`: never.
+    pub stale: Option<StaleConfig>,
+    /// Spread of the values' lives, 0 to 0.9: each TTL is drawn uniformly from `ttl * (1 - jitter)` to
+    /// `ttl * (1 + jitter)`. 0: none.
+    pub jitter: f64,
+    /// Remembering that a row does not exist; `None`: every lookup of it asks the origin.
+    pub negative: Option<NegativeConfig>,
+    /// Believe the driver's filter of existing keys: a key that it does not know, and of which the store remembers
+    /// nothing, is answered without asking the origin.
+    pub key_filter: bool,
+    /// Recomputing before expiry; `None`: never.
+    pub early: Option<EarlyConfig>,
+    /// How long others can join a flight.
+    pub flight_until: FlightUntil,
+    /// Who is told of an error of the origin.
+    pub on_origin_error: OnOriginError,
 }
 
 impl Default for Config {
@@ -39,8 +57,71 @@ impl Default for Config {
             flight_second_look: true,
             lock: None,
             write_guard: WriteGuard::Fenced,
+            waiter: None,
+            stale: None,
+            jitter: 0.0,
+            negative: None,
+            key_filter: false,
+            early: None,
+            flight_until: FlightUntil::Written,
+            on_origin_error: OnOriginError::Share,
         }
     }
+}
+
+/// Patience with a flight (the layer of a lookup's own wait).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaiterConfig {
+    /// Counted from when the lookup joined or began the flight.
+    pub wait: Duration,
+    /// When it ran out.
+    pub then: OnWaitTimeout,
+}
+
+/// Serving expired values, within `grace` after their expiry, of the keys that are marked safe for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleConfig {
+    /// How long after its expiry a value may still be served.
+    pub grace: Duration,
+    /// Serve it at once and refresh in the background (stale-while-revalidate).
+    pub while_revalidate: bool,
+    /// Serve it where the rebuild failed (stale-if-error).
+    pub if_error: bool,
+    /// Which rows' keys (without prefix) may be served stale: each is an exact key, or ends in `*` and is a beginning.
+    pub safe_keys: Vec<Arc<str>>,
+}
+
+/// Remembering absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NegativeConfig {
+    /// How long the absence of a row is believed.
+    pub ttl: Duration,
+}
+
+/// Probabilistic early recomputation (XFetch; Vattani, Chierichetti and Lowenstein, 2015).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EarlyConfig {
+    /// Above 1 recomputes earlier, below 1 later; above 0 to 10.
+    pub beta: f64,
+}
+
+/// How long others can join a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FlightUntil {
+    /// The store answered its write: a later leader's second look sees the value.
+    Written,
+    /// The origin answered. Whoever misses between that and the write leads another flight: a known-bad strategy
+    /// (moka's issue 195).
+    Fetched,
+}
+
+/// What becomes of those who wait for a flight whose rebuild failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnOriginError {
+    /// All get the error, once.
+    Share,
+    /// The leader gets the error, and the next waiter asks the origin in its turn: a serial herd, a known-bad strategy.
+    SerialRetry,
 }
 
 /// What lookups of one process that miss the same key do.
@@ -77,6 +158,11 @@ pub struct LockConfig {
     pub on_wait_timeout: OnWaitTimeout,
     /// When the lock service is away.
     pub on_unavailable: OnUnavailable,
+    /// Release the lock whoever holds it now: a known-bad strategy.
+    pub unconditional_release: bool,
+    /// Ask for tokens that the lease store counts in memory, so that its restart hands out old ones again: a known-bad
+    /// strategy.
+    pub volatile_tokens: bool,
 }
 
 impl Default for LockConfig {
@@ -89,17 +175,22 @@ impl Default for LockConfig {
             second_look: true,
             on_wait_timeout: OnWaitTimeout::Error,
             on_unavailable: OnUnavailable::FailOpen,
+            unconditional_release: false,
+            volatile_tokens: false,
         }
     }
 }
 
-/// What a flight does whose wait for the fleet's lock ran out.
+/// What is done when a wait ran out: a flight's for the fleet's lock, or a lookup's for its flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnWaitTimeout {
     /// Its readers get [`Error::WaitTimeout`](crate::Error::WaitTimeout).
     Error,
     /// It asks the origin without a lease: adds about r*(D-W) queries.
     Origin,
+    /// Readers get the expired value that they saw, if their key is safe for that and the value within its grace
+    /// ([`StaleConfig`]); else the error.
+    Stale,
 }
 
 /// What a flight does when the lock service is away.

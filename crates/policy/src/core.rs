@@ -13,6 +13,7 @@ use std::sync::Arc;
 use self::flight::{Flight, FlightKey, Op};
 use self::lookups::Lookup;
 use crate::action::Action;
+use crate::chance::Chance;
 use crate::config::{Config, Limits};
 use crate::ids::{LookupId, OpId};
 use crate::outcome::{FetchOutcome, LeaseOutcome, ReadOutcome, RenewOutcome, WriteOutcome};
@@ -36,6 +37,7 @@ pub struct Core<V> {
     actions: VecDeque<Action<V>>,
     waiting: usize,
     rebuilds: u64,
+    chance: Chance,
 }
 
 /// What is due at a moment.
@@ -50,8 +52,8 @@ enum Timer {
 }
 
 impl<V: Clone> Core<V> {
-    /// A core that knows no lookup yet.
-    pub fn new(config: Arc<Config>, limits: Limits) -> Self {
+    /// A core that knows no lookup yet. `seed` fixes every number that it draws (jitter, early recomputation).
+    pub fn new(config: Arc<Config>, limits: Limits, seed: u64) -> Self {
         Core {
             config,
             limits,
@@ -63,6 +65,7 @@ impl<V: Clone> Core<V> {
             actions: VecDeque::new(),
             waiting: 0,
             rebuilds: 0,
+            chance: Chance::seeded(seed),
         }
     }
 
@@ -78,6 +81,19 @@ impl<V: Clone> Core<V> {
 
     /// A request for `key` (the full cache key, prefix included) that wants its answer before `deadline`.
     pub fn handle_lookup(&mut self, _now: Time, key: Arc<str>, deadline: Time) -> LookupId {
+        self.look_up(key, deadline)
+    }
+
+    /// A request to have `key` in the cache (pre-warm, background fill), under a configuration of its own: its prefix
+    /// need not be the current one. Served like a lookup; what it rebuilds is rebuilt for [`Reason::Warm`](crate::Reason::Warm).
+    pub fn handle_warm(
+        &mut self,
+        _now: Time,
+        key: Arc<str>,
+        config: Arc<Config>,
+        deadline: Time,
+    ) -> LookupId {
+        let _ = config;
         self.look_up(key, deadline)
     }
 

@@ -8,8 +8,11 @@ use crate::outcome::Failure;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The origin has no such row.
-    NotFound,
+    /// The row does not exist.
+    NotFound {
+        /// Who says so.
+        by: AbsentBy,
+    },
     /// The lookup's own deadline passed. The rebuild, if any, runs on.
     Deadline,
     /// The core is at one of its limits.
@@ -39,14 +42,14 @@ impl Error {
             Error::Overloaded { .. } | Error::RebuildLost => Part::Node,
             Error::Cache(_) => Part::Cache,
             Error::Lock(_) | Error::WaitTimeout | Error::Contended => Part::Lock,
-            Error::NotFound | Error::Origin(_) => Part::Origin,
+            Error::NotFound { .. } | Error::Origin(_) => Part::Origin,
         }
     }
 
     /// Whether a later attempt may well succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::NotFound => false,
+            Error::NotFound { .. } => false,
             Error::Cache(failure) | Error::Lock(failure) | Error::Origin(failure) => failure.retryable,
             _ => true,
         }
@@ -56,7 +59,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotFound => f.write_str("the origin has no such row"),
+            Error::NotFound { .. } => f.write_str("the origin has no such row"),
             Error::Deadline => f.write_str("the request's deadline passed"),
             Error::Overloaded { limit } => write!(f, "too many {limit} at once"),
             Error::Cache(failure) => write!(f, "the cache failed: {failure}"),
@@ -70,6 +73,17 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Who says that a row does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AbsentBy {
+    /// The origin, asked by this flight or by the lease's holder that it waited for.
+    Origin,
+    /// The store remembers it.
+    Sentinel,
+    /// The driver's filter of existing keys.
+    Filter,
+}
 
 /// A part of the fleet that an [`Error`] arose in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -33,10 +33,10 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
-//! use herd_policy::{Action, Config, Core, FetchOutcome, Limits, ReadOutcome, Reason, Served, Time, WriteOutcome};
+//! use herd_policy::{Action, Config, Core, FetchOutcome, Life, Limits, ReadOutcome, Reason, Served, Time, WriteOutcome};
 //!
 //! let config = Config { version: 1, flight_second_look: false, ..Config::default() };
-//! let mut core: Core<&str> = Core::new(Arc::new(config), Limits::default());
+//! let mut core: Core<&str> = Core::new(Arc::new(config), Limits::default(), 1);
 //! let now = Time::ZERO;
 //! let deadline = now + Duration::from_secs(1);
 //!
@@ -48,7 +48,7 @@
 //!     looks.push(op);
 //! }
 //! for op in looks {
-//!     core.handle_read(now, op, ReadOutcome::Expired { value: "old", generation: 7 });
+//!     core.handle_read(now, op, ReadOutcome::Expired { value: "old", generation: 7, life: Life::default() });
 //! }
 //! assert_eq!((core.waiting(), core.flights()), (2, 1));
 //!
@@ -58,7 +58,7 @@
 //! };
 //! assert!(core.poll_action().is_none());
 //! core.handle_fetched(now, op, FetchOutcome::Fetched("new"));
-//! let Some(Action::Write { op, value: "new", .. }) = core.poll_action() else { panic!("the guarded write") };
+//! let Some(Action::Write { op, value: Some("new"), .. }) = core.poll_action() else { panic!("the guarded write") };
 //! core.handle_written(now, op, WriteOutcome::Written { generation: 8 });
 //!
 //! // Both are served, and the flight ends.
@@ -77,6 +77,7 @@
 //! layers differ, one file each. `action`, `outcome`, `error`, `config`, `ids`, `time` the vocabulary; `slab` the tables.
 
 mod action;
+mod chance;
 mod config;
 mod core;
 mod error;
@@ -87,12 +88,15 @@ mod slab;
 mod time;
 
 pub use crate::action::{Action, Answer, Ending, HolderEnd, Reason, Serve, Served, Summary};
-pub use crate::config::{Coalescing, Config, Limits, LockConfig, OnUnavailable, OnWaitTimeout, WriteGuard};
+pub use crate::config::{
+    Coalescing, Config, EarlyConfig, FlightUntil, Limits, LockConfig, NegativeConfig, OnOriginError,
+    OnUnavailable, OnWaitTimeout, StaleConfig, WaiterConfig, WriteGuard,
+};
 pub use crate::core::Core;
-pub use crate::error::{Error, Limit, Part};
+pub use crate::error::{AbsentBy, Error, Limit, Part};
 pub use crate::ids::{Lease, LookupId, OpId, Owner, RebuildId};
 pub use crate::outcome::{
-    Cause, Failure, FetchOutcome, HolderFailure, LeaseOutcome, ReadOutcome, Refusal, RenewOutcome,
+    Cause, Failure, FetchOutcome, HolderFailure, LeaseOutcome, Life, ReadOutcome, Refusal, RenewOutcome,
     WriteOutcome,
 };
 pub use crate::time::Time;

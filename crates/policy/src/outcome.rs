@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{AbsentBy, Error};
 use crate::ids::Lease;
 
 /// Of a [`Read`](crate::Action::Read).
@@ -15,6 +16,8 @@ pub enum ReadOutcome<V> {
         value: V,
         /// Its generation, from 1.
         generation: u64,
+        /// How far it is into its life.
+        life: Life,
     },
     /// There, but older than its TTL.
     Expired {
@@ -22,14 +25,34 @@ pub enum ReadOutcome<V> {
         value: V,
         /// Its generation, from 1.
         generation: u64,
+        /// How far it is past its life.
+        life: Life,
     },
-    /// Not there, or deleted.
+    /// The store remembers, and not for longer than the sentinel's TTL, that the row does not exist.
+    Negative {
+        /// The sentinel's generation, from 1.
+        generation: u64,
+    },
+    /// Not there, deleted, or a sentinel that outlived its TTL.
     Absent {
         /// The highest generation that the store remembers for the key; 0 if none.
         generation: u64,
+        /// Whether the driver's filter of existing keys knows the key; true without a filter.
+        may_exist: bool,
     },
     /// The store did not answer, or in time.
     Failed(Failure),
+}
+
+/// How far a stored value is into its life, by the store's clock. The default is a value without a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Life {
+    /// Since it was written.
+    pub age: Duration,
+    /// The TTL that it was written with, jitter included.
+    pub ttl: Duration,
+    /// How long the rebuild took that made it, as the [`Write`](crate::Action::Write) said; zero if that is unknown.
+    pub rebuild_took: Duration,
 }
 
 /// Of an [`Acquire`](crate::Action::Acquire).
@@ -62,7 +85,7 @@ pub enum HolderFailure {
 impl From<HolderFailure> for Error {
     fn from(failure: HolderFailure) -> Self {
         match failure {
-            HolderFailure::NoSuchRow => Error::NotFound,
+            HolderFailure::NoSuchRow => Error::NotFound { by: AbsentBy::Origin },
             HolderFailure::Failed(failure) => Error::Origin(failure),
         }
     }

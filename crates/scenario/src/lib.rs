@@ -21,8 +21,11 @@ mod workload;
 
 pub use mistakes::{Mistake, Mistakes};
 pub use model::{
-    AtMost, Claim, Expect, Fleet, Layer, Lock, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides,
-    PolicyBase, Property, Routing, Rung, Scenario, Scope, WriteGuard,
+    AtMost, Claim, Deploy, DeployStrategy, Expect, Failing, Fleet, FlightUntil, Gate, Layer, Local, Lock,
+    MembershipChange, OnOriginError, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides,
+    PolicyBase, Property, Routing, Rung, Scenario, Scope, Shed, Stale, Start, Waiter, WriteGuard,
 };
 pub use presets::{PRESETS, Preset};
-pub use workload::{Arrival, ArrivalProcess, Arrivals, Popularity, Shares, Workload};
+pub use workload::{
+    AbsentIds, AbsentReads, Arrival, ArrivalProcess, Arrivals, KeyId, Popularity, Retry, Shares, Workload,
+};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::workload::Workload;
+use crate::workload::{Retry, Workload};
 
 /// One experiment. Several rungs make a ladder.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +80,19 @@ pub struct Origin {
     pub model: OriginModel,
     /// The delay is spent holding a pool connection, so that the pool queues.
     pub holds_connection: bool,
+    /// A time in which fetches fail.
+    pub failing: Option<Failing>,
+}
+
+/// A time in which fetches fail after their latency.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Failing {
+    /// When it begins, milliseconds after the window's start.
+    pub at_ms: u32,
+    /// For how long, milliseconds, from 1.
+    pub for_ms: u32,
+    /// Share of the fetches that fail, above 0 to 1.
+    pub share: f64,
 }
 
 /// How long one query of the origin takes.
@@ -131,7 +144,7 @@ pub struct PolicyBase {
 }
 
 /// One stage of the ladder: which layers stand between a miss and the origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rung {
     /// 1 to 40 characters of `[a-z0-9-]`; stands in file names and labels.
     pub name: String,
@@ -143,6 +156,34 @@ pub struct Rung {
     pub lock: Option<Lock>,
     /// What the store compares before it accepts a rebuilt value. Fenced by default where there is a lock.
     pub write_guard: WriteGuard,
+    /// How long others can join a flight. Anything but `written` only in known-bad strategies.
+    pub flight_until: FlightUntil,
+    /// Who is told of an error of the origin. Anything but `share` only in known-bad strategies.
+    pub on_origin_error: OnOriginError,
+    /// A reader's own patience; present exactly when `layers` has [`Layer::WaiterTimeout`].
+    pub waiter: Option<Waiter>,
+    /// Serving expired values; present when `layers` has [`Layer::StaleWhileRevalidate`] or [`Layer::StaleIfError`], or where a wait
+    /// ends in serving stale.
+    pub stale: Option<Stale>,
+    /// Spread of the TTLs, above 0 to 0.9: each is drawn uniformly from `ttl * (1 - spread)` to `ttl * (1 + spread)`. Present
+    /// exactly when `layers` has [`Layer::Jitter`].
+    pub jitter: Option<f64>,
+    /// TTL of a remembered absence, milliseconds, 1 to 86,400,000; present exactly when `layers` has [`Layer::Negative`].
+    pub negative_ttl_ms: Option<u32>,
+    /// Beta of early recomputation, above 0 to 10; present exactly when `layers` has [`Layer::Early`].
+    pub early_beta: Option<f64>,
+    /// Admission gates; present exactly when `layers` has [`Layer::Shed`].
+    pub shed: Option<Shed>,
+    /// The tier in each process; present exactly when `layers` has [`Layer::Local`].
+    pub local: Option<Local>,
+    /// How the rung's keys begin. `prewarmed` exactly when `layers` has [`Layer::Prewarm`].
+    pub start: Start,
+    /// How clients behave, where it differs from the workload's own.
+    pub retry: Option<Retry>,
+    /// A change of the key prefix in the middle of the rung.
+    pub deploy: Option<Deploy>,
+    /// Changes of the membership in the middle of the rung, at most 16, in order of time.
+    pub membership: Vec<MembershipChange>,
 }
 
 impl Rung {
@@ -160,6 +201,28 @@ pub enum Layer {
     SingleFlight,
     /// One rebuild at once for the fleet.
     Lock,
+    /// A reader's own patience with a rebuild.
+    WaiterTimeout,
+    /// Expired values are served within a grace and refreshed in the background.
+    StaleWhileRevalidate,
+    /// Expired values are served within a grace where the rebuild failed.
+    StaleIfError,
+    /// TTLs are drawn, so that keys filled together do not expire together.
+    Jitter,
+    /// That a row does not exist is remembered.
+    Negative,
+    /// Keys that a filter of existing keys does not know do not reach the origin.
+    KeyFilter,
+    /// Probabilistic early recomputation (XFetch).
+    Early,
+    /// Admission gates at edge and origin refuse what is too much.
+    Shed,
+    /// The edge sends a key to its owner (rendezvous hashing).
+    OwnerRouting,
+    /// Keys of an access log are filled before traffic comes.
+    Prewarm,
+    /// A tier in each process, kept coherent by invalidations.
+    Local,
 }
 
 /// The fleet lock of a rung.
@@ -177,6 +240,143 @@ pub struct Lock {
     pub on_wait_timeout: OnWaitTimeout,
     /// What a leader does when the lock service is away.
     pub on_unavailable: OnUnavailable,
+    /// Release the lock whoever holds it now. Only in known-bad strategies.
+    pub unconditional_release: bool,
+    /// Fencing tokens counted in Redis's memory only. Only in known-bad strategies.
+    pub volatile_tokens: bool,
+}
+
+/// A reader's own patience with a rebuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter {
+    /// Milliseconds, 1 to 60,000, from when the reader began to wait.
+    pub wait_ms: u32,
+    /// What it does then.
+    pub then: OnWaitTimeout,
+}
+
+/// Serving expired values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// How long after its expiry a value may be served, milliseconds, 1 to 86,400,000.
+    pub grace_ms: u32,
+    /// Rows that are safe to serve stale: exact keys, or beginnings that end in `*`; 1 to 64. Nothing else ever is.
+    pub safe_keys: Vec<String>,
+}
+
+impl Stale {
+    /// Whether this row may be served stale.
+    #[must_use]
+    pub fn is_safe(&self, key: &str) -> bool {
+        self.safe_keys.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => key.starts_with(beginning),
+            None => key == pattern,
+        })
+    }
+}
+
+/// Admission gates. What they refuse is answered at once with `RESOURCE_EXHAUSTED` or 503, and when to come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shed {
+    /// At the edge.
+    pub edge: Option<Gate>,
+    /// At the origin.
+    pub origin: Option<Gate>,
+}
+
+/// One admission gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// Requests at work at once, 1 to 100,000.
+    pub in_flight_max: u32,
+    /// Requests that wait for a place, 0 to 100,000.
+    pub queue_max: u32,
+    /// The longest wait for a place, milliseconds, 0 to 60,000.
+    pub queue_wait_ms: u32,
+    /// What who is refused is told, milliseconds, 1 to 60,000.
+    pub retry_after_ms: u32,
+}
+
+/// The tier in each process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Local {
+    /// The longest that a value is served from it, milliseconds, 1 to 86,400,000.
+    pub ttl_ms: u32,
+    /// Values in each process, 1 to 1,000,000.
+    pub entries_max: u32,
+    /// Do not listen for invalidations. Only in known-bad strategies.
+    pub incoherent: bool,
+}
+
+/// How a rung's keys begin.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Start {
+    /// Every key is read once before the window: boundaries are measured, not the cold start.
+    #[default]
+    Warm,
+    /// Nothing is cached when the load comes.
+    Cold,
+    /// The most read keys of an access log are filled, and a gate decides whether the load may come.
+    Prewarmed {
+        /// Keys replayed at most, the most read first, 1 to 100,000.
+        top: u32,
+        /// The hit rate over the log's reads at which the gate opens, above 0 to 1.
+        hit_rate: f64,
+    },
+}
+
+/// A change of the key prefix in the middle of a rung.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deploy {
+    /// When it begins, milliseconds after the window's start.
+    pub at_ms: u32,
+    /// How.
+    pub strategy: DeployStrategy,
+    /// Keys filled per second under the new prefix, 1 to 100,000. Only with `versioned`.
+    pub fill_per_s: u32,
+    /// The fill pauses while more fetches than this are under way at the origin, 1 to 100,000. Only with `versioned`.
+    pub stop_in_flight: u32,
+}
+
+/// How a key prefix is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeployStrategy {
+    /// At once, onto empty keys.
+    #[default]
+    Bump,
+    /// New keys are filled beside the old ones, then the switch, then the old ones are retired.
+    Versioned,
+}
+
+/// A node that leaves the edges' membership in the middle of a rung, and comes back. It goes on running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembershipChange {
+    /// When it leaves, milliseconds after the window's start.
+    pub at_ms: u32,
+    /// For how long, milliseconds; 0: for the rest of the rung.
+    pub for_ms: u32,
+    /// Which one: the owner of this row's key under owner routing.
+    pub owner_of: String,
+}
+
+/// How long others can join a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlightUntil {
+    /// Until the store answered its write.
+    #[default]
+    Written,
+    /// Until the origin answered.
+    Fetched,
+}
+
+/// Who is told of an error of the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnOriginError {
+    /// Everybody who waits, once.
+    #[default]
+    Share,
+    /// Each waiter asks in its turn.
+    SerialRetry,
 }
 
 /// What a waiter does when the holder did not finish in time.
@@ -187,6 +387,8 @@ pub enum OnWaitTimeout {
     Error,
     /// Goes to the origin itself.
     Origin,
+    /// Answers with the expired value, where the row is safe for that; else with an error.
+    Stale,
 }
 
 /// What a leader does without a lock service.
@@ -231,8 +433,45 @@ pub enum Property {
     ConcurrentRebuilds,
     /// Answers older than one that was already given before the request was sent. Scope `fleet`.
     AnswersNeverGoBack,
-    /// Requests without exactly one good answer. Scope `fleet`.
+    /// Requests without exactly one good answer. That a row does not exist is a good answer to who asked for one that does not. Scope
+    /// `fleet`.
     EveryRequestAnswered,
+    /// Writes that the store took for one generation of a key. Scope `fleet`.
+    AcceptedWritesPerGeneration,
+    /// Writes that the store took after one of a newer version or token. Scope `fleet`.
+    StaleWrites,
+    /// Answers older than the TTL, or than TTL and grace where they may be stale. Scope `fleet`.
+    StaleBeyondBound,
+    /// Reads that waited for a rebuild. Scope `wait`.
+    ReadersWaited,
+    /// The longest that a read waited, milliseconds. Scope `wait`.
+    LongestWaitMs,
+    /// Origin queries for one key that does not exist within one negative TTL. Scopes `negative` and `process`.
+    NegativeQueries,
+    /// Origin queries for keys that do not exist, all of the rung. Scope `negative`.
+    AbsentKeyQueries,
+    /// Answers that a row does not exist, to requests sent after its insertion was acknowledged. Scope `negative`.
+    AbsenceOutlivesInsert,
+    /// Rebuilds over all keys within one bucket of time. Scope `keys`.
+    HighestBucket,
+    /// Early rebuilds of a hot key, on average over its lives, in hundredths. Scope `fleet`.
+    EarlyRebuildsPerWindow,
+    /// Fetches at work at the origin at once. Scope `overload`.
+    OriginInFlight,
+    /// Times sent for each hundred requests, retries included. Scope `overload`.
+    SendsPerHundredRequests,
+    /// The origin's query rate repeats with the TTL: its autocorrelation there, in hundredths. Scope `fleet`.
+    Sawtooth,
+    /// Rebuilds of a key of which nothing was cached. Scopes `fleet` and `process`.
+    ColdFills,
+    /// Origin queries in all. Scope `fleet`.
+    OriginQueries,
+    /// Rebuilds of a key by one process while the origin fails. Scopes `process` and `fleet`.
+    RebuildsWhileFailing,
+    /// Reads in a hundred that missed. Scope `keys`.
+    MissPercent,
+    /// Requests, rebuilds and writes that one record has and another lacks. Scope `fleet`.
+    RecordsDisagree,
 }
 
 /// Over what a claim counts, which is the scope that a layer bounds.
@@ -290,8 +529,25 @@ pub(crate) use named;
 
 named!(Expect { "valid" => Valid, "invalid" => Invalid });
 named!(Routing { "spread" => Spread, "random" => Random, "owner" => Owner });
-named!(Layer { "single-flight" => SingleFlight, "lock" => Lock });
-named!(OnWaitTimeout { "error" => Error, "origin" => Origin });
+named!(Layer {
+    "single-flight" => SingleFlight,
+    "lock" => Lock,
+    "waiter-timeout" => WaiterTimeout,
+    "stale-while-revalidate" => StaleWhileRevalidate,
+    "stale-if-error" => StaleIfError,
+    "jitter" => Jitter,
+    "negative" => Negative,
+    "key-filter" => KeyFilter,
+    "xfetch" => Early,
+    "shed" => Shed,
+    "owner-routing" => OwnerRouting,
+    "pre-warm" => Prewarm,
+    "l1" => Local,
+});
+named!(FlightUntil { "written" => Written, "fetched" => Fetched });
+named!(OnOriginError { "share" => Share, "serial-retry" => SerialRetry });
+named!(DeployStrategy { "bump" => Bump, "versioned" => Versioned });
+named!(OnWaitTimeout { "error" => Error, "origin" => Origin, "stale" => Stale });
 named!(OnUnavailable { "fail-open" => FailOpen, "fail-closed" => FailClosed });
 named!(WriteGuard { "unguarded" => Unguarded, "fenced" => Fenced });
 named!(Property {
@@ -299,6 +555,24 @@ named!(Property {
     "concurrent_rebuilds" => ConcurrentRebuilds,
     "answers_never_go_back" => AnswersNeverGoBack,
     "every_request_answered" => EveryRequestAnswered,
+    "accepted_writes_per_generation" => AcceptedWritesPerGeneration,
+    "stale_writes" => StaleWrites,
+    "stale_beyond_bound" => StaleBeyondBound,
+    "readers_waited" => ReadersWaited,
+    "longest_wait_ms" => LongestWaitMs,
+    "negative_queries" => NegativeQueries,
+    "absent_key_queries" => AbsentKeyQueries,
+    "absence_outlives_insert" => AbsenceOutlivesInsert,
+    "highest_bucket" => HighestBucket,
+    "early_rebuilds_per_window" => EarlyRebuildsPerWindow,
+    "origin_in_flight" => OriginInFlight,
+    "sends_per_hundred_requests" => SendsPerHundredRequests,
+    "sawtooth" => Sawtooth,
+    "cold_fills" => ColdFills,
+    "origin_queries" => OriginQueries,
+    "rebuilds_while_failing" => RebuildsWhileFailing,
+    "miss_percent" => MissPercent,
+    "records_disagree" => RecordsDisagree,
 });
 named!(Scope {
     "process" => Process,

@@ -154,7 +154,7 @@ fn origin(mut section: Section<'_>, log: &mut Log<'_>) -> Origin {
     };
     let holds_connection = section.boolean(log, "holds_connection", false);
     section.finish(log);
-    Origin { model, holds_connection }
+    Origin { model, holds_connection, failing: None }
 }
 
 fn workload(mut section: Section<'_>, log: &mut Log<'_>) -> Workload {
@@ -187,6 +187,10 @@ fn workload(mut section: Section<'_>, log: &mut Log<'_>) -> Workload {
         rate_per_s: section.integer32(log, "rate_per_s", 1..=100_000, None),
         arrivals: section.choice(log, "arrivals", Some(ArrivalProcess::Poisson)),
         boundaries: section.integer32(log, "boundaries", 1..=1_000, Some(5)),
+        window_ms: None,
+        absent: None,
+        insert_every_ms: None,
+        retry: crate::workload::Retry::Never,
         request_deadline_ms: section.integer32(log, "request_deadline_ms", 1..=60_000, Some(10_000)),
     };
     section.finish(log);
@@ -229,7 +233,26 @@ fn rung(mut section: Section<'_>, log: &mut Log<'_>) -> Rung {
     }
     let lock = lock(section.section(log, "lock"), log);
     section.finish(log);
-    Rung { name, layers, flight_second_look, lock: has_lock.then_some(lock), write_guard }
+    Rung {
+        name,
+        layers,
+        flight_second_look,
+        lock: has_lock.then_some(lock),
+        write_guard,
+        flight_until: crate::model::FlightUntil::Written,
+        on_origin_error: crate::model::OnOriginError::Share,
+        waiter: None,
+        stale: None,
+        jitter: None,
+        negative_ttl_ms: None,
+        early_beta: None,
+        shed: None,
+        local: None,
+        start: crate::model::Start::Warm,
+        retry: None,
+        deploy: None,
+        membership: Vec::new(),
+    }
 }
 
 fn lock(mut section: Section<'_>, log: &mut Log<'_>) -> Lock {
@@ -240,6 +263,8 @@ fn lock(mut section: Section<'_>, log: &mut Log<'_>) -> Lock {
         second_look: section.boolean(log, "second_look", true),
         on_wait_timeout: section.choice(log, "on_wait_timeout", Some(OnWaitTimeout::Error)),
         on_unavailable: section.choice(log, "on_unavailable", Some(OnUnavailable::FailOpen)),
+        unconditional_release: false,
+        volatile_tokens: false,
     };
     section.finish(log);
     lock
@@ -279,7 +304,21 @@ impl Property {
     pub fn scopes(self) -> &'static [Scope] {
         match self {
             Self::RebuildsPerBoundary | Self::ConcurrentRebuilds => &[Scope::Fleet, Scope::Process],
-            Self::AnswersNeverGoBack | Self::EveryRequestAnswered => &[Scope::Fleet],
+            Self::ColdFills | Self::RebuildsWhileFailing => &[Scope::Fleet, Scope::Process],
+            Self::AnswersNeverGoBack
+            | Self::EveryRequestAnswered
+            | Self::AcceptedWritesPerGeneration
+            | Self::StaleWrites
+            | Self::StaleBeyondBound
+            | Self::EarlyRebuildsPerWindow
+            | Self::Sawtooth
+            | Self::OriginQueries
+            | Self::RecordsDisagree => &[Scope::Fleet],
+            Self::ReadersWaited | Self::LongestWaitMs => &[Scope::Wait],
+            Self::NegativeQueries => &[Scope::Negative, Scope::Process],
+            Self::AbsentKeyQueries | Self::AbsenceOutlivesInsert => &[Scope::Negative],
+            Self::HighestBucket | Self::MissPercent => &[Scope::Keys],
+            Self::OriginInFlight | Self::SendsPerHundredRequests => &[Scope::Overload],
         }
     }
 }

@@ -21,10 +21,75 @@ pub struct Workload {
     pub rate_per_s: u32,
     /// How arrivals are spaced.
     pub arrivals: ArrivalProcess,
-    /// Complete boundaries that each rung must have counted, 1 to 1,000.
+    /// Complete boundaries that each rung must have counted, 0 to 1,000.
     pub boundaries: u32,
+    /// How long the load runs, milliseconds, 100 to 3,600,000, where it does not follow from `boundaries`.
+    pub window_ms: Option<u32>,
+    /// Reads of rows that do not exist.
+    pub absent: Option<AbsentReads>,
+    /// Rows inserted while the load runs: the absent keys of [`AbsentIds::Fixed`], one after the other, one every so many milliseconds,
+    /// 10 to 60,000.
+    pub insert_every_ms: Option<u32>,
+    /// How clients behave when they are refused or get no answer.
+    pub retry: Retry,
     /// Deadline of each request, milliseconds, 1 to 60,000.
     pub request_deadline_ms: u32,
+}
+
+/// Reads of rows that do not exist.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AbsentReads {
+    /// Share of all reads, above 0 to 1.
+    pub share: f64,
+    /// Which ids they ask for.
+    pub ids: AbsentIds,
+}
+
+/// Which absent ids are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbsentIds {
+    /// The same few, each alike: rows `absent-1` to `absent-<count>`.
+    Fixed {
+        /// 1 to 10,000.
+        count: u32,
+    },
+    /// Another one with every read, as in an attack: `random-<number>`.
+    Random,
+}
+
+/// How clients behave when they are refused, or get no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Retry {
+    /// They give up.
+    #[default]
+    Never,
+    /// They come again after the same short pause.
+    Fixed {
+        /// Times sent in all, 2 to 100.
+        attempts: u32,
+        /// The pause, milliseconds, 1 to 60,000.
+        backoff_ms: u32,
+    },
+    /// They come again after a pause drawn uniformly from 0 to twice the last limit (exponential back-off with full jitter).
+    Exponential {
+        /// Times sent in all, 2 to 100.
+        attempts: u32,
+        /// The first limit, milliseconds, 1 to 60,000.
+        backoff_ms: u32,
+        /// The largest limit, milliseconds, at least the first, at most 60,000.
+        backoff_ms_max: u32,
+    },
+    /// As `Exponential`, but all retries of all clients together stay below a share of the requests (a token bucket).
+    Budget {
+        /// Times sent in all, 2 to 100.
+        attempts: u32,
+        /// The first limit, milliseconds, 1 to 60,000.
+        backoff_ms: u32,
+        /// The largest limit, milliseconds, at least the first, at most 60,000.
+        backoff_ms_max: u32,
+        /// Retries for each request, above 0 to 1.
+        share: f64,
+    },
 }
 
 /// Which key an arrival reads.
@@ -32,6 +97,11 @@ pub struct Workload {
 pub enum Popularity {
     /// Always the first: one hot key.
     One,
+    /// The first gets this share of the reads of existing rows, the others share the rest alike.
+    Hot {
+        /// Above 0, below 1.
+        share: f64,
+    },
     /// Each key alike.
     Uniform,
     /// Zipf's law: key k has weight 1 / k^exponent.
@@ -60,8 +130,37 @@ pub struct Arrival {
     pub seq: u64,
     /// Intended send time, microseconds after the start of the rung's window; never decreases.
     pub at_us: u64,
-    /// Which key, from 0; its name is [`Workload::key_name`].
-    pub key: u32,
+    /// Which key; its name is [`Workload::key_name`].
+    pub key: KeyId,
+}
+
+/// A row that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyId {
+    /// One that exists, from 0.
+    Row(u32),
+    /// One of the few absent ones, from 0.
+    Absent(u32),
+    /// One that nobody asks for again.
+    Random(u64),
+}
+
+impl Default for Workload {
+    /// One hot key, 1,000 independent reads per second, five boundaries, 10 s for each request, nobody retries.
+    fn default() -> Self {
+        Self {
+            keys: 1,
+            popularity: Popularity::One,
+            rate_per_s: 1_000,
+            arrivals: ArrivalProcess::Poisson,
+            boundaries: 5,
+            window_ms: None,
+            absent: None,
+            insert_every_ms: None,
+            retry: Retry::Never,
+            request_deadline_ms: 10_000,
+        }
+    }
 }
 
 impl Workload {
@@ -80,17 +179,22 @@ impl Workload {
         }
     }
 
-    /// The row's name of a key that an [`Arrival`] names: `item-1` for key 0.
+    /// The row's name of a key that an [`Arrival`] names: `item-1` for row 0, `absent-1` for the first absent one,
+    /// `random-` and 16 hexadecimal digits.
     #[must_use]
-    pub fn key_name(&self, key: u32) -> String {
-        format!("item-{}", key + 1)
+    pub fn key_name(&self, key: KeyId) -> String {
+        match key {
+            KeyId::Row(row) => format!("item-{}", row + 1),
+            KeyId::Absent(absent) => format!("absent-{}", absent + 1),
+            KeyId::Random(number) => format!("random-{number:016x}"),
+        }
     }
 
     /// How the reads spread over the keys.
     #[must_use]
     pub fn shares(&self) -> Shares {
         let total = match self.popularity {
-            Popularity::One => 1.0,
+            Popularity::One | Popularity::Hot { .. } => 1.0,
             Popularity::Uniform => f64::from(self.keys),
             Popularity::Zipf { exponent } => (1..=self.keys).map(|k| f64::from(k).powf(-exponent)).sum(),
         };
@@ -99,6 +203,10 @@ impl Workload {
 
     /// Running sums of the keys' shares; empty when there is nothing to choose.
     fn cumulative(&self) -> Vec<f64> {
+        if let Popularity::Hot { share } = self.popularity {
+            let others = f64::from(self.keys - 1);
+            return (0..self.keys).map(|k| share + (1.0 - share) * f64::from(k) / others).collect();
+        }
         let Popularity::Zipf { exponent } = self.popularity else {
             return match self.popularity {
                 Popularity::Uniform if self.keys > 1 => {
@@ -140,6 +248,8 @@ impl Shares {
         };
         let weight = match self.popularity {
             Popularity::One => f64::from(u8::from(number == 1)),
+            Popularity::Hot { share } if number == 1 => share,
+            Popularity::Hot { share } => (1.0 - share) / f64::from(self.keys - 1),
             Popularity::Uniform => 1.0,
             Popularity::Zipf { exponent } => f64::from(number).powf(-exponent),
         };
@@ -172,13 +282,13 @@ impl Iterator for Arrivals {
             }
         };
         self.clock_us += gap_us;
-        let key = if self.cumulative.is_empty() {
+        let key = KeyId::Row(if self.cumulative.is_empty() {
             0
         } else {
             let u: f64 = self.picks.random();
             let index = self.cumulative.partition_point(|&sum| sum <= u);
             index.min(self.cumulative.len() - 1) as u32
-        };
+        });
         let arrival = Arrival { seq: self.next_seq, at_us: self.clock_us as u64, key };
         self.next_seq += 1;
         Some(arrival)

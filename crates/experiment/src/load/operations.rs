@@ -1,7 +1,7 @@
 //! Requests in memory: a small fixed record each, repeated texts once.
 
 use herd_history::{OperationRecord, Outcome, Served};
-use herd_scenario::Arrival;
+use herd_scenario::{Arrival, KeyId, Workload};
 use herd_wire::v1::{self, GetResponse};
 use std::collections::HashMap;
 use tonic::{Code, Status};
@@ -15,7 +15,7 @@ const ERROR_CHARS_MAX: usize = 200;
 #[derive(Debug)]
 pub struct Operations {
     start_us: u64,
-    keys: Vec<String>,
+    workload: Workload,
     texts: Vec<String>,
     text_ids: HashMap<String, u16>,
     rows: Vec<Compact>,
@@ -28,7 +28,8 @@ pub(super) struct Compact {
     intended_us: u64,
     sent_us: u64,
     done_us: u64,
-    key: u32,
+    key: KeyId,
+    attempts: u32,
     outcome: Outcome,
     served: Served,
     node: u16,
@@ -48,10 +49,10 @@ pub(super) enum Ending {
 }
 
 impl Operations {
-    pub(super) fn new(keys: Vec<String>) -> Self {
+    pub(super) fn new(workload: Workload) -> Self {
         // Text 0 is the empty one.
         let text_ids = HashMap::from([(String::new(), 0)]);
-        Self { start_us: 0, keys, texts: vec![String::new()], text_ids, rows: Vec::new() }
+        Self { start_us: 0, workload, texts: vec![String::new()], text_ids, rows: Vec::new() }
     }
 
     /// How many there are.
@@ -71,8 +72,8 @@ impl Operations {
         self.rows.iter().map(|row| self.expand(row))
     }
 
-    pub(super) fn key(&self, key: u32) -> &str {
-        &self.keys[key as usize]
+    pub(super) fn key(&self, key: KeyId) -> String {
+        self.workload.key_name(key)
     }
 
     pub(super) const fn starts_at(&mut self, unix_us: u64) {
@@ -121,7 +122,7 @@ impl Operations {
     fn expand(&self, row: &Compact) -> OperationRecord {
         OperationRecord {
             seq: row.seq,
-            key: self.key(row.key).to_owned(),
+            key: self.key(row.key),
             intended_us: self.start_us + row.intended_us,
             sent_us: self.start_us + row.sent_us,
             done_us: self.start_us + row.done_us,
@@ -135,6 +136,7 @@ impl Operations {
             reference: trace_text(row.reference),
             rebuild_trace: trace_text(row.rebuild_trace),
             error: self.texts[usize::from(row.error)].clone(),
+            attempts: row.attempts,
         }
     }
 }
@@ -147,6 +149,7 @@ impl Compact {
             sent_us,
             done_us,
             key: arrival.key,
+            attempts: 1,
             outcome: Outcome::Failed,
             served: Served::Unknown,
             node: 0,
@@ -189,6 +192,8 @@ const fn served(served: v1::Served) -> Served {
         v1::Served::Uncoordinated => Served::Uncoordinated,
         v1::Served::Stale => Served::Stale,
         v1::Served::Negative => Served::Negative,
+        v1::Served::Filtered => Served::Filtered,
+        v1::Served::HitLocal => Served::HitLocal,
     }
 }
 

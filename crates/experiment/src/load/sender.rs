@@ -65,12 +65,11 @@ pub(super) async fn send_all(
     live: Arc<Live>,
     stop: &AtomicBool,
 ) -> Seen {
-    let keys: Vec<String> = (0..spec.workload.keys).map(|key| spec.workload.key_name(key)).collect();
     let deadline = Duration::from_millis(u64::from(spec.workload.request_deadline_ms));
     let mut seen = Seen {
         sent: 0,
         keep_operations: spec.keep_operations,
-        operations: Operations::new(keys),
+        operations: Operations::new(spec.workload.clone()),
         latency_us: histogram(),
         lag_us: histogram(),
     };
@@ -82,7 +81,7 @@ pub(super) async fn send_all(
             shot = queue.recv(), if open => match shot {
                 Some(arrival) => {
                     let client = clients[arrival.seq as usize % clients.len()].clone();
-                    let key = seen.operations.key(arrival.key).to_owned();
+                    let key = seen.operations.key(arrival.key);
                     under_way.push(one(client, key, arrival, start, deadline));
                     live.sent.fetch_add(1, Ordering::Relaxed);
                 }

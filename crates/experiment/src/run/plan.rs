@@ -79,6 +79,7 @@ impl Plan {
         };
         let popularity = match workload.popularity {
             Popularity::One => "one".to_owned(),
+            Popularity::Hot { share } => format!("hot {share}"),
             Popularity::Uniform => "uniform".to_owned(),
             Popularity::Zipf { exponent } => format!("zipf {exponent}"),
         };

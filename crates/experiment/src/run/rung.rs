@@ -9,8 +9,8 @@ use crate::{
     testbed::{Endpoints, Progress},
 };
 use futures::{StreamExt, stream};
-use herd_history::{LedgerRow, RungRecord};
-use herd_scenario::Rung;
+use herd_history::{LedgerRow, RungRecord, StartRecord};
+use herd_scenario::{KeyId, Rung};
 use herd_wire::v1::{GetRequest, edge_client::EdgeClient};
 use std::{
     sync::Arc,
@@ -86,6 +86,10 @@ impl Stage<'_> {
             nodes_acknowledged: u32::try_from(acknowledged).unwrap_or(u32::MAX),
             nodes_joined_end: Some(after.nodes_joined()),
             membership_changed: Some(changed),
+            start: StartRecord::Warm,
+            membership: Vec::new(),
+            deploy: None,
+            writes_complete: false,
             load: load.record,
             ledger: span,
             notes,
@@ -120,7 +124,7 @@ impl Stage<'_> {
         progress.step(&format!("{}: warming {keys} keys", rung.name), 0, 0);
         let mut fills = stream::iter(0..keys)
             .map(|key| {
-                let (mut client, key) = (client.clone(), workload.key_name(key));
+                let (mut client, key) = (client.clone(), workload.key_name(KeyId::Row(key)));
                 async move {
                     let mut request = Request::new(GetRequest { key });
                     request.set_timeout(deadline);

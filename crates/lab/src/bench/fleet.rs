@@ -7,7 +7,7 @@ use herd_experiment::control::ControlPlane;
 use herd_experiment::load::{self, Live, LoadSpec};
 use herd_experiment::run::{self, Fleet};
 use herd_experiment::testbed::{FleetSpec, Part, Progress, Testbed};
-use herd_scenario::{ArrivalProcess, Popularity, Workload};
+use herd_scenario::Workload;
 use herd_wire::v1;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,14 +95,7 @@ impl Bench {
     async fn figures(&mut self, progress: &dyn Progress) -> anyhow::Result<FleetFigures> {
         let idle_rss_mb = self.node_memory_mb().await?;
         progress.step("the fleet under load", 0, 0);
-        let workload = Workload {
-            keys: 1,
-            popularity: Popularity::One,
-            rate_per_s: RATE_PER_S,
-            arrivals: ArrivalProcess::Poisson,
-            boundaries: 1,
-            request_deadline_ms: 10_000,
-        };
+        let workload = Workload { rate_per_s: RATE_PER_S, ..Workload::default() };
         let spec = LoadSpec::new(self.fleet.endpoints.edge_grpc.clone(), workload, 1, LOADED_FOR);
         let outcome = load::drive(spec, Arc::new(Live::default())).await?;
         #[expect(clippy::cast_precision_loss, reason = "microseconds of lag are small")]
@@ -134,13 +127,14 @@ fn config(ttl_ms: u32) -> v1::FleetConfig {
         rebuild_deadline_ms: 10_000,
         coalescing: v1::Coalescing::SingleFlight.into(),
         flight_second_look: true,
-        lock: None,
         write_guard: v1::WriteGuard::Fenced.into(),
+        ..v1::PolicyConfig::default()
     };
     v1::FleetConfig {
         version: 0,
         key_prefix: "bench:".into(),
         routing: v1::Routing::Spread.into(),
         policy: Some(policy),
+        edge_gate: None,
     }
 }

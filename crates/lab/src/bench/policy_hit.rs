@@ -1,6 +1,6 @@
 //! The policy core's hit decision beside moka's: what the guard costs when there is nothing to guard.
 
-use herd_policy::{Action, Config, Core, Limits, ReadOutcome, Time};
+use herd_policy::{Action, Config, Core, Life, Limits, ReadOutcome, Time};
 use moka::sync::Cache;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct PolicyHit {
 pub(super) fn measure() -> PolicyHit {
     let key: Arc<str> = Arc::from("item-1");
     let value: Arc<str> = Arc::from("x".repeat(200));
-    let mut core = Core::new(Arc::new(Config::default()), Limits::default());
+    let mut core = Core::new(Arc::new(Config::default()), Limits::default(), 1);
     let cache: Cache<Arc<str>, Arc<str>> = Cache::new(1_000);
     cache.insert(key.clone(), value.clone());
     let mut ours = Vec::with_capacity(ROUNDS);
@@ -44,7 +44,11 @@ fn hit_core(core: &mut Core<Arc<str>>, key: &Arc<str>, value: &Arc<str>) {
     let Some(Action::Read { op, .. }) = core.poll_action() else {
         unreachable!("a lookup asks for a read first");
     };
-    core.handle_read(now, op, ReadOutcome::Fresh { value: value.clone(), generation: 1 });
+    core.handle_read(
+        now,
+        op,
+        ReadOutcome::Fresh { value: value.clone(), generation: 1, life: Life::default() },
+    );
     let Some(Action::Serve(serve)) = core.poll_action() else {
         unreachable!("a fresh value is served");
     };

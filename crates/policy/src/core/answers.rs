@@ -82,7 +82,7 @@ impl<V: Clone> Core<V> {
 /// this process or its way to the store says nothing to the next.
 fn holder_end(error: &Error) -> HolderEnd {
     match error {
-        Error::NotFound => HolderEnd::Failed(HolderFailure::NoSuchRow),
+        Error::NotFound { .. } => HolderEnd::Failed(HolderFailure::NoSuchRow),
         Error::Origin(failure) => HolderEnd::Failed(HolderFailure::Failed(failure.clone())),
         _ => HolderEnd::Abandoned,
     }

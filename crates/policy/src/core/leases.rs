@@ -21,12 +21,21 @@ impl<V: Clone> Core<V> {
         flight.asked_lock = now;
         let owner = Owner { rebuild: flight.rebuild, attempt: flight.attempts };
         let lock = flight.config.lock.as_ref().expect("only a configured lock is asked for");
-        let (expiry, wait) = (lock.expiry, lock.wait);
+        let (expiry, wait, volatile_tokens) = (lock.expiry, lock.wait, lock.volatile_tokens);
         let deadline = now + wait + slack;
         let op = self.start_op(key, deadline, Stage::Acquiring(owner));
         let flight = self.flight(key);
         let (key, rebuild) = (Arc::clone(&flight.key), flight.rebuild);
-        self.actions.push_back(Action::Acquire { op, key, rebuild, owner, expiry, wait, deadline });
+        self.actions.push_back(Action::Acquire {
+            op,
+            key,
+            rebuild,
+            owner,
+            expiry,
+            wait,
+            volatile_tokens,
+            deadline,
+        });
     }
 
     pub(super) fn leased(&mut self, now: Time, op: OpId, outcome: &LeaseOutcome) {
@@ -77,7 +86,7 @@ impl<V: Clone> Core<V> {
         };
         if let LeaseOutcome::Granted(_) | LeaseOutcome::Unknown(_) = outcome {
             let end = HolderEnd::Abandoned;
-            let release = Action::Release { key, rebuild: owner.rebuild, owner, end };
+            let release = Action::Release { key, rebuild: owner.rebuild, owner, end, unconditional: false };
             self.actions.push_back(release);
         }
     }
@@ -142,7 +151,8 @@ impl<V: Clone> Core<V> {
     fn push_release(&mut self, key: FlightKey, owner: Owner, end: HolderEnd) {
         let flight = self.flight(key);
         let (key, rebuild) = (Arc::clone(&flight.key), flight.rebuild);
-        self.actions.push_back(Action::Release { key, rebuild, owner, end });
+        let unconditional = flight.config.lock.as_ref().is_some_and(|lock| lock.unconditional_release);
+        self.actions.push_back(Action::Release { key, rebuild, owner, end, unconditional });
     }
 }
 

@@ -6,7 +6,7 @@ use super::flight::FlightKey;
 use super::{Core, Timer};
 use crate::action::{Action, Answer, Serve, Served};
 use crate::config::Config;
-use crate::error::{Error, Limit};
+use crate::error::{AbsentBy, Error, Limit};
 use crate::ids::{LookupId, OpId, RebuildId};
 use crate::layer::{self, Admission};
 use crate::outcome::ReadOutcome;
@@ -48,12 +48,17 @@ impl<V: Clone> Core<V> {
         // A cancelled lookup's read comes back to a slot that is free or someone else's; one answered twice, too.
         let Some(Lookup { state: State::Looking, .. }) = self.lookups.get(id.0) else { return };
         match outcome {
-            ReadOutcome::Fresh { value, generation } => {
+            ReadOutcome::Fresh { value, generation, .. } => {
                 let version = self.free(id).config.version;
                 let answer = Answer { value, served: Served::Hit, generation, cached: true };
                 self.serve(id, Ok(answer), None, version, false);
             }
-            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation } => {
+            ReadOutcome::Negative { .. } => {
+                let version = self.free(id).config.version;
+                let error = Error::NotFound { by: AbsentBy::Sentinel };
+                self.serve(id, Err(error), None, version, false);
+            }
+            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation, .. } => {
                 self.missed(now, id, generation);
             }
             ReadOutcome::Failed(failure) => {

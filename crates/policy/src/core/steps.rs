@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Core;
 use super::flight::{FlightKey, Stage};
 use crate::action::{Action, Ending, HolderEnd, Reason, Served};
-use crate::error::Error;
+use crate::error::{AbsentBy, Error};
 use crate::ids::OpId;
 use crate::layer::{Look, Step};
 use crate::outcome::{Cause, Failure, FetchOutcome, ReadOutcome, WriteOutcome};
@@ -52,7 +52,7 @@ impl<V: Clone> Core<V> {
 
     fn second_look(&mut self, now: Time, key: FlightKey, look: Look, outcome: ReadOutcome<V>) {
         match outcome {
-            ReadOutcome::Fresh { value, generation } => {
+            ReadOutcome::Fresh { value, generation, .. } => {
                 let leader = match look {
                     Look::Leadership | Look::Grant => Served::SecondLook,
                     Look::HolderDone => Served::WaitedFleet,
@@ -60,7 +60,8 @@ impl<V: Clone> Core<V> {
                 self.serve_all(key, &value, leader, generation);
                 self.end_flight(key, Ending::FoundFresh, HolderEnd::ValueWritten);
             }
-            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation } => {
+            ReadOutcome::Negative { .. } => self.fail(key, &Error::NotFound { by: AbsentBy::Sentinel }),
+            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation, .. } => {
                 let flight = self.flight_mut(key);
                 flight.generation = generation;
                 let step = flight.layer.looked(&flight.config, look);
@@ -102,7 +103,7 @@ impl<V: Clone> Core<V> {
         let Some((key, _)) = self.finish_op(op, is_fetch) else { return };
         match outcome {
             FetchOutcome::Fetched(value) => self.write(now, key, value),
-            FetchOutcome::NotFound => self.fail(key, &Error::NotFound),
+            FetchOutcome::NotFound => self.fail(key, &Error::NotFound { by: AbsentBy::Origin }),
             FetchOutcome::Failed(failure) => self.fail(key, &Error::Origin(failure)),
             FetchOutcome::Lost => self.retry_lost(now, key),
         }
@@ -132,11 +133,12 @@ impl<V: Clone> Core<V> {
             op,
             key: Arc::clone(&flight.key),
             rebuild: flight.rebuild,
-            value,
+            value: Some(value),
             guard: flight.config.write_guard,
             generation: flight.generation,
             lease: flight.lease(),
             ttl: flight.config.ttl,
+            rebuild_took: std::time::Duration::ZERO,
             deadline,
         };
         self.actions.push_back(write);
@@ -161,11 +163,12 @@ impl<V: Clone> Core<V> {
     /// What the store holds after it refused the flight's write.
     fn reread(&mut self, now: Time, key: FlightKey, value: V, outcome: ReadOutcome<V>) {
         match outcome {
-            ReadOutcome::Fresh { value: newer, generation } => {
+            ReadOutcome::Fresh { value: newer, generation, .. } => {
                 self.serve_all(key, &newer, Served::SecondLook, generation);
                 self.end_flight(key, Ending::Uncached, HolderEnd::ValueWritten);
             }
-            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation } => {
+            ReadOutcome::Negative { .. } => self.fail(key, &Error::NotFound { by: AbsentBy::Sentinel }),
+            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation, .. } => {
                 self.serve_uncached(now, key, &value, Some(generation));
             }
             ReadOutcome::Failed(_) => self.serve_uncached(now, key, &value, None),

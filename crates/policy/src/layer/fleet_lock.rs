@@ -43,7 +43,8 @@ impl Layer for FleetLock {
             LeaseOutcome::HolderDone => Step::Acquire,
             LeaseOutcome::HolderFailed(failure) => Step::Fail(failure.clone().into()),
             LeaseOutcome::WaitTimeout => match lock.on_wait_timeout {
-                OnWaitTimeout::Error => Step::Fail(Error::WaitTimeout),
+                // Who has a stale value is served it by the core.
+                OnWaitTimeout::Error | OnWaitTimeout::Stale => Step::Fail(Error::WaitTimeout),
                 OnWaitTimeout::Origin => Step::Fetch(Reason::WaitTimeout),
             },
             LeaseOutcome::Unavailable(failure) | LeaseOutcome::Unknown(failure) => {
