@@ -2,7 +2,7 @@
 
 use herd_history::{
     FORMAT_VERSION, FetchOutcome, History, LedgerRow, LedgerSpan, LoadRecord, Manifest, OperationRecord,
-    Outcome, Reason, RungHistory, RungRecord, Served,
+    Outcome, Reason, RungHistory, RungRecord, Served, StartRecord,
 };
 use herd_judge::{Judgement, judge, scenario_of};
 
@@ -98,11 +98,15 @@ fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
         nodes_acknowledged: 4,
         nodes_joined_end: Some(4),
         membership_changed: Some(false),
+        start: StartRecord::Warm,
+        membership: Vec::new(),
+        deploy: None,
+        writes_complete: false,
         load,
         ledger: LedgerSpan { first_seq: 1, last_seq: ledger.len() as u64 * 2, foreign_ends: Vec::new() },
         notes: Vec::new(),
     };
-    RungHistory { record, operations, ledger }
+    RungHistory { record, operations, ledger, writes: Vec::new(), inserts: Vec::new() }
 }
 
 fn row(seq: u64, generation: u64, node: u64, start_ms: u64) -> LedgerRow {
@@ -124,6 +128,7 @@ fn row(seq: u64, generation: u64, node: u64, start_ms: u64) -> LedgerRow {
         version: 1,
         queued_us: 0,
         worked_us: REBUILD_MS * 1_000,
+        gate_us: 0,
     }
 }
 
@@ -147,5 +152,6 @@ fn operation(n: u64) -> OperationRecord {
         reference: format!("{n:032x}"),
         rebuild_trace: String::new(),
         error: String::new(),
+        attempts: 1,
     }
 }
