@@ -80,6 +80,10 @@ pub struct FleetArgs {
     /// The run's folder; it must not exist or be empty [default: runs/<time>-<scenario>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Say what a rung does, its bound with this scenario's numbers, and what breaks it; run nothing. RUNG is a rung's or a layer's
+    /// name; without one the rungs are listed
+    #[arg(long, value_name = "RUNG", conflicts_with = "out")]
+    pub explain: Option<Option<String>>,
 }
 
 /// `herd ladder`

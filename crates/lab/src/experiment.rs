@@ -5,7 +5,7 @@ use crate::{
     cli::{FleetArgs, LadderArgs, RunArgs},
     deaths,
     exit::Exit,
-    out,
+    explain, out,
     pick::{self, Picked},
     place,
     screen::Screen,
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 /// The options are wrong, or something failed on the way.
 pub async fn ladder(args: &LadderArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let name = args.preset.as_deref().unwrap_or(if args.quick { "ladder-quick" } else { "ladder" });
-    experiment(pick::preset(name)?.with(&args.fleet)?, &args.fleet, stop).await
+    experiment_or_words(pick::preset(name)?.with(&args.fleet)?, &args.fleet, stop).await
 }
 
 /// `herd run`
@@ -37,7 +37,18 @@ pub async fn ladder(args: &LadderArgs, stop: &CancellationToken) -> anyhow::Resu
 /// # Errors
 /// As [`ladder`].
 pub async fn run(args: &RunArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    experiment(pick::file_or_preset(&args.scenario)?.with(&args.fleet)?, &args.fleet, stop).await
+    experiment_or_words(pick::file_or_preset(&args.scenario)?.with(&args.fleet)?, &args.fleet, stop).await
+}
+
+async fn experiment_or_words(
+    picked: Picked,
+    args: &FleetArgs,
+    stop: &CancellationToken,
+) -> anyhow::Result<Exit> {
+    match &args.explain {
+        Some(asked) => explain::explain(&picked.scenario, asked.as_deref()),
+        None => experiment(picked, args, stop).await,
+    }
 }
 
 async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {

@@ -18,6 +18,7 @@ pub mod cli;
 mod deaths;
 pub mod exit;
 pub mod experiment;
+mod explain;
 pub mod fleet;
 mod interrupt;
 pub mod load;

@@ -10,6 +10,7 @@
 //! SVG · `series` what the plots show · `words` sentences that several forms share · `files` the folder.
 
 mod chart;
+mod explain;
 mod files;
 mod html;
 mod json;
@@ -18,10 +19,13 @@ mod markdown;
 mod series;
 mod table;
 mod words;
+mod wrap;
 
+pub use explain::{explain, rungs};
 pub use files::{ReportError, write_all};
 pub use html::html;
 pub use json::results_json;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use table::table;
+pub use words::summary_of;

@@ -2,6 +2,13 @@
 
 use herd_judge::{Judgement, Outcome, RungFigures, Verdict};
 
+/// What a scenario is about, in one line: the comment at the top of its TOML, without a full stop; nothing if it has none.
+#[must_use]
+pub fn summary_of(toml: &str) -> &str {
+    let first = toml.lines().next().unwrap_or_default();
+    first.strip_prefix('#').unwrap_or_default().trim().trim_end_matches('.')
+}
+
 /// The verdicts of one rung.
 pub(crate) fn verdicts_of<'a>(judgement: &'a Judgement, rung: &str) -> Vec<&'a Verdict> {
     judgement.verdicts.iter().filter(|verdict| verdict.rung == rung).collect()

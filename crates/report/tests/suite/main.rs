@@ -1,5 +1,6 @@
 //! What people and machines read of a handmade three-rung run.
 
+mod explained;
 mod made;
 mod page;
 mod text;
