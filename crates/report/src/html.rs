@@ -4,9 +4,10 @@ use herd_history::History;
 use herd_judge::{Judgement, Outcome, RungFigures, Verdict, Witness};
 
 use crate::chart::{Line, herd_sizes, over_time};
+use crate::herds::{layer_line, observed};
 use crate::series::Series;
 use crate::table::{COLUMNS, cells};
-use crate::words::{fleet_verdict, layer_line, nodes, outcome_line, verdicts_of};
+use crate::words::{fleet_verdict, nodes, outcome_line, verdicts_of};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#667079;--paper:#fff;--card:#f5f6f8;--line:#d9dde1;--one:#2463b8;\
@@ -75,7 +76,11 @@ fn summary(judgement: &Judgement) -> String {
     }
     text.push_str("</table></div>\n<ul>\n");
     for rung in &judgement.rungs {
-        text.push_str(&format!("<li>{}</li>\n", escaped(&layer_line(judgement, rung))));
+        text.push_str(&format!(
+            "<li>{}: {}</li>\n",
+            escaped(&rung.name),
+            escaped(&layer_line(judgement, rung))
+        ));
     }
     text + "</ul>\n"
 }

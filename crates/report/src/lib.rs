@@ -9,15 +9,18 @@
 //! Map: `json` the machine's form · `table` the terminal's table · `markdown` · `junit` · `html` the page · `chart` its plots as
 //! SVG · `series` what the plots show · `words` sentences that several forms share · `files` the folder.
 
+mod card;
 mod chart;
 mod explain;
 mod files;
+mod herds;
 mod html;
 mod json;
 mod junit;
 mod markdown;
 mod series;
 mod table;
+mod witness;
 mod words;
 mod wrap;
 

@@ -1,9 +1,14 @@
 //! The report as Markdown.
 
-use herd_judge::{Judgement, Verdict, Witness};
+use herd_judge::{Judgement, Verdict};
 
+use crate::herds::layer_line;
 use crate::table::{COLUMNS, cells};
-use crate::words::{layer_line, nodes, outcome_line};
+use crate::witness;
+use crate::words::{nodes, outcome_line};
+
+/// Rebuilds and requests of a witness that are listed; the page lists more.
+const WITNESS_LINES_MAX: usize = 4;
 
 /// `report.md`.
 #[must_use]
@@ -24,7 +29,7 @@ pub fn markdown(judgement: &Judgement) -> String {
     }
     text.push('\n');
     for rung in &judgement.rungs {
-        line(&mut text, &format!("- {}", escaped(&layer_line(judgement, rung))));
+        line(&mut text, &format!("- {}: {}", rung.name, escaped(&layer_line(judgement, rung))));
     }
     text.push_str("\n## Verdicts\n\n");
     for verdict in &judgement.verdicts {
@@ -59,46 +64,13 @@ fn verdict_lines(text: &mut String, verdict: &Verdict) {
     let head =
         format!("- **{}** {}: {} ({})", verdict.outcome.name(), verdict.rung, verdict.claim, verdict.scope);
     line(text, &format!("{head}: {}", escaped(&verdict.why)));
-    if let Some(witness) = &verdict.witness {
-        witness_lines(text, witness);
+    let Some(worst) = &verdict.witness else { return };
+    let (lines, more) = witness::lines(worst, WITNESS_LINES_MAX);
+    for witness::Line { what, trace } in lines {
+        line(text, &format!("  - {}, trace `{}`", escaped(&what), escaped(&trace)));
     }
-}
-
-fn witness_lines(text: &mut String, witness: &Witness) {
-    for rebuild in witness.rebuilds.iter().take(4) {
-        let took = rebuild.end_us.map_or_else(
-            || "without an end".to_owned(),
-            |end_us| format!("{} ms", end_us.saturating_sub(rebuild.start_us) / 1_000),
-        );
-        line(
-            text,
-            &format!(
-                "  - rebuild {} by {} ({}, token {}), {} ms after the first, {took}, trace `{}`",
-                rebuild.rebuild,
-                escaped(&rebuild.node),
-                rebuild.reason,
-                rebuild.token,
-                rebuild.start_us.saturating_sub(witness.at_us) / 1_000,
-                escaped(&rebuild.trace)
-            ),
-        );
-    }
-    for operation in witness.operations.iter().take(4) {
-        let what = escaped(&operation.what);
-        line(
-            text,
-            &format!(
-                "  - request {} {}: {what}, trace `{}`",
-                operation.seq,
-                escaped(&operation.node),
-                escaped(&operation.reference)
-            ),
-        );
-    }
-    let listed = (witness.rebuilds.len().min(4) + witness.operations.len().min(4)) as u64;
-    let total = witness.rebuilds_total + witness.operations_total;
-    if total > listed {
-        line(text, &format!("  - and {} more", total - listed));
+    if more > 0 {
+        line(text, &format!("  - and {more} more"));
     }
 }
 

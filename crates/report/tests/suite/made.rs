@@ -6,7 +6,7 @@ use herd_history::{
 };
 use herd_judge::{Judgement, judge, scenario_of};
 
-const START_US: u64 = 1_700_000_000_000_000;
+pub(crate) const START_US: u64 = 1_700_000_000_000_000;
 const WINDOW_MS: u64 = 5_000;
 const PERIOD_MS: u64 = 1_150;
 const REBUILD_MS: u64 = 100;
@@ -66,7 +66,8 @@ pub(crate) fn run(herds: [u64; 3]) -> (Judgement, History) {
     (judge(&scenario, &history), history)
 }
 
-fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
+/// One rung whose herds have this size.
+pub(crate) fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
     let mut ledger = vec![row(1, 0, 0, 0)];
     for generation in 1..=4 {
         for n in 0..herd {

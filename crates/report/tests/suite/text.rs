@@ -1,15 +1,42 @@
+use crate::ladder;
 use crate::made::run;
 
 /// Goal: the terminal's table shows before and after at a glance, and names which herd each layer bounds.
 #[test]
 fn table_of_a_good_ladder() {
-    insta::assert_snapshot!(herd_report::table(&run([20, 4, 1]).0));
+    insta::assert_snapshot!(herd_report::table(&run([20, 4, 1]).0, None));
 }
 
 /// Goal: what went wrong stands under the table in words.
 #[test]
 fn table_of_a_refuted_ladder() {
-    insta::assert_snapshot!(herd_report::table(&run([20, 6, 1]).0));
+    insta::assert_snapshot!(herd_report::table(&run([20, 6, 1]).0, None));
+}
+
+/// Goal: seventeen rungs stay readable on every terminal: whole where there is room, with the bounds under the table where there is
+/// less, and close together on 80 columns.
+#[test]
+fn tables_of_every_layer() {
+    let (judgement, _) = ladder::run();
+    for (name, width) in [("wide", None), ("of_120", Some(120)), ("of_80", Some(80))] {
+        let table = herd_report::table(&judgement, width);
+        let longest = table.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(width.is_none_or(|width| longest <= width), "{longest} of {width:?}");
+        insta::assert_snapshot!(format!("table_of_every_layer_{name}"), table);
+    }
+}
+
+/// Goal: a run of one rung is no table of one row: its figures, its claims, and the worst case of what is refuted.
+#[test]
+fn one_rung_alone() {
+    insta::assert_snapshot!(
+        "one_rung_refuted",
+        herd_report::table(&ladder::run_of("owner-routing").0, Some(100))
+    );
+    insta::assert_snapshot!(
+        "one_rung_valid",
+        herd_report::table(&ladder::run_of("waiter-timeout").0, Some(100))
+    );
 }
 
 /// Goal: the Markdown report holds the table, the verdicts and their witnesses.
