@@ -51,7 +51,10 @@ pub(crate) fn card(judgement: &Judgement, rung: &RungFigures, width: usize) -> S
     for verdict in verdicts_of(judgement, &rung.name) {
         text.push_str(&claim(verdict, width));
     }
-    text.push_str(&format!("\n{}\n", wrapped("", &layer_line(judgement, rung), width).trim_end()));
+    text.push_str(&format!(
+        "\n{}\n",
+        wrapped("", &format!("It {}", layer_line(judgement, rung)), width).trim_end()
+    ));
     text.push('\n');
     text
 }

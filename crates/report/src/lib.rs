@@ -11,6 +11,7 @@
 
 mod card;
 mod chart;
+mod events;
 mod explain;
 mod files;
 mod herds;

@@ -1,7 +1,9 @@
 //! The report as Markdown.
 
+use herd_history::History;
 use herd_judge::{Judgement, Verdict};
 
+use crate::events::sentences;
 use crate::herds::layer_line;
 use crate::table::{COLUMNS, cells};
 use crate::witness;
@@ -10,9 +12,9 @@ use crate::words::{nodes, outcome_line};
 /// Rebuilds and requests of a witness that are listed; the page lists more.
 const WITNESS_LINES_MAX: usize = 4;
 
-/// `report.md`.
+/// `report.md`. `history` is the one that was judged.
 #[must_use]
-pub fn markdown(judgement: &Judgement) -> String {
+pub fn markdown(judgement: &Judgement, history: &History) -> String {
     let mut text = format!("# {}: {}\n\n", judgement.name, judgement.outcome.name());
     line(&mut text, &escaped(judgement.hypothesis.trim()));
     text.push_str(&format!(
@@ -31,6 +33,7 @@ pub fn markdown(judgement: &Judgement) -> String {
     for rung in &judgement.rungs {
         line(&mut text, &format!("- {}: {}", rung.name, escaped(&layer_line(judgement, rung))));
     }
+    text.push_str(&happened(history));
     text.push_str("\n## Verdicts\n\n");
     for verdict in &judgement.verdicts {
         verdict_lines(&mut text, verdict);
@@ -58,6 +61,17 @@ pub fn markdown(judgement: &Judgement) -> String {
         }
     }
     text
+}
+
+/// How the rungs' keys began, and what was done to them.
+fn happened(history: &History) -> String {
+    let mut text = String::new();
+    for rung in &history.rungs {
+        for sentence in sentences(history, rung) {
+            line(&mut text, &format!("- {}: {}", rung.record.name, escaped(&sentence)));
+        }
+    }
+    if text.is_empty() { text } else { format!("\n## What happened to the rungs\n\n{text}") }
 }
 
 fn verdict_lines(text: &mut String, verdict: &Verdict) {

@@ -3,7 +3,7 @@
 use herd_judge::{Judgement, RungFigures};
 
 use crate::card;
-use crate::herds::{bound_cell, layer_line};
+use crate::herds::{bound_cell, bound_verdict, layer_line};
 use crate::words::{count, mean, ms, nodes, outcome_line, outcome_of, troubles};
 use crate::wrap::wrapped;
 
@@ -22,6 +22,10 @@ pub(crate) const COLUMNS: [&str; 10] = [
 
 const BOUNDARIES: usize = 1;
 const BOUND: usize = 8;
+
+/// The same where there is no room.
+const COLUMNS_SHORT: [&str; 10] =
+    ["rung", "n", "queries max/mean", "peak", "p50/p99/max", "miss", "stale", "errors", "bound", "verdict"];
 
 /// Whether the column holds numbers, which are read from their last digit.
 pub(crate) fn is_number(column: usize) -> bool {
@@ -60,9 +64,15 @@ fn before_and_after(judgement: &Judgement, width: usize) -> String {
     let all: Vec<usize> = (0..COLUMNS.len()).collect();
     let without =
         |left_out: &[usize]| all.iter().copied().filter(|n| !left_out.contains(n)).collect::<Vec<_>>();
-    let wide = Layout { columns: all.clone(), header_max: 16, gap: 2, close: false };
-    let medium = Layout { columns: without(&[BOUND]), header_max: 12, gap: 2, close: false };
-    let narrow = Layout { columns: without(&[BOUNDARIES, BOUND]), header_max: 9, gap: 1, close: true };
+    let wide = Layout { columns: all.clone(), titles: COLUMNS, header_max: 16, gap: 2, close: false };
+    let medium = Layout { columns: without(&[BOUND]), titles: COLUMNS, header_max: 12, gap: 2, close: false };
+    let narrow = Layout {
+        columns: without(&[BOUNDARIES, BOUND]),
+        titles: COLUMNS_SHORT,
+        header_max: 8,
+        gap: 1,
+        close: true,
+    };
     let layouts = [wide, medium, narrow];
     let fits = layouts.iter().find(|layout| layout.width(&rows) <= width);
     let layout = fits.unwrap_or(&layouts[layouts.len() - 1]);
@@ -73,7 +83,8 @@ fn before_and_after(judgement: &Judgement, width: usize) -> String {
     for rung in &judgement.rungs {
         let mut line = layer_line(judgement, rung);
         if !bound_told {
-            line.push_str(&format!(" Bound: {}.", bound_cell(judgement, rung)));
+            let bound = bound_verdict(judgement, rung).map_or("-", |verdict| &verdict.bound_text);
+            line.push_str(&format!(" Bound: {bound}."));
         }
         text.push_str(&wrapped(&format!("{:<name_width$}  ", rung.name), &line, width));
     }
@@ -84,6 +95,7 @@ fn before_and_after(judgement: &Judgement, width: usize) -> String {
 /// How the table is drawn.
 struct Layout {
     columns: Vec<usize>,
+    titles: [&'static str; COLUMNS.len()],
     /// Longest line of a header, in characters, where its words allow it.
     header_max: usize,
     /// Spaces between columns.
@@ -99,7 +111,7 @@ impl Layout {
 
     fn widths(&self, rows: &[[String; COLUMNS.len()]]) -> Vec<usize> {
         let column = |column: &usize| {
-            let header = broken(COLUMNS[*column], self.header_max);
+            let header = broken(self.titles[*column], self.header_max);
             let cells = rows.iter().map(|row| self.cell(&row[*column]).chars().count());
             header.iter().map(|line| line.chars().count()).chain(cells).max().unwrap_or(0)
         };
@@ -113,7 +125,7 @@ impl Layout {
     fn draw(&self, rows: &[[String; COLUMNS.len()]]) -> String {
         let widths = self.widths(rows);
         let headers: Vec<Vec<String>> =
-            self.columns.iter().map(|column| broken(COLUMNS[*column], self.header_max)).collect();
+            self.columns.iter().map(|column| broken(self.titles[*column], self.header_max)).collect();
         let lines = headers.iter().map(Vec::len).max().unwrap_or(1);
         let mut text = String::new();
         for index in 0..lines {

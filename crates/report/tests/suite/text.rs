@@ -1,3 +1,5 @@
+use herd_history::StartRecord;
+
 use crate::ladder;
 use crate::made::run;
 
@@ -42,7 +44,41 @@ fn one_rung_alone() {
 /// Goal: the Markdown report holds the table, the verdicts and their witnesses.
 #[test]
 fn markdown_of_a_refuted_ladder() {
-    insta::assert_snapshot!(herd_report::markdown(&run([20, 6, 1]).0));
+    let (judgement, history) = run([20, 6, 1]);
+    insta::assert_snapshot!(herd_report::markdown(&judgement, &history));
+}
+
+/// Goal: the Markdown report tells how the keys began and what was done to a rung, with the clock of its window.
+#[test]
+fn markdown_of_every_layer() {
+    let (judgement, history) = ladder::run();
+    insta::assert_snapshot!(herd_report::markdown(&judgement, &history));
+}
+
+/// Goal: a gate that stayed shut, a deploy that was stopped and a node that never came back are told as such.
+#[test]
+fn unhappy_events_are_told() {
+    let (judgement, mut history) = ladder::run();
+    for rung in &mut history.rungs {
+        if let StartRecord::Prewarmed { opened, .. } = &mut rung.record.start {
+            *opened = false;
+        }
+        if let Some(deploy) = &mut rung.record.deploy {
+            (deploy.switched_us, deploy.retired_us, deploy.pauses) = (None, None, 1);
+        }
+        rung.record.membership.truncate(1);
+    }
+    let text = herd_report::markdown(&judgement, &history);
+    for told in [
+        "The pre-warm gate stayed SHUT",
+        "paused once; it was stopped before the switch",
+        "At 2.00 s node-7 left",
+    ] {
+        assert!(text.contains(told), "{told}");
+    }
+    assert!(!text.contains("came back"));
+    let page = herd_report::html(&judgement, &history);
+    assert!(page.contains("<title>node-7 out of the membership</title>"), "shaded to the window's end");
 }
 
 /// Goal: test dashboards show refuted claims as failures and unknown ones as errors.
