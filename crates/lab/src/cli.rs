@@ -19,13 +19,21 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the ladder: the same load once per rung of layers, with a before/after table
+    #[command(after_help = LADDER_HELP)]
     Ladder(LadderArgs),
     /// Run the experiment of one scenario file
+    #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Judge a run's folder again, from disk
     Check(DirArgs),
     /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
     Report(DirArgs),
+    /// Show the shipped scenarios: what each is about, the expected outcome, how long its load lasts
+    #[command(after_help = LIST_HELP)]
+    List,
+    /// Run the known-bad strategies one after the other: the judge has to catch each
+    #[command(after_help = ZOO_HELP)]
+    Zoo(ZooArgs),
     /// Bring a fleet up and keep it until Ctrl-C or `herd down`
     Up(UpArgs),
     /// Take down whatever fleets of this user are still there
@@ -89,7 +97,7 @@ pub struct FleetArgs {
 /// `herd ladder`
 #[derive(Clone, Debug, Args)]
 pub struct LadderArgs {
-    /// The ladder in under a minute
+    /// The same ladder with a shorter TTL, a faster origin and less load
     #[arg(long, conflicts_with = "preset")]
     pub quick: bool,
     /// A shipped scenario by name, such as ladder-4000-50-1
@@ -108,6 +116,51 @@ pub struct RunArgs {
     /// The fleet.
     #[command(flatten)]
     pub fleet: FleetArgs,
+}
+
+const LADDER_HELP: &str = "\
+Examples:
+  herd ladder --quick                       every rung in a few minutes
+  herd ladder --rungs none,lock --nodes 10  two rungs on a smaller fleet
+  herd ladder --explain                     the rungs, a line each; nothing is run
+  herd ladder --explain lock                what the lock bounds, with the numbers, and what breaks it";
+
+const RUN_HELP: &str = "\
+Examples:
+  herd run chaos/ladder.toml                            a file
+  herd run regression/lock-without-second-look          a shipped one (herd list)
+  herd run my.toml --explain                            its rungs; nothing is run";
+
+const LIST_HELP: &str = "\
+Examples:
+  herd list                 all of them
+  herd run NAME             run one
+  herd run NAME --explain   say what its rungs do";
+
+const ZOO_HELP: &str = "\
+Each is a scenario under chaos/regression/ whose first claim has to be refuted. Exit status: 0 each was caught, 1 one was not,
+2 nothing can be said of one.
+
+Examples:
+  herd zoo                                    those whose load lasts up to two minutes
+  herd zoo --all --out runs/zoo               also the long ones; folders and track-record.md in runs/zoo
+  herd zoo --only lock-without-second-look --backend processes";
+
+/// `herd zoo`
+#[derive(Clone, Debug, Args)]
+pub struct ZooArgs {
+    /// How each fleet is made
+    #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
+    pub backend: BackendChoice,
+    /// Only these, by name
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub only: Option<Vec<String>>,
+    /// Also those whose load lasts longer than two minutes
+    #[arg(long, conflicts_with = "only")]
+    pub all: bool,
+    /// The folder for the runs' folders and the track record; it must not exist or be empty [default: runs/<time>-zoo]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// `herd check`, `herd report`

@@ -21,12 +21,14 @@ pub mod experiment;
 mod explain;
 pub mod fleet;
 mod interrupt;
+mod list;
 pub mod load;
 pub mod out;
 mod pick;
 mod place;
 mod screen;
 pub mod verdict;
+mod zoo;
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -57,6 +59,8 @@ async fn obey(command: Command, stop: &CancellationToken) -> anyhow::Result<Exit
         Command::Run(args) => experiment::run(&args, stop).await,
         Command::Check(args) => verdict::check(&args.dir),
         Command::Report(args) => verdict::report(&args.dir),
+        Command::List => list::list(),
+        Command::Zoo(args) => zoo::zoo(&args, stop).await,
         Command::Up(args) => fleet::up(&args, stop).await,
         Command::Down(_) => fleet::down().await,
         Command::Load(args) => load::load(&args, stop).await,

@@ -88,7 +88,7 @@ fn verdict_lines(text: &mut String, verdict: &Verdict) {
     }
 }
 
-fn row(text: &mut String, cells: &[String]) {
+pub(crate) fn row(text: &mut String, cells: &[String]) {
     let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
     line(text, &format!("| {} |", cells.join(" | ")));
 }
@@ -99,7 +99,7 @@ fn line(text: &mut String, content: &str) {
 }
 
 /// Text of others must not become markup.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -2,11 +2,21 @@
 
 use herd_judge::{Judgement, Outcome, Verdict};
 
-/// What a scenario is about, in one line: the comment at the top of its TOML, without a full stop; nothing if it has none.
+/// How the summary of a known-bad scenario begins.
+const KNOWN_BAD: &str = "Known bad: ";
+
+/// What a scenario is about, in one line: the comment at the top of its TOML, without a full stop and without saying that it is known
+/// bad; nothing if it has none.
+///
+/// ```
+/// let toml = "# Known bad: nothing coalesces.\nname = \"herd\"\n";
+/// assert_eq!(herd_report::summary_of(toml), "nothing coalesces");
+/// ```
 #[must_use]
 pub fn summary_of(toml: &str) -> &str {
     let first = toml.lines().next().unwrap_or_default();
-    first.strip_prefix('#').unwrap_or_default().trim().trim_end_matches('.')
+    let summary = first.strip_prefix('#').unwrap_or_default().trim().trim_end_matches('.');
+    summary.strip_prefix(KNOWN_BAD).unwrap_or(summary)
 }
 
 /// The verdicts of one rung.

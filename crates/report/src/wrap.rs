@@ -7,7 +7,8 @@ const UNITS: [&str; 2] = ["ms", "s"];
 
 /// Breaks text into lines of at most `width` characters, at spaces; a longer word stands alone. The first line begins with `first`,
 /// the others with as many spaces. Ends in a line's end.
-pub(crate) fn wrapped(first: &str, text: &str, width: usize) -> String {
+#[must_use]
+pub fn wrapped(first: &str, text: &str, width: usize) -> String {
     let indent = first.chars().count();
     let mut out = first.to_owned();
     let mut column = indent;

@@ -1,5 +1,7 @@
 //! The `herd` program as its users meet it: what it accepts, what it says, how it ends.
 
+mod shown;
+
 use clap::{CommandFactory, Parser};
 use herd_lab::cli::Cli;
 use std::{
@@ -27,6 +29,13 @@ fn commands_are_as_designed() {
         "herd ladder --backend processes --nodes 5 --quick --rungs none,lock --out runs/x --seed 7",
         "herd ladder --preset ladder-4000-50-1",
         "herd run chaos/ladder.toml",
+        "herd ladder --explain",
+        "herd ladder --quick --nodes 10 --explain lock",
+        "herd run regression/lock-without-second-look --explain lock",
+        "herd list",
+        "herd zoo",
+        "herd zoo --all --backend compose --out runs/zoo",
+        "herd zoo --only lock-without-second-look,no-coalescing",
         "herd check runs/x",
         "herd report runs/x",
         "herd up",
@@ -52,12 +61,22 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["bogus"], &["unrecognized subcommand"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
             &["nodes: must be 1 to 500", "there is no rung \"nope\""],
         ),
+        (
+            &["ladder", "--explain", "lokc"],
+            &["ladder has no rung \"lokc\"; did you mean \"lock\"?", "single-flight"],
+        ),
+        (&["ladder", "--preset", "lader"], &["did you mean \"ladder\"?"]),
+        (
+            &["zoo", "--only", "lock-without-second"],
+            &["no known-bad strategy is called", "did you mean \"lock-without-second-look\"?"],
+        ),
+        (&["zoo", "--only", "lock-without-second-look", "--all"], &["cannot be used with"]),
         (&["ladder", "--preset", "nope"], &["no scenario is shipped as \"nope\"", "ladder-quick"]),
         (
             &["run", "mistaken.toml"],

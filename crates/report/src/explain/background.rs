@@ -134,12 +134,22 @@ pub(super) fn early(numbers: &Numbers<'_>) -> Entry {
     let expected = (1.0 / beta).exp();
     let slow = (2.0 / beta).exp().min(numbers.crowd() * 2.0);
     let product = numbers.crowd() * beta;
-    let premise = if product >= 10.0 {
-        format!("valid here, as r*beta*D = {} is far above 1", number(product))
-    } else {
+    let first_ms = beta * numbers.rebuild_ms() as f64 * product.max(1.0).ln();
+    let premise = if product < 10.0 {
         format!(
             "NOT valid here: r*beta*D = {} is not far above 1, so that the key may expire unread",
             number(product)
+        )
+    } else if first_ms * 2.0 > numbers.ttl_ms() as f64 {
+        format!(
+            "NOT valid here: the first throw comes true about beta*D*ln(r*beta*D) = {} ms before the expiry, which is no small part of T",
+            number(first_ms)
+        )
+    } else {
+        format!(
+            "valid here, as r*beta*D = {} is far above 1; the first comes about beta*D*ln(r*beta*D) = {} ms before the expiry",
+            number(product),
+            number(first_ms)
         )
     };
     Entry {
@@ -150,8 +160,8 @@ pub(super) fn early(numbers: &Numbers<'_>) -> Entry {
              took. The reader is served the fresh value at once; the rebuild runs in the background."
         ),
         bound: format!(
-            "On average e^(1/beta) = {expected:.2} recomputations a window whatever r is, {premise}; no reader misses at the expiry of a \
-             hot key. What runs at once is bounded by the layers under it: {}.",
+            "On average e^(1/beta) = {expected:.2} recomputations a window, whatever r is: {premise}. No reader misses at the expiry of \
+             a hot key. What runs at once is bounded by the layers under it: {}.",
             numbers.coalesced()
         ),
         short: format!("e^(1/beta) = {expected:.2} early rebuilds a window on average"),

@@ -20,6 +20,5 @@ fn breaks(preset: &Preset, outermost: Option<Layer>) -> bool {
 }
 
 fn told(preset: &Preset) -> String {
-    let summary = summary_of(preset.text);
-    format!("{}: {}", preset.file, summary.strip_prefix("Known bad: ").unwrap_or(summary))
+    format!("{}: {}", preset.file, summary_of(preset.text))
 }

@@ -5,3 +5,4 @@ mod ladder;
 mod made;
 mod page;
 mod text;
+mod zoo;
