@@ -1,8 +1,8 @@
-use herd_scenario::{Arrival, ArrivalProcess, Popularity, Workload};
+use herd_scenario::{Arrival, ArrivalProcess, KeyId, Popularity, Workload};
 use proptest::prelude::*;
 
 fn workload(keys: u32, popularity: Popularity, arrivals: ArrivalProcess) -> Workload {
-    Workload { keys, popularity, rate_per_s: 1_000, arrivals, boundaries: 5, request_deadline_ms: 10_000 }
+    Workload { keys, popularity, arrivals, ..Workload::default() }
 }
 
 fn drawn(workload: &Workload, seed: u64, seconds: u64) -> Vec<Arrival> {
@@ -39,8 +39,9 @@ fn shares_agree_with_what_is_drawn() {
         let load = workload(10, popularity, ArrivalProcess::Poisson);
         let all = drawn(&load, 3, 50);
         for key in 0..10 {
-            let share = all.iter().filter(|arrival| arrival.key == key).count() as f64 / all.len() as f64;
-            let stated = load.shares().of(&load.key_name(key));
+            let share =
+                all.iter().filter(|arrival| arrival.key == KeyId::Row(key)).count() as f64 / all.len() as f64;
+            let stated = load.shares().of(&load.key_name(KeyId::Row(key)));
             assert!((share - stated).abs() < 0.01, "{popularity:?} {key} {share} {stated}");
         }
     }
@@ -65,7 +66,7 @@ proptest! {
         for (index, arrival) in workload(keys, popularity, arrivals).arrivals(seed).take(500).enumerate() {
             prop_assert_eq!(arrival.seq, index as u64);
             prop_assert!(arrival.at_us >= last_us);
-            prop_assert!(arrival.key < keys);
+            prop_assert!(arrival.key < KeyId::Row(keys));
             last_us = arrival.at_us;
         }
     }
