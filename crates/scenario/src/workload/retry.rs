@@ -80,8 +80,8 @@ impl Retry {
     }
 }
 
-/// Requests whose unused retries are kept at most: a long calm does not pay for a storm.
-const REQUESTS_KEPT: u64 = 1_000;
+/// Unused retries that are kept at most: a long calm does not pay for a storm.
+const RETRIES_SAVED_MAX: u64 = 10;
 /// Parts of a token, so that shares add up without rounding.
 const PARTS: u64 = 1_000_000;
 
@@ -107,8 +107,7 @@ impl RetryBudget {
 
     /// A request is sent for the first time.
     pub fn on_request(&mut self) {
-        let most = (self.deposit * REQUESTS_KEPT).max(PARTS);
-        self.balance = (self.balance + self.deposit).min(most);
+        self.balance = (self.balance + self.deposit).min(RETRIES_SAVED_MAX * PARTS);
     }
 
     /// Whether a retry may be sent now; if so it is paid for.
