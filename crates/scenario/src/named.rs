@@ -12,6 +12,9 @@ macro_rules! named {
             const NAMES: &'static [(&'static str, Self)] = &[$(($name, <$type>::$value)),+];
         }
         impl $type {
+            /// Every value, in the order in which their names are offered.
+            pub const ALL: &'static [Self] = &[$(Self::$value),+];
+
             /// The name as it stands in scenario files and reports.
             #[must_use]
             pub fn name(self) -> &'static str {
