@@ -129,6 +129,16 @@ fn early_recomputation_has_the_room_that_its_formula_needs() {
     }
 }
 
+/// Goal: the number that a slow origin exceeds is one that a steady one does not.
+#[test]
+fn the_bound_of_a_slow_origin_is_that_of_a_steady_one() {
+    let scenario = parsed("regression/xfetch-slow-origin");
+    let mean = (1.0 / scenario.rungs[0].early_beta.unwrap()).exp();
+    let beyond = |count: i32| 30.0 * (1.0 - 1.0 / mean).powi(count);
+    let least = (1..).find(|count| beyond(*count) <= 0.001).unwrap();
+    assert_eq!(scenario.claims[0].at_most, AtMost::Number(u64::try_from(least).unwrap()));
+}
+
 /// Goal: the ladders leave time for bringing up the fleet and switching rungs within their minutes.
 #[test]
 fn ladders_take_minutes_not_hours() {
