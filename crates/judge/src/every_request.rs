@@ -6,8 +6,7 @@ use herd_history::{OperationRecord, Outcome as Ended};
 use herd_scenario::Claim;
 
 use crate::Case;
-use crate::rebuilds_per_boundary::limit;
-use crate::theory::Limit;
+use crate::limit::Limit;
 use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
@@ -27,8 +26,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         *kinds.entry(what.clone()).or_default() += 1;
         bad.push((row, if row.error.is_empty() { what } else { format!("{what}: {}", row.error) }));
     }
-    let limit =
-        limit(claim, || Limit { at_most: 0, at_least: 0.0, text: "0".to_owned(), broken_premise: None });
+    let limit = Limit::of(claim, Limit::none);
     let observed = bad.len() as u64;
     let sent = case.history.record.load.sent;
     let missing = sent.saturating_sub(seen.len() as u64);

@@ -15,23 +15,32 @@
 
 mod assumptions;
 mod boundary;
+mod chance;
 mod cluster;
 mod concurrent_rebuilds;
 mod every_request;
+mod ledger_sound;
+mod limit;
+mod lives;
 mod lock_used;
 mod measures;
 mod never_go_back;
 mod overlap;
+mod readers;
 mod rebuilds_per_boundary;
+mod rows;
 mod theory;
 mod verdict;
 mod witness;
+mod worst;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use herd_history::{History, Manifest, OperationRecord, RungHistory};
+use herd_history::{FaultRecord, History, Manifest, RungHistory};
 use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
+
+use readers::Readers;
+use rows::Rows;
 
 pub use assumptions::Assumption;
 pub use boundary::{Boundary, boundaries};
@@ -48,8 +57,11 @@ pub(crate) struct Case<'a> {
     pub(crate) history: &'a RungHistory,
     pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
-    /// Requests that were not plain hits, by key: whoever started a rebuild is among them.
-    pub(crate) readers: BTreeMap<&'a str, Vec<&'a OperationRecord>>,
+    /// Whoever started a rebuild is among them.
+    pub(crate) readers: Readers<'a>,
+    pub(crate) rows: Rows<'a>,
+    /// The faults of this rung.
+    pub(crate) faults: Vec<&'a FaultRecord>,
     pub(crate) assumptions: Vec<Assumption>,
 }
 
@@ -98,10 +110,12 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             history: driven,
             shares: scenario.workload.shares(),
             boundaries,
-            readers: theory::readers(driven),
+            readers: Readers::of(driven),
+            rows: Rows::of(scenario, driven),
+            faults: history.faults.iter().filter(|fault| fault.rung == rung.name).collect(),
             assumptions: Vec::new(),
         };
-        case.assumptions = assumptions::all(&case, history);
+        case.assumptions = assumptions::all(&case);
         verdicts.extend(claims.map(|claim| judged(claim, check_guarded(&case, claim))));
         rungs.push(measures::figures(&case));
     }

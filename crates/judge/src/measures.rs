@@ -4,8 +4,9 @@ use herd_history::{Outcome as Ended, Served};
 use serde::Serialize;
 
 use crate::Case;
-use crate::assumptions::{Assumption, is_miss};
+use crate::assumptions::Assumption;
 use crate::overlap::peak_overlap;
+use crate::readers::is_miss;
 
 /// Herds that the figures list one by one; further ones only enter the sums.
 const HERDS_MAX: usize = 1_000;

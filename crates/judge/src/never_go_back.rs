@@ -9,8 +9,7 @@ use herd_history::{OperationRecord, Outcome as Ended};
 use herd_scenario::Claim;
 
 use crate::Case;
-use crate::rebuilds_per_boundary::limit;
-use crate::theory::Limit;
+use crate::limit::Limit;
 use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
@@ -29,8 +28,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     for rows in keys.values() {
         back.extend(gone_back(rows));
     }
-    let limit =
-        limit(claim, || Limit { at_most: 0, at_least: 0.0, text: "0".to_owned(), broken_premise: None });
+    let limit = Limit::of(claim, Limit::none);
     let observed = back.len() as u64;
     let outcome = if observed > limit.at_most { Outcome::Invalid } else { Outcome::Valid };
     let why = match back.first() {
