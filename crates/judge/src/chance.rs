@@ -1,8 +1,6 @@
 //! Chance: how large a count or a mean may become by luck alone. Every statement here has its confidence with it.
 
-use statrs::distribution::{
-    Binomial, ContinuousCDF, DiscreteCDF, Normal, Poisson as PoissonLaw, StudentsT,
-};
+use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, Poisson as PoissonLaw, StudentsT};
 
 /// Chance that a bound on the worst of many counts is exceeded by luck: one run in a thousand.
 pub(crate) const LUCK: f64 = 0.001;

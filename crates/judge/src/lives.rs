@@ -20,8 +20,24 @@ pub(crate) type Place<'a> = (&'a str, &'a str);
 #[derive(Debug, Default)]
 pub(crate) struct OfKey {
     pub(crate) values: BTreeMap<u64, Life>,
-    /// Deletions that the store took, Unix microseconds, in its order.
-    pub(crate) deleted_us: Vec<u64>,
+    /// The same, in the order in which they had begun for sure.
+    by_time: Vec<Life>,
+    /// Deletions that the store took, Unix microseconds, in order of time.
+    deleted_us: Vec<u64>,
+}
+
+impl OfKey {
+    /// The newest value that had begun to live for sure.
+    pub(crate) fn newest_at(&self, at_us: u64) -> Option<Life> {
+        let begun = self.by_time.partition_point(|life| life.last_us <= at_us);
+        begun.checked_sub(1).map(|newest| self.by_time[newest])
+    }
+
+    /// Whether the store took a deletion in this time, ends included.
+    pub(crate) fn is_deleted_between(&self, from_us: u64, to_us: u64) -> bool {
+        let next = self.deleted_us.partition_point(|us| *us < from_us);
+        self.deleted_us.get(next).is_some_and(|us| *us <= to_us)
+    }
 }
 
 /// When a value began to live. Several rebuilds may have written it.
@@ -65,6 +81,11 @@ impl<'a> Lives<'a> {
                 .unwrap_or(Life { first_us: end_us, last_us: end_us + WRITE_SLACK_US });
             let values = &mut keys.entry(place).or_default().values;
             values.entry(generation).and_modify(|known| known.widen(life)).or_insert(life);
+        }
+        for of_key in keys.values_mut() {
+            of_key.by_time = of_key.values.values().copied().collect();
+            of_key.by_time.sort_unstable_by_key(|life| life.last_us);
+            of_key.deleted_us.sort_unstable();
         }
         Self { keys }
     }
