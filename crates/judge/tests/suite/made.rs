@@ -2,7 +2,7 @@
 
 use herd_history::{
     FORMAT_VERSION, FetchOutcome, History, LedgerRow, LedgerSpan, LoadRecord, Manifest, OperationRecord,
-    Outcome, Reason, RungHistory, RungRecord, Served,
+    Outcome, Reason, RungHistory, RungRecord, Served, StartRecord,
 };
 use herd_judge::{Judgement, Verdict, judge};
 use herd_scenario::Scenario;
@@ -72,6 +72,10 @@ fn rung(herd: &[Start]) -> RungHistory {
         nodes_acknowledged: 4,
         nodes_joined_end: Some(4),
         membership_changed: Some(false),
+        start: StartRecord::Warm,
+        membership: Vec::new(),
+        deploy: None,
+        writes_complete: true,
         load: LoadRecord {
             offered: sent,
             sent,
@@ -83,7 +87,7 @@ fn rung(herd: &[Start]) -> RungHistory {
         ledger: LedgerSpan { first_seq: 1, last_seq: ledger.len() as u64 * 2, foreign_ends: Vec::new() },
         notes: Vec::new(),
     };
-    RungHistory { record, operations, ledger }
+    RungHistory { record, operations, ledger, writes: Vec::new(), inserts: Vec::new() }
 }
 
 /// When generation 1, 2, 3 expires, milliseconds after the window's start; the cold fill is at 0.
@@ -112,6 +116,7 @@ pub(crate) fn row(seq: u64, generation: u64, node: usize, start_ms: u64) -> Ledg
         version: 1,
         queued_us: 0,
         worked_us: REBUILD_MS * 1_000,
+        gate_us: 0,
     }
 }
 
@@ -137,6 +142,7 @@ fn operation(n: u64) -> OperationRecord {
         reference: format!("{n:032x}"),
         rebuild_trace: String::new(),
         error: String::new(),
+        attempts: 1,
     }
 }
 
