@@ -4,7 +4,8 @@
 //! line, brings the parts together, shows progress and says the outcome by its exit status.
 //!
 //! - [`cli`]: the command line; [`exit`]: what the exit status means.
-//! - [`experiment`]: `ladder` and `run`; [`verdict`]: `check` and `report`.
+//! - [`experiment`]: `ladder` and `run`; `explain`: what a rung does, without running it; [`verdict`]: `check` and `report`.
+//! - `list`: the scenarios that the program carries; `zoo`: the known-bad ones in a row.
 //! - [`fleet`]: `up` and `down`; [`load`]: `load`; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.

@@ -13,6 +13,7 @@ mod twists;
 
 use herd_scenario::{Layer, Rung, Scenario};
 
+use crate::herds::STACK_MIN;
 use crate::wrap::wrapped;
 use numbers::Numbers;
 
@@ -41,7 +42,8 @@ struct Entry {
 pub fn explain(scenario: &Scenario, rung: &Rung) -> String {
     let numbers = Numbers { scenario, rung };
     let outermost = rung.layers.last().copied();
-    let entry = entry(outermost, &numbers);
+    let is_stack = rung.layers.len() >= STACK_MIN;
+    let entry = whole(&numbers);
     let title = title(rung);
     let name = if title == rung.name { title } else { format!("{} · {title}", rung.name) };
     let mut text = wrapped("", &format!("{name} · bounds {}", entry.herd), WIDTH);
@@ -58,13 +60,16 @@ pub fn explain(scenario: &Scenario, rung: &Rung) -> String {
     for twist in twists::of(&numbers) {
         part("In this rung", &twist);
     }
-    for shown in shown::broken(outermost) {
-        part("Shown broken by", &shown);
+    for shown in shown::broken(outermost).iter().filter(|_| !is_stack) {
+        part("Shown broken by", shown);
     }
     part("What it leaves", &entry.next);
-    for layer in rung.layers.iter().rev().skip(1) {
+    for layer in rung.layers.iter().rev().skip(usize::from(!is_stack)) {
         let under = self::entry(Some(*layer), &numbers);
-        part("Under it", &format!("{layer}: bounds {}; {}", under.herd, under.short));
+        part(
+            if is_stack { "Its layers" } else { "Under it" },
+            &format!("{layer}: bounds {}; {}", under.herd, under.short),
+        );
     }
     text.push('\n');
     text.push_str(&wrapped("", &legend(&numbers), WIDTH));
@@ -77,7 +82,7 @@ pub fn rungs(scenario: &Scenario) -> String {
     let width = scenario.rungs.iter().map(|rung| rung.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for rung in &scenario.rungs {
-        let entry = entry(rung.layers.last().copied(), &Numbers { scenario, rung });
+        let entry = whole(&Numbers { scenario, rung });
         text.push_str(&format!("{:<width$}  bounds {}: {}\n", rung.name, entry.herd, entry.short));
     }
     text
@@ -96,6 +101,14 @@ pub(crate) fn herd(layer: Option<Layer>) -> &'static str {
         Some(Layer::Negative | Layer::KeyFilter) => "the herd on rows that do not exist",
         Some(Layer::Shed) => "the herd under overload",
     }
+}
+
+/// What a rung is told by: its outermost layer, or all of them where there are many.
+fn whole(numbers: &Numbers<'_>) -> Entry {
+    if numbers.rung.layers.len() >= STACK_MIN {
+        return coalesce::stack(numbers);
+    }
+    entry(numbers.rung.layers.last().copied(), numbers)
 }
 
 fn entry(layer: Option<Layer>, numbers: &Numbers<'_>) -> Entry {

@@ -1,10 +1,10 @@
-//! The lines of a witness, for every form that is read as text.
+//! The lines of a witness, for every form.
 
 use herd_judge::Witness;
 
 use crate::words::count;
 
-/// One rebuild or request of a witness.
+/// One rebuild, request or write of a witness.
 pub(crate) struct Line {
     /// What it was.
     pub(crate) what: String,
@@ -36,8 +36,22 @@ pub(crate) fn lines(witness: &Witness, each_max: usize) -> (Vec<Line>, u64) {
         what: format!("request {} {}: {}", operation.seq, operation.node, operation.what),
         trace: operation.reference.clone(),
     });
-    let all: Vec<Line> = rebuilds.chain(operations).collect();
-    let total = witness.rebuilds_total + witness.operations_total;
+    let writes = witness.writes.iter().take(each_max).map(|write| Line {
+        what: format!(
+            "write of a {} by {}: {}, generation {}, token {}, epoch {}, version {}, {} ms after the first",
+            write.kind,
+            write.node,
+            write.verdict,
+            write.generation,
+            write.token,
+            write.epoch,
+            write.version,
+            count(write.at_us.saturating_sub(witness.at_us) / 1_000)
+        ),
+        trace: write.trace.clone(),
+    });
+    let all: Vec<Line> = rebuilds.chain(operations).chain(writes).collect();
+    let total = witness.rebuilds_total + witness.operations_total + witness.writes_total;
     let more = total.saturating_sub(all.len() as u64);
     (all, more)
 }

@@ -1,4 +1,4 @@
-//! Nothing at all, and the layers that make many rebuilds of one key into few.
+//! Nothing at all, the layers that make many rebuilds of one key into few, and all layers together.
 
 use herd_scenario::{Layer, Lock, OnUnavailable, OnWaitTimeout, WriteGuard};
 
@@ -188,5 +188,29 @@ pub(super) fn owner_routing(numbers: &Numbers<'_>) -> Entry {
             number(numbers.hot_rate())
         ),
         next: "The owner's load and its restarts: spread routing with a lock has neither, at the price of the lock service.".to_owned(),
+    }
+}
+
+/// Many layers at once.
+pub(super) fn stack(numbers: &Numbers<'_>) -> Entry {
+    let wait = match &numbers.rung.stale {
+        Some(_) => {
+            format!(" Safe rows are served without any wait, none older than {}.", numbers.oldest_told())
+        }
+        None => String::new(),
+    };
+    Entry {
+        herd: "every herd",
+        does: "All of these layers at once. Each takes what it bounds, and leaves the next one only what it cannot bound.".to_owned(),
+        bound: format!(
+            "Rebuilds at each boundary: at most {}. No sawtooth: the origin's rate does not repeat with the TTL.{wait}",
+            numbers.coalesced()
+        ),
+        short: format!("at most {} at a boundary, and no sawtooth", numbers.coalesced()),
+        breaks: "A cold start, or a key prefix that is changed without a fill: most of the layers live on what is cached. A lock service \
+                 that is away: the fleet is back at one rebuild in each process. A slow origin: it defeats early recomputation \
+                 first, then the grace, then the readers' deadlines. What breaks one layer, see that layer's own rung."
+            .to_owned(),
+        next: "What no layer takes: the first read of a key, and load on keys that are seldom read twice.".to_owned(),
     }
 }

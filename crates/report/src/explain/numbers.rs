@@ -34,7 +34,7 @@ impl<'a> Numbers<'a> {
 
     /// r: reads per second of the hottest key.
     pub(super) fn hot_rate(&self) -> f64 {
-        self.rate() * (1.0 - self.absent_share()) * self.scenario.workload.shares().of("item-1")
+        self.rate() * self.scenario.workload.shares().of("item-1")
     }
 
     /// Reads per second over all keys.

@@ -146,8 +146,23 @@ fn witness_details(witness: &Witness, outcome: Outcome) -> String {
             escaped(&operation.reference)
         ));
     }
-    let listed = (witness.rebuilds.len() + witness.operations.len()) as u64;
-    let total = witness.rebuilds_total + witness.operations_total;
+    for write in &witness.writes {
+        let after_ms = write.at_us.saturating_sub(witness.at_us) as f64 / 1e3;
+        text.push_str(&format!(
+            "<tr><td>write of a {}</td><td>{}</td><td>{}</td><td>generation {}</td><td>token {}, epoch {}</td><td>+{after_ms:.1} ms</td>\
+             <td>version {}</td><td><code>{}</code></td></tr>\n",
+            write.kind,
+            escaped(&write.node),
+            escaped(write.verdict),
+            write.generation,
+            write.token,
+            write.epoch,
+            write.version,
+            escaped(&write.trace)
+        ));
+    }
+    let listed = (witness.rebuilds.len() + witness.operations.len() + witness.writes.len()) as u64;
+    let total = witness.rebuilds_total + witness.operations_total + witness.writes_total;
     if total > listed {
         text.push_str(&format!("<tr><td>and {} more</td></tr>\n", total - listed));
     }

@@ -72,6 +72,11 @@ fn figures(base: &RungFigures, (name, layers, herd, ..): &Made) -> RungFigures {
     rung.peak_concurrent_rebuilds = *herd;
     rung.latency_ms.p99 = if name.starts_with("stale") || *name == "full" { 1.4 } else { 301.0 };
     rung.stale_served = if name.starts_with("stale") { 2_250 } else { 0 };
+    rung.waited = if *herd > 1 { 1_900 } else { 0 };
+    rung.local_hits = if *name == "l1" { 16_200 } else { 0 };
+    rung.absent_queries = 40;
+    rung.goodput_per_s = 1_447.0;
+    rung.refused = if *name == "shed" { 1_912 } else { 0 };
     rung.errors = if *name == "shed" { 1_912 } else { 0 };
     for boundary in &mut rung.herds {
         boundary.rebuilds = *herd;

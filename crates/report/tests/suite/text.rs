@@ -1,4 +1,5 @@
 use herd_history::StartRecord;
+use herd_judge::WitnessWrite;
 
 use crate::ladder;
 use crate::made::run;
@@ -79,6 +80,40 @@ fn unhappy_events_are_told() {
     assert!(!text.contains("came back"));
     let page = herd_report::html(&judgement, &history);
     assert!(page.contains("<title>node-7 out of the membership</title>"), "shaded to the window's end");
+}
+
+/// Goal: a witness that consists of the store's writes shows them in every form, with what the store decided.
+#[test]
+fn writes_of_a_witness_are_listed() {
+    let (mut judgement, history) = ladder::run_of("owner-routing");
+    let worst = judgement.verdicts[0].witness.as_mut().unwrap();
+    worst.rebuilds.clear();
+    (worst.rebuilds_total, worst.writes_total) = (0, 14);
+    let write = |n: u64, verdict| WitnessWrite {
+        at_us: worst.at_us + n * 30_000,
+        generation: 3,
+        token: 40 + n,
+        epoch: 1,
+        version: 7,
+        node: format!("node-{n}"),
+        kind: "value",
+        verdict,
+        trace: format!("{n:032x}"),
+    };
+    worst.writes = vec![write(0, "accepted"), write(1, "token_old")];
+    let told = [
+        "write of a value by node-0: accepted, generation 3, token 40, epoch 1, version 7, 0 ms after the first",
+        "write of a value by node-1: token_old, generation 3, token 41, epoch 1, version 7, 30 ms after the first",
+        "and 12 more",
+    ];
+    let (table, markdown) =
+        (herd_report::table(&judgement, None), herd_report::markdown(&judgement, &history));
+    for line in told {
+        assert!(table.contains(line) && markdown.contains(line), "{line}: {table}");
+    }
+    let page = herd_report::html(&judgement, &history);
+    assert!(page.contains("<td>write of a value</td><td>node-1</td><td>token_old</td>"), "{page}");
+    assert!(page.contains("and 12 more"));
 }
 
 /// Goal: test dashboards show refuted claims as failures and unknown ones as errors.
