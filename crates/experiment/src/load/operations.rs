@@ -231,9 +231,9 @@ mod tests {
     /// A request comes back from its compact form as it went in, and texts stay bounded.
     #[test]
     fn compact_form_keeps_what_counts() {
-        let mut operations = Operations::new(vec!["item-1".to_owned()]);
+        let mut operations = Operations::new(Workload::default());
         operations.starts_at(1_000_000);
-        let arrival = Arrival { seq: 7, at_us: 10, key: 0 };
+        let arrival = Arrival { seq: 7, at_us: 10, key: KeyId::Row(0) };
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736".to_owned();
         let answer = GetResponse {
             version: 2,
