@@ -66,13 +66,16 @@ fn rungs_of_shipped_scenarios() {
     assert_ne!(next_prefix(1, "a"), prefix(1, "a-v2"), "a rung of that name may exist");
 }
 
+/// Gives a rung what its layer needs beside the name.
+type TurnOn<'a> = &'a dyn Fn(&mut Rung);
+
 /// Each layer alone turns on itself and nothing else: none rides on another.
 #[test]
 fn each_layer_alone() {
     let gate = Gate { in_flight_max: 9, queue_max: 8, queue_wait_ms: 7, retry_after_ms: 6 };
     let stale = Stale { grace_ms: 11, safe_keys: vec!["item-*".to_owned()] };
     let lock = preset("ladder").rungs.pop().and_then(|rung| rung.lock).expect("the last rung has a lock");
-    let turn_on: [(Layer, &dyn Fn(&mut Rung)); 12] = [
+    let turn_on: [(Layer, TurnOn<'_>); 12] = [
         (Layer::SingleFlight, &|_| {}),
         (Layer::Lock, &|rung| rung.lock = Some(lock.clone())),
         (Layer::WaiterTimeout, &|rung| {
