@@ -7,25 +7,30 @@
 //! What it never does: read a clock or entropy, touch a file or the network, know the wire protocol or the policy
 //! code. The workload is drawn from the scenario's seed alone ([`Workload::arrivals`]).
 //!
-//! Map: `model` what an experiment consists of · `section` typed access to a TOML table that collects
-//! mistakes · `parse` the sections one by one · `mistakes` what is wrong, where · `workload` arrivals and keys drawn
-//! from the seed · `duration` how long a rung must be driven · `presets` the scenarios of the `chaos` folder, embedded.
+//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `named` names of values · `section` typed
+//! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where ·
+//! `workload` arrivals and keys drawn from the seed, and how clients come again · `duration` how long a rung must be
+//! driven · `presets` the scenarios of the `chaos` folder, embedded.
 
+mod claim;
 mod duration;
 mod mistakes;
 mod model;
+mod named;
 mod parse;
 mod presets;
 mod section;
 mod workload;
 
+pub use claim::{AtMost, Claim, Property, Scope};
 pub use mistakes::{Mistake, Mistakes};
 pub use model::{
-    AtMost, Claim, Deploy, DeployStrategy, Expect, Failing, Fleet, FlightUntil, Gate, Layer, Local, Lock,
-    MembershipChange, OnOriginError, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides,
-    PolicyBase, Property, Routing, Rung, Scenario, Scope, Shed, Stale, Start, Waiter, WriteGuard,
+    Deploy, DeployStrategy, Expect, Failing, Fleet, FlightUntil, Gate, Layer, Local, Lock, MembershipChange,
+    OnOriginError, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides, PolicyBase, Routing, Rung,
+    Scenario, Shed, Stale, Start, Waiter, WriteGuard,
 };
 pub use presets::{PRESETS, Preset};
 pub use workload::{
-    AbsentIds, AbsentReads, Arrival, ArrivalProcess, Arrivals, KeyId, Popularity, Retry, Shares, Workload,
+    AbsentIds, AbsentReads, Arrival, ArrivalProcess, Arrivals, KeyId, Popularity, Retry, RetryBudget, Shares,
+    Workload,
 };

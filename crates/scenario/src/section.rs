@@ -7,7 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use toml_edit::{Item, TableLike, Value};
 
 use crate::mistakes::Mistake;
-use crate::model::Named;
+use crate::named::Named;
 
 /// Entries of a list or array of tables that are read; more are a mistake.
 const ENTRIES_MAX: usize = 64;
@@ -29,6 +29,10 @@ impl<'t> Log<'t> {
     pub(crate) fn add(&mut self, at: &At, message: impl Into<String>) {
         let line = at.span.as_ref().map_or(1, |span| self.line_of(span.start));
         self.list.push(Mistake { line, place: at.place.clone(), message: message.into() });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// The mistakes in order of their lines.
@@ -83,6 +87,11 @@ impl<'t> Section<'t> {
         At { place: format!("{}{name}", self.prefix), span }
     }
 
+    /// Where the section itself stands.
+    pub(crate) fn at(&self) -> &At {
+        &self.at
+    }
+
     /// Whether the file gives this key.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(name))
@@ -117,6 +126,19 @@ impl<'t> Section<'t> {
         let wide = u64::from(*limits.start())..=u64::from(*limits.end());
         let number = self.integer(log, name, wide, default.map(u64::from));
         u32::try_from(number).expect("the limits fit 32 bits")
+    }
+
+    /// As [`Section::integer32`], for a key that may be absent.
+    pub(crate) fn optional32(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        limits: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let start = *limits.start();
+        let is_given = self.has(name);
+        let number = self.integer32(log, name, limits, Some(start));
+        is_given.then_some(number)
     }
 
     /// A number above zero and up to a limit.
@@ -179,6 +201,12 @@ impl<'t> Section<'t> {
         self.named(log, name, item.as_str(), || shown(item)).unwrap_or(fallback)
     }
 
+    /// As [`Section::choice`], required, for what others depend on: `None` where it is missing or wrong.
+    pub(crate) fn required_choice<T: Named>(&mut self, log: &mut Log<'_>, name: &'static str) -> Option<T> {
+        let item = self.take(log, name, false)?;
+        self.named(log, name, item.as_str(), || shown(item))
+    }
+
     /// A list of names of a fixed set, without repetition; empty if absent and not required.
     pub(crate) fn choices<T: Named + PartialEq>(&mut self, log: &mut Log<'_>, name: &'static str) -> Vec<T> {
         let Some(item) = self.take(log, name, false) else { return Vec::new() };
@@ -198,6 +226,43 @@ impl<'t> Section<'t> {
         chosen
     }
 
+    /// A list of 1 to `most` texts of 1 to `longest` bytes; required.
+    pub(crate) fn texts(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        most: usize,
+        longest: usize,
+    ) -> Vec<String> {
+        let Some(item) = self.take(log, name, false) else { return Vec::new() };
+        let array = item.as_array().filter(|array| (1..=most).contains(&array.len()));
+        let Some(array) = array else {
+            log.add(&self.at_key(name), format!("must be a list of 1 to {most} texts, not {}", shown(item)));
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for value in array {
+            match value.as_str().filter(|text| !text.is_empty() && text.len() <= longest) {
+                Some(text) => texts.push(text.to_owned()),
+                None => {
+                    let message =
+                        format!("must be texts of 1 to {longest} bytes, not {}", shown_value(value));
+                    log.add(&self.at_key(name), message);
+                }
+            }
+        }
+        texts
+    }
+
+    /// Reports keys that make no sense here, where the file gives them; `why` says what they belong to.
+    pub(crate) fn refuse(&mut self, log: &mut Log<'_>, names: &[&'static str], why: &str) {
+        for name in names {
+            if self.raw(name).is_some() {
+                log.add(&self.at_key(name), why);
+            }
+        }
+    }
+
     /// Anything, for keys with more than one type.
     pub(crate) fn raw(&mut self, name: &'static str) -> Option<&'t Item> {
         self.known.push(name);
@@ -214,6 +279,13 @@ impl<'t> Section<'t> {
             log.add(&at, format!("must be a table [{}], not {}", at.place, shown(item)));
         }
         Section::new(table, at)
+    }
+
+    /// A table below this one that may be absent.
+    pub(crate) fn optional_section(&mut self, log: &mut Log<'_>, name: &'static str) -> Option<Section<'t>> {
+        let is_given = self.has(name);
+        let section = self.section(log, name);
+        is_given.then_some(section)
     }
 
     /// Tables of the form `[[name]]`, at least one.

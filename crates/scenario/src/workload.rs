@@ -1,16 +1,20 @@
-//! The load: arrival times and keys, drawn from the seed as endless iterators.
+//! The load: arrival times and keys, drawn from the seed as endless iterators, and how clients come again.
 //!
 //! The same seed draws the same load for every rung, on every machine: before and after are measured under identical
 //! load. Times are offsets from the start of a rung's window; nothing here knows a clock.
 
+mod arrivals;
+mod retry;
+
 use std::fmt;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use crate::named::{Named, named};
 
-use crate::model::{Named, named};
+pub use arrivals::Arrivals;
+pub use retry::{Retry, RetryBudget};
 
-/// The load of an experiment. Open loop: arrivals do not wait for answers, and clients do not retry.
+/// The load of an experiment. Open loop: arrivals do not wait for answers. Whether clients come again is their
+/// [`Retry`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// Number of distinct keys, 1 to 100,000: the origin's rows `item-1` to `item-<keys>`.
@@ -21,7 +25,7 @@ pub struct Workload {
     pub rate_per_s: u32,
     /// How arrivals are spaced.
     pub arrivals: ArrivalProcess,
-    /// Complete boundaries that each rung must have counted, 0 to 1,000.
+    /// Complete boundaries that each rung must have counted, 0 to 1,000; 0 where none is waited for.
     pub boundaries: u32,
     /// How long the load runs, milliseconds, 100 to 3,600,000, where it does not follow from `boundaries`.
     pub window_ms: Option<u32>,
@@ -55,41 +59,6 @@ pub enum AbsentIds {
     },
     /// Another one with every read, as in an attack: `random-<number>`.
     Random,
-}
-
-/// How clients behave when they are refused, or get no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Retry {
-    /// They give up.
-    #[default]
-    Never,
-    /// They come again after the same short pause.
-    Fixed {
-        /// Times sent in all, 2 to 100.
-        attempts: u32,
-        /// The pause, milliseconds, 1 to 60,000.
-        backoff_ms: u32,
-    },
-    /// They come again after a pause drawn uniformly from 0 to twice the last limit (exponential back-off with full jitter).
-    Exponential {
-        /// Times sent in all, 2 to 100.
-        attempts: u32,
-        /// The first limit, milliseconds, 1 to 60,000.
-        backoff_ms: u32,
-        /// The largest limit, milliseconds, at least the first, at most 60,000.
-        backoff_ms_max: u32,
-    },
-    /// As `Exponential`, but all retries of all clients together stay below a share of the requests (a token bucket).
-    Budget {
-        /// Times sent in all, 2 to 100.
-        attempts: u32,
-        /// The first limit, milliseconds, 1 to 60,000.
-        backoff_ms: u32,
-        /// The largest limit, milliseconds, at least the first, at most 60,000.
-        backoff_ms_max: u32,
-        /// Retries for each request, above 0 to 1.
-        share: f64,
-    },
 }
 
 /// Which key an arrival reads.
@@ -167,16 +136,7 @@ impl Workload {
     /// The endless sequence of reads that this seed draws. The caller stops at the end of its window.
     #[must_use]
     pub fn arrivals(&self, seed: u64) -> Arrivals {
-        Arrivals {
-            gaps: StdRng::seed_from_u64(seed),
-            // A stream of its own, so that the choice of keys does not move the arrival times.
-            picks: StdRng::seed_from_u64(seed ^ 0x6b65_7973_6b65_7973),
-            process: self.arrivals,
-            mean_gap_us: 1e6 / f64::from(self.rate_per_s),
-            cumulative: self.cumulative(),
-            next_seq: 0,
-            clock_us: 0.0,
-        }
+        Arrivals::new(self, seed)
     }
 
     /// The row's name of a key that an [`Arrival`] names: `item-1` for row 0, `absent-1` for the first absent one,
@@ -198,34 +158,7 @@ impl Workload {
             Popularity::Uniform => f64::from(self.keys),
             Popularity::Zipf { exponent } => (1..=self.keys).map(|k| f64::from(k).powf(-exponent)).sum(),
         };
-        Shares { keys: self.keys, popularity: self.popularity, total }
-    }
-
-    /// Running sums of the keys' shares; empty when there is nothing to choose.
-    fn cumulative(&self) -> Vec<f64> {
-        if let Popularity::Hot { share } = self.popularity {
-            let others = f64::from(self.keys - 1);
-            return (0..self.keys).map(|k| share + (1.0 - share) * f64::from(k) / others).collect();
-        }
-        let Popularity::Zipf { exponent } = self.popularity else {
-            return match self.popularity {
-                Popularity::Uniform if self.keys > 1 => {
-                    (1..=self.keys).map(|k| f64::from(k) / f64::from(self.keys)).collect()
-                }
-                _ => Vec::new(),
-            };
-        };
-        let mut sum = 0.0;
-        let mut sums: Vec<f64> = (1..=self.keys)
-            .map(|k| {
-                sum += f64::from(k).powf(-exponent);
-                sum
-            })
-            .collect();
-        for value in &mut sums {
-            *value /= sum;
-        }
-        sums
+        Shares { keys: self.keys, popularity: self.popularity, total, absent: self.absent }
     }
 }
 
@@ -236,16 +169,21 @@ pub struct Shares {
     popularity: Popularity,
     /// Sum of the keys' weights.
     total: f64,
+    absent: Option<AbsentReads>,
 }
 
 impl Shares {
-    /// The share of all reads, 0 to 1, that go to the key with this row name; 0 for names that are not drawn.
+    /// The share of all reads, 0 to 1, that go to the key with this row name; 0 for names that are not drawn, and for the
+    /// random ones, of which each is drawn once.
     #[must_use]
     pub fn of(&self, key_name: &str) -> f64 {
-        let number = key_name.strip_prefix("item-").and_then(|number| number.parse::<u32>().ok());
-        let Some(number) = number.filter(|number| (1..=self.keys).contains(number)) else {
-            return 0.0;
-        };
+        let absent_share = self.absent.map_or(0.0, |absent| absent.share);
+        if let Some(AbsentReads { share, ids: AbsentIds::Fixed { count } }) = self.absent
+            && numbered(key_name, "absent-", count).is_some()
+        {
+            return share / f64::from(count);
+        }
+        let Some(number) = numbered(key_name, "item-", self.keys) else { return 0.0 };
         let weight = match self.popularity {
             Popularity::One => f64::from(u8::from(number == 1)),
             Popularity::Hot { share } if number == 1 => share,
@@ -253,44 +191,19 @@ impl Shares {
             Popularity::Uniform => 1.0,
             Popularity::Zipf { exponent } => f64::from(number).powf(-exponent),
         };
-        weight / self.total
+        (1.0 - absent_share) * weight / self.total
+    }
+
+    /// The share of all reads, 0 to 1, that go to the key that is read most. `item-1` in every popularity.
+    #[must_use]
+    pub fn of_most_read(&self) -> f64 {
+        self.of("item-1")
     }
 }
 
-/// The reads of one rung, in order of their intended times. Made by [`Workload::arrivals`]; never ends.
-#[derive(Debug)]
-pub struct Arrivals {
-    gaps: StdRng,
-    picks: StdRng,
-    process: ArrivalProcess,
-    mean_gap_us: f64,
-    cumulative: Vec<f64>,
-    next_seq: u64,
-    clock_us: f64,
-}
-
-impl Iterator for Arrivals {
-    type Item = Arrival;
-
-    fn next(&mut self) -> Option<Arrival> {
-        let gap_us = match self.process {
-            ArrivalProcess::Uniform => self.mean_gap_us,
-            ArrivalProcess::Poisson => {
-                // 1 - u lies in (0, 1], so that the logarithm is finite.
-                let u: f64 = self.gaps.random();
-                -(1.0 - u).ln() * self.mean_gap_us
-            }
-        };
-        self.clock_us += gap_us;
-        let key = KeyId::Row(if self.cumulative.is_empty() {
-            0
-        } else {
-            let u: f64 = self.picks.random();
-            let index = self.cumulative.partition_point(|&sum| sum <= u);
-            index.min(self.cumulative.len() - 1) as u32
-        });
-        let arrival = Arrival { seq: self.next_seq, at_us: self.clock_us as u64, key };
-        self.next_seq += 1;
-        Some(arrival)
-    }
+/// The number, 1 to `most`, after the beginning of a name. Names are written in one way only: no sign, no leading zero.
+fn numbered(name: &str, beginning: &str, most: u32) -> Option<u32> {
+    let digits = name.strip_prefix(beginning)?;
+    let number = digits.parse::<u32>().ok().filter(|number| (1..=most).contains(number))?;
+    (number.to_string() == digits).then_some(number)
 }

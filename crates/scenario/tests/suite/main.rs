@@ -1,7 +1,11 @@
-//! The scenario crate from outside: presets, mistakes, drawn workloads.
+//! The scenario crate from outside: presets, mistakes, layers, drawn workloads, retries.
 
+mod combinations;
+mod duration;
+mod layers;
 mod mistakes;
 mod presets;
+mod retry;
 mod workload;
 
 /// A small scenario without mistakes; tests replace parts of it.

@@ -52,8 +52,11 @@ expiry = 3
 [[claim]]
 rung = "b"
 property = "rebuilds_per_boundry"
-scope = "negative"
 at_most = 1.5
+
+[[claim]]
+property = "rebuilds_per_boundary"
+scope = "negative"
 "#;
     let found = mistakes(text);
     let expected = r#"t.toml: 20 mistakes
@@ -68,15 +71,15 @@ at_most = 1.5
   t.toml:15: workload.popularity: "one" reads one key, but keys = 3
   t.toml:19: policy.ttl_ms: must be a whole number from 1 to 86400000, not -1
   t.toml:20: policy.colour: unknown key
-  t.toml:24: rung[1].layers: must be one of "single-flight" or "lock", not "lokc"; did you mean "lock"?
+  t.toml:24: rung[1].layers: must be one of "single-flight", "lock", "waiter-timeout", "stale-while-revalidate", "stale-if-error", "jitter", "negative", "key-filter", "xfetch", "shed", "owner-routing", "pre-warm" or "l1", not "lokc"; did you mean "lock"?
   t.toml:24: rung[1].layers: "lock" needs "single-flight" under it
   t.toml:27: rung[2].name: there is already a rung "a"
   t.toml:29: rung[2].lock: the rung's layers do not name "lock"
   t.toml:30: rung[2].lock.expiry: unknown key; did you mean "expiry_ms"?
   t.toml:33: claim[1].rung: there is no rung "b"
-  t.toml:34: claim[1].property: must be one of "rebuilds_per_boundary", "concurrent_rebuilds", "answers_never_go_back" or "every_request_answered", not "rebuilds_per_boundry"; did you mean "rebuilds_per_boundary"?
-  t.toml:35: claim[1].scope: rebuilds_per_boundary is counted per "fleet" or "process", not negative
-  t.toml:36: claim[1].at_most: must be "theory" or a whole number from 0, not 1.5"#;
+  t.toml:34: claim[1].property: must be one of "rebuilds_per_boundary", "concurrent_rebuilds", "answers_never_go_back", "every_request_answered", "accepted_writes_per_generation", "stale_writes", "stale_beyond_bound", "readers_waited", "longest_wait_ms", "negative_queries", "absent_key_queries", "absence_outlives_insert", "highest_bucket", "early_rebuilds_per_window", "origin_in_flight", "sends_per_hundred_requests", "sawtooth", "cold_fills", "origin_queries", "rebuilds_while_failing", "miss_percent" or "records_disagree", not "rebuilds_per_boundry"; did you mean "rebuilds_per_boundary"?
+  t.toml:35: claim[1].at_most: must be "theory" or a whole number from 0, not 1.5
+  t.toml:39: claim[2].scope: rebuilds_per_boundary is counted per "fleet" or "process", not negative"#;
     assert_eq!(found, expected);
 }
 
