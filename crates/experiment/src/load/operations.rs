@@ -1,8 +1,9 @@
 //! Requests in memory: a small fixed record each, repeated texts once.
 
-use super::ending::{Absence, Ending};
+use super::ending::Ending;
 use herd_history::{OperationRecord, Outcome, Served};
 use herd_scenario::{Arrival, KeyId, Workload};
+use herd_wire::absent;
 use std::collections::HashMap;
 
 /// Different texts (node names, error messages) that are kept; further ones share one entry.
@@ -90,11 +91,10 @@ impl Operations {
                 row.rebuild_trace = trace_bytes(&answer.rebuild_trace);
             }
             Ending::Error(status) => {
-                if row.outcome == Outcome::NotFound {
-                    let absence = Absence::of(status);
-                    row.node = self.text(absence.node);
-                    row.generation = absence.generation;
-                    row.config_version = absence.config_version;
+                if let Some(absent) = absent::read(status) {
+                    row.node = self.text(&absent.node);
+                    row.generation = absent.generation;
+                    row.config_version = absent.config_version;
                 }
                 let message: String = status.message().chars().take(ERROR_CHARS_MAX).collect();
                 row.error = self.text(&message);

@@ -4,6 +4,7 @@ use futures::{FutureExt, future::BoxFuture};
 use herd_experiment::testbed::{
     Backend, Endpoints, FleetSpec, Part, PartFailure, Progress, Signal, Testbed, TestbedError,
 };
+use herd_wire::absent;
 use herd_wire::v1::{
     self, ControlUpdate, Failures, FetchOutcome, FetchRequest, FetchResponse, GetLatencyRequest, GetRequest,
     GetResponse, InvalidateRequest, InvalidateResponse, KeysRequest, KeysResponse, Latency, LedgerEvent,
@@ -25,7 +26,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Endpoint};
+use tonic::{Request, Response, Status, transport::Endpoint};
 
 /// Everything that the fakes know.
 #[derive(Default)]
@@ -142,10 +143,7 @@ impl Edge for Fakes {
             (truth.members.first().cloned().unwrap_or_default(), truth.config_version);
         if is_absent(&key) && !truth.rows.contains(&key) {
             let mut absent = Status::not_found("no such row");
-            let metadata = absent.metadata_mut();
-            metadata.insert("herd-served", MetadataValue::from_static("negative"));
-            metadata.insert("herd-node", node.parse().unwrap());
-            metadata.insert("herd-config-version", config_version.into());
+            absent::describe(&mut absent, Served::Negative, &node, config_version, 0);
             return Err(absent);
         }
         let prefix = truth.prefix.clone();

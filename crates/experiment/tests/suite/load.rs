@@ -1,6 +1,7 @@
 use herd_experiment::load::{self, Live, LoadError, LoadSpec};
 use herd_history::{OperationRecord, Outcome, Served};
 use herd_scenario::{ArrivalProcess, Popularity, Workload};
+use herd_wire::absent;
 use herd_wire::v1::{
     self, GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, PutRequest, PutResponse,
     WarmRequest, WarmResponse, WritesRequest, WritesResponse,
@@ -15,7 +16,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, metadata::MetadataValue};
+use tonic::{Request, Response, Status};
 
 /// Answers once a permit is there; then gives one permit more to whoever comes next.
 struct FakeEdge {
@@ -34,11 +35,7 @@ impl Edge for FakeEdge {
         let _open = self.gate.acquire().await.map_err(|_| Status::internal("the gate is gone"))?;
         if request.into_inner().key == "item-2" {
             let mut absent = Status::not_found("no such row");
-            for (name, value) in [("herd-served", "negative"), ("herd-node", "node-9")] {
-                absent.metadata_mut().insert(name, MetadataValue::from_static(value));
-            }
-            absent.metadata_mut().insert("herd-config-version", 5.into());
-            absent.metadata_mut().insert("herd-generation", 2.into());
+            absent::describe(&mut absent, v1::Served::Negative, "node-9", 5, 2);
             return Err(absent);
         }
         let served = [v1::Served::Hit, v1::Served::Led, v1::Served::HitLocal][call as usize % 3];

@@ -3,6 +3,7 @@
 use herd_experiment::load::{self, Live, LoadOutcome, LoadSpec};
 use herd_history::{OperationRecord, Outcome};
 use herd_scenario::{Retry, Workload};
+use herd_wire::error::set_pushback;
 use herd_wire::v1::{
     GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, PutRequest, PutResponse, WarmRequest,
     WarmResponse, WritesRequest, WritesResponse,
@@ -17,7 +18,7 @@ use std::{
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Code, Request, Response, Status, metadata::MetadataValue};
+use tonic::{Code, Request, Response, Status};
 
 /// Refuses the first `refuses` calls with this code.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ struct Refusing {
     calls: Arc<AtomicU64>,
     refuses: u64,
     code: Code,
-    pushback: Option<&'static str>,
+    pushback: Option<Duration>,
 }
 
 #[tonic::async_trait]
@@ -36,7 +37,7 @@ impl Edge for Refusing {
         }
         let mut refusal = Status::new(self.code, "full");
         if let Some(pushback) = self.pushback {
-            refusal.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from_static(pushback));
+            set_pushback(&mut refusal, pushback);
         }
         Err(refusal)
     }
@@ -142,7 +143,7 @@ async fn hopeless_requests_are_sent_once() {
 /// Who backs off waits as long as the refusal asks for; the rude client does not.
 #[tokio::test]
 async fn pushback_is_honoured_by_who_backs_off() {
-    let edge = Refusing { pushback: Some("120"), ..full() };
+    let edge = Refusing { pushback: Some(Duration::from_millis(120)), ..full() };
     let polite = Retry::Exponential { attempts: 2, backoff_ms: 1, backoff_ms_max: 1 };
     let (outcome, _) = drive(&edge, polite, 20_000).await;
     assert!(records(&outcome).iter().all(|record| record.done_us - record.sent_us >= 120_000));

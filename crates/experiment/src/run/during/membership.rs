@@ -4,11 +4,11 @@ use super::Window;
 use crate::{
     control::ControlPlane,
     edge::EdgeLab,
-    load::ending::{Absence, Ending},
     run::{RunError, rung::Stage},
 };
 use herd_history::MembershipRecord;
 use herd_scenario::Layer;
+use herd_wire::absent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -105,11 +105,11 @@ async fn applied(stage: &Stage<'_>, notes: &mut Vec<String>) {
 
 /// Who answers for a key.
 async fn owner(edge: &EdgeLab, key: &str) -> Option<String> {
-    let node = match Ending::of(edge.get(key.to_owned()).await) {
-        Ending::Answer(answer) => answer.node,
-        Ending::Error(status) => Absence::of(&status).node.to_owned(),
+    let node = match edge.get(key.to_owned()).await {
+        Ok(answer) => Some(answer.node),
+        Err(status) => absent::read(&status).map(|absent| absent.node),
     };
-    Some(node).filter(|node| !node.is_empty())
+    node.filter(|node| !node.is_empty())
 }
 
 /// Moves the nodes at their times; what was told to the edges when, and what of it changed nothing.
