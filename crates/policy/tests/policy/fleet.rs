@@ -56,10 +56,10 @@ enum Answer {
 impl Fleet {
     pub(crate) fn new(nodes: usize, config: Config) -> Self {
         let config = Arc::new(config);
-        let core = || Core::new(Arc::clone(&config), Limits::default());
+        let core = |seed| Core::new(Arc::clone(&config), Limits::default(), seed);
         Fleet {
             now: Time::ZERO,
-            nodes: (0..nodes).map(|_| core()).collect(),
+            nodes: (0..nodes as u64).map(core).collect(),
             pending: Vec::new(),
             store: Store::default(),
             version: 1,
@@ -186,7 +186,8 @@ impl Fleet {
             Action::Fetch { .. } if now < pending.sent + self.latency => return None,
             Action::Fetch { op, .. } => Answer::Fetch(*op, self.fetched(fault)),
             Action::Write { op, key, value, guard, generation, lease, ttl, .. } => {
-                let (value, guard, observed, lease) = (*value, *guard, *generation, *lease);
+                let value = value.expect("no layer here remembers absence");
+                let (guard, observed, lease) = (*guard, *generation, *lease);
                 let write = Write { key, value, fresh_until: now + *ttl, guard, observed, lease };
                 Answer::Write(*op, self.store.write(&write, fault))
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use herd_policy::{
-    Cause, Failure, Lease, LeaseOutcome, Owner, ReadOutcome, Refusal, RenewOutcome, Time, WriteGuard,
+    Cause, Failure, Lease, LeaseOutcome, Life, Owner, ReadOutcome, Refusal, RenewOutcome, Time, WriteGuard,
     WriteOutcome,
 };
 
@@ -102,13 +102,15 @@ impl Store {
             return ReadOutcome::Failed(failure());
         }
         let Some(Row { value, generation, .. }) = self.rows.get(key) else {
-            return ReadOutcome::Absent { generation: 0 };
+            return ReadOutcome::Absent { generation: 0, may_exist: true };
         };
         let generation = *generation;
         match *value {
-            None => ReadOutcome::Absent { generation },
-            Some((value, until)) if until > now => ReadOutcome::Fresh { value, generation },
-            Some((value, _)) => ReadOutcome::Expired { value, generation },
+            None => ReadOutcome::Absent { generation, may_exist: true },
+            Some((value, until)) if until > now => {
+                ReadOutcome::Fresh { value, generation, life: Life::default() }
+            }
+            Some((value, _)) => ReadOutcome::Expired { value, generation, life: Life::default() },
         }
     }
 

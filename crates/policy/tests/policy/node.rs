@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_policy::{
-    Action, Config, Core, Error, FetchOutcome, HolderEnd, Lease, LeaseOutcome, Limits, LockConfig, LookupId,
-    OpId, Owner, ReadOutcome, Reason, Serve, Served, Summary, Time, WriteOutcome,
+    Action, Config, Core, Error, FetchOutcome, HolderEnd, Lease, LeaseOutcome, Life, Limits, LockConfig,
+    LookupId, OpId, Owner, ReadOutcome, Reason, Serve, Served, Summary, Time, WriteOutcome,
 };
 
 pub(crate) const KEY: &str = "p:item-1";
@@ -31,9 +31,12 @@ pub(crate) struct Fetch {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Write {
     pub(crate) op: OpId,
-    pub(crate) value: u64,
+    /// `None`: the sentinel of a row that does not exist.
+    pub(crate) value: Option<u64>,
     pub(crate) generation: u64,
     pub(crate) lease: Option<Lease>,
+    pub(crate) ttl: Duration,
+    pub(crate) rebuild_took: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +52,7 @@ impl Node {
 
     pub(crate) fn limited(config: Config, limits: Limits) -> Self {
         Node {
-            core: Core::new(Arc::new(config), limits),
+            core: Core::new(Arc::new(config), limits, 1),
             now: Time::ZERO,
             todo: Vec::new(),
             served: BTreeMap::new(),
@@ -179,9 +182,14 @@ impl Node {
 
     pub(crate) fn write(&mut self) -> Option<Write> {
         self.take(|action| match action {
-            Action::Write { op, value, generation, lease, .. } => {
-                Some(Write { op: *op, value: *value, generation: *generation, lease: *lease })
-            }
+            Action::Write { op, value, generation, lease, ttl, rebuild_took, .. } => Some(Write {
+                op: *op,
+                value: *value,
+                generation: *generation,
+                lease: *lease,
+                ttl: *ttl,
+                rebuild_took: *rebuild_took,
+            }),
             _ => None,
         })
     }
@@ -219,13 +227,17 @@ impl Node {
 
 pub(crate) fn expired(generation: u64) -> ReadOutcome<u64> {
     match generation {
-        0 => ReadOutcome::Absent { generation: 0 },
-        _ => ReadOutcome::Expired { value: 0, generation },
+        0 => absent(0),
+        _ => ReadOutcome::Expired { value: 0, generation, life: Life::default() },
     }
 }
 
 pub(crate) fn fresh(value: u64, generation: u64) -> ReadOutcome<u64> {
-    ReadOutcome::Fresh { value, generation }
+    ReadOutcome::Fresh { value, generation, life: Life::default() }
+}
+
+pub(crate) fn absent(generation: u64) -> ReadOutcome<u64> {
+    ReadOutcome::Absent { generation, may_exist: true }
 }
 
 pub(crate) fn lease(token: u64) -> Lease {

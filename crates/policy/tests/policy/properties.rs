@@ -67,6 +67,7 @@ fn lock() -> impl Strategy<Value = LockConfig> {
             second_look,
             on_wait_timeout: if origin { OnWaitTimeout::Origin } else { OnWaitTimeout::Error },
             on_unavailable: if open { OnUnavailable::FailOpen } else { OnUnavailable::FailClosed },
+            ..LockConfig::default()
         },
     )
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use herd_policy::{
-    Cause, Coalescing, Config, Error, Failure, FetchOutcome, LockConfig, OnUnavailable, OnWaitTimeout,
-    Reason, Refusal, WriteGuard,
+    AbsentBy, Cause, Coalescing, Config, Error, Failure, FetchOutcome, LockConfig, OnUnavailable,
+    OnWaitTimeout, Reason, Refusal, WriteGuard,
 };
 
 use crate::fleet::Fleet;
@@ -118,9 +118,10 @@ fn a_lock_shorter_than_the_rebuild_bounds_nothing_without_renewal() {
 #[test]
 fn an_error_is_fetched_once_for_all_who_wait_in_the_fleet() {
     let away = Failure::retryable(Cause::Unavailable, "away");
-    for (refusal, error) in
-        [(FetchOutcome::NotFound, Error::NotFound), (FetchOutcome::Failed(away.clone()), Error::Origin(away))]
-    {
+    for (refusal, error) in [
+        (FetchOutcome::NotFound, Error::NotFound { by: AbsentBy::Origin }),
+        (FetchOutcome::Failed(away.clone()), Error::Origin(away)),
+    ] {
         for (config, starts) in [(locked(LockConfig::default()), 1), (flight(), 40)] {
             let mut fleet = Fleet::new(40, Config { rebuild_deadline: SECOND * 60, ..config });
             fleet.latency = SECOND;
