@@ -81,7 +81,7 @@ impl Node {
     pub(crate) fn look_within(&mut self, wait: Duration) -> (LookupId, OpId) {
         let id = self.core.handle_lookup(self.now, Arc::from(KEY), self.now + wait);
         self.drain();
-        (id, self.read().unwrap_or_else(|| panic!("{id:?} looks first")))
+        (id, self.first_look().unwrap_or_else(|| panic!("{id:?} looks first")))
     }
 
     /// A lookup within 10 s that finds `generation` expired.
@@ -92,6 +92,28 @@ impl Node {
     pub(crate) fn miss_within(&mut self, generation: u64, wait: Duration) -> LookupId {
         let (id, op) = self.look_within(wait);
         self.answer_read(op, expired(generation));
+        id
+    }
+
+    /// A lookup within 10 s that finds `generation`, value 10, expired just now.
+    pub(crate) fn find_expired(&mut self, generation: u64) -> LookupId {
+        self.find(expired_for(generation, Duration::ZERO))
+    }
+
+    /// A lookup within 10 s whose first look finds that.
+    pub(crate) fn find(&mut self, outcome: ReadOutcome<u64>) -> LookupId {
+        let (id, op) = self.look();
+        self.answer_read(op, outcome);
+        id
+    }
+
+    /// A warm-up within 10 s whose first look finds that.
+    pub(crate) fn warm(&mut self, config: Config, outcome: ReadOutcome<u64>) -> LookupId {
+        let deadline = self.now + Duration::from_secs(10);
+        let id = self.core.handle_warm(self.now, Arc::from(KEY), Arc::new(config), deadline);
+        self.drain();
+        let op = self.first_look().expect("it looks first");
+        self.answer_read(op, outcome);
         id
     }
 
@@ -137,6 +159,13 @@ impl Node {
             self.todo.iter().enumerate().find_map(|(place, action)| Some((place, pick(action)?)))?;
         self.todo.remove(place);
         Some(taken)
+    }
+
+    fn first_look(&mut self) -> Option<OpId> {
+        self.take(|action| match action {
+            Action::Read { op, rebuild: None, .. } => Some(*op),
+            _ => None,
+        })
     }
 
     pub(crate) fn read(&mut self) -> Option<OpId> {
@@ -203,6 +232,13 @@ impl Node {
         (owner, self.fetch().expect("the rebuild"))
     }
 
+    /// The origin answers with this value, and the store takes it as that generation.
+    pub(crate) fn rebuild(&mut self, fetch: OpId, value: u64, generation: u64) {
+        self.answer_fetch(fetch, FetchOutcome::Fetched(value));
+        let write = self.write().expect("the write");
+        self.answer_write(write.op, WriteOutcome::Written { generation });
+    }
+
     /// How a lookup was served, and what.
     pub(crate) fn value_of(&self, id: LookupId) -> (u64, Served) {
         let serve = self.served.get(&id).unwrap_or_else(|| panic!("{id:?} is not served"));
@@ -230,6 +266,13 @@ pub(crate) fn expired(generation: u64) -> ReadOutcome<u64> {
         0 => absent(0),
         _ => ReadOutcome::Expired { value: 0, generation, life: Life::default() },
     }
+}
+
+/// Value 10, its TTL of 10 s over since then.
+pub(crate) fn expired_for(generation: u64, since: Duration) -> ReadOutcome<u64> {
+    let ttl = Duration::from_secs(10);
+    let life = Life { age: ttl + since, ttl, rebuild_took: Duration::ZERO };
+    ReadOutcome::Expired { value: 10, generation, life }
 }
 
 pub(crate) fn fresh(value: u64, generation: u64) -> ReadOutcome<u64> {
