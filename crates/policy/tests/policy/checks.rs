@@ -297,7 +297,11 @@ impl Checks {
     fn stale_enough(&self, lookup: &Lookup, answer: &Answer<u64>) {
         let stale = self.config.stale.as_ref().expect("only where the layer is on");
         let row = lookup.key.strip_prefix(&*self.config.key_prefix).expect("a key of this prefix");
-        assert!(stale.safe_keys.iter().any(|safe| &**safe == row || &**safe == "*"), "{row} is not safe");
+        let is_safe = |safe: &Arc<str>| match safe.split_once('*') {
+            Some((beginning, _)) => row.starts_with(beginning),
+            None => &**safe == row,
+        };
+        assert!(stale.safe_keys.iter().any(is_safe), "{row} is not safe");
         let seen = lookup.seen.expect("it has looked");
         let (value, life) = seen.expired.expect("it saw an expired value");
         assert_eq!((answer.value, answer.generation), (value, seen.generation), "its own look's value");

@@ -24,6 +24,8 @@ pub(crate) struct Fleet {
     pub(crate) latency: Duration,
     /// What the origin says in place of a value.
     pub(crate) refusal: Option<FetchOutcome<u64>>,
+    /// A node whose renewals do not arrive, and for which the origin fails.
+    pub(crate) ailing: Option<usize>,
     /// Rows that the origin does not have.
     pub(crate) missing: BTreeSet<Key>,
     /// Rows that the origin has now, and whose cached absence is yet to be deleted.
@@ -72,6 +74,7 @@ impl Fleet {
             version: 1,
             latency: Duration::ZERO,
             refusal: None,
+            ailing: None,
             missing: BTreeSet::new(),
             inserting: BTreeSet::new(),
             ledger: Vec::new(),
@@ -185,7 +188,9 @@ impl Fleet {
             }
             return true;
         }
-        pending.answer = self.apply(&pending, fault);
+        let ails = self.ailing == Some(pending.node)
+            && matches!(pending.action, Action::Renew { .. } | Action::Fetch { .. });
+        pending.answer = self.apply(&pending, if ails { Fault::Refused } else { fault });
         let goes_on = pending.answer.is_some();
         self.pending.insert(place, pending);
         goes_on

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    AbsentBy, Cause, Ending, Error, Failure, FetchOutcome, HolderEnd, HolderFailure, LeaseOutcome, Limits,
-    LockConfig, OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Refusal, RenewOutcome, Served,
+    AbsentBy, Action, Cause, Ending, Error, Failure, FetchOutcome, HolderEnd, HolderFailure, LeaseOutcome,
+    Limits, LockConfig, OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Refusal, RenewOutcome, Served,
     WriteOutcome,
 };
 
@@ -292,5 +292,25 @@ fn the_lock_fails_as_configured() {
                 node.assert_idle();
             }
         }
+    }
+}
+
+/// Goal: the known-bad settings of the lock travel with its actions, late releases included; the driver obeys them.
+#[test]
+fn known_bad_settings_travel_with_the_actions() {
+    for bad in [false, true] {
+        let lock = LockConfig { unconditional_release: bad, volatile_tokens: bad, ..LockConfig::default() };
+        let mut node = Node::new(locked(lock));
+        node.miss(1);
+        assert!(matches!(node.todo[0], Action::Acquire { volatile_tokens, .. } if volatile_tokens == bad));
+        let (op, _) = node.acquire().expect("an acquire");
+        node.pass(SECOND * 30);
+        let fetch = node.fetch().expect("fail-open");
+        node.answer_fetch(fetch.op, FetchOutcome::NotFound);
+        node.answer_lease(op, LeaseOutcome::Granted(lease(5)));
+        let releases = node.todo.iter().filter(
+            |action| matches!(action, Action::Release { unconditional, .. } if *unconditional == bad),
+        );
+        assert_eq!(releases.count(), 2, "at once, and when the grant is certain");
     }
 }

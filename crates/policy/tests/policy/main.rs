@@ -10,6 +10,7 @@ mod models;
 mod negative_modes;
 mod node;
 mod properties;
+mod scopes;
 mod spread;
 mod stale_modes;
 mod waiter_modes;

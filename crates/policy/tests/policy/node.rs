@@ -161,7 +161,7 @@ impl Node {
         Some(taken)
     }
 
-    fn first_look(&mut self) -> Option<OpId> {
+    pub(crate) fn first_look(&mut self) -> Option<OpId> {
         self.take(|action| match action {
             Action::Read { op, rebuild: None, .. } => Some(*op),
             _ => None,
