@@ -40,6 +40,9 @@ pub enum Command {
     Down(DownArgs),
     /// Drive an open-loop load against an edge and show how it goes
     Load(LoadArgs),
+    /// Fill a cold fleet with the most read keys of an access log, and say whether traffic may come
+    #[command(after_help = PREWARM_HELP)]
+    Prewarm(PrewarmArgs),
     /// Run the ladder over a fleet that others started, then serve its report (what `docker compose up` runs)
     Attend(AttendArgs),
     /// Measure what the testbed itself costs, as ratios, on local processes (about a minute)
@@ -218,6 +221,43 @@ pub struct LoadArgs {
     /// Fixes arrivals and keys
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+const PREWARM_HELP: &str = "\
+A log holds one key a line, or lines that name /v1/items/KEY such as those of the common log format. The gate opens where enough of
+the log's own reads would hit. Exit status: 0 it opened, 1 it stayed shut, 2 it could not tell, 64 the options are wrong.
+
+Examples:
+  herd prewarm --log access.log                                   the fleet of `herd up`
+  herd prewarm --edge http://10.0.0.7:7101 --log access.log --top 5000 --hit-rate 0.9
+  zcat access.log.gz | herd prewarm --log - && switch-traffic     a gate in a deploy script";
+
+/// `herd prewarm`
+#[derive(Clone, Debug, Args)]
+pub struct PrewarmArgs {
+    /// The edge's gRPC address
+    #[arg(long, env = "HERD_EDGE", default_value = "http://127.0.0.1:7101", value_name = "URL")]
+    pub edge: String,
+    /// The access log; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub log: PathBuf,
+    /// Keys replayed at most, the most read first
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub top: u32,
+    /// The share of the log's reads that must hit, above 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.7, value_parser = share)]
+    pub hit_rate: f64,
+    /// Deadline of a call, milliseconds
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub deadline_ms: u32,
+    /// Keys filled at once: what the origin can bear
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub at_once: u16,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("must be above 0 to 1".to_owned()) }
 }
 
 /// `herd attend`

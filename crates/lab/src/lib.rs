@@ -6,7 +6,7 @@
 //! - [`cli`]: the command line; [`exit`]: what the exit status means.
 //! - [`experiment`]: `ladder` and `run`; `explain`: what a rung does, without running it; [`verdict`]: `check` and `report`.
 //! - `list`: the scenarios that the program carries; `zoo`: the known-bad ones in a row.
-//! - [`fleet`]: `up` and `down`; [`load`]: `load`; [`attend`]: the service `herd` of compose.yaml.
+//! - [`fleet`]: `up` and `down`; [`load`]: `load`; `prewarm`: the gate before a cold fleet's traffic; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
 //! - `deaths`: parts that ended unasked.
@@ -27,6 +27,7 @@ pub mod load;
 pub mod out;
 mod pick;
 mod place;
+mod prewarm;
 mod screen;
 pub mod verdict;
 mod zoo;
@@ -65,6 +66,7 @@ async fn obey(command: Command, stop: &CancellationToken) -> anyhow::Result<Exit
         Command::Up(args) => fleet::up(&args, stop).await,
         Command::Down(_) => fleet::down().await,
         Command::Load(args) => load::load(&args, stop).await,
+        Command::Prewarm(args) => prewarm::prewarm(&args, stop).await,
         Command::Attend(args) => attend::attend(&args, stop).await,
         Command::Bench(args) => bench::interruptible(args, stop).await,
         Command::EchoHop { upstream } => bench::echo::serve(upstream).await.map(|()| Exit::Expected),

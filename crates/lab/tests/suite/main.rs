@@ -41,6 +41,8 @@ fn commands_are_as_designed() {
         "herd up",
         "herd down",
         "herd load --rate 100 --seconds 5",
+        "herd prewarm --edge http://127.0.0.1:7101 --log access.log --top 500 --hit-rate 0.7",
+        "herd prewarm --log -",
         "herd attend --control 0.0.0.0:7000 --edge http://edge:7101 --origin http://origin:7401 \
          --lock http://lock-service:7301 --nodes 50 --report 0.0.0.0:8090 --out /runs",
         "herd bench --json",
@@ -61,7 +63,7 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 15] = [
+    let cases: [(&[&str], &[&str]); 19] = [
         (&["bogus"], &["unrecognized subcommand"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
@@ -88,6 +90,10 @@ fn wrong_usage_is_64_and_told_whole() {
         (&["ladder", "--out", "x.partial/"], &["end in .partial"]),
         (&["load", "--edge", "localhost:7101"], &["--edge must be http://HOST:PORT"]),
         (&["load", "--edge", "http://"], &["--edge must be http://HOST:PORT"]),
+        (&["prewarm"], &["--log <FILE>"]),
+        (&["prewarm", "--log", "absent.log"], &["--log absent.log cannot be read"]),
+        (&["prewarm", "--log", "mistaken.toml", "--hit-rate", "70"], &["must be above 0 to 1"]),
+        (&["prewarm", "--log", "mistaken.toml", "--edge", "localhost"], &["--edge must be http://HOST:PORT"]),
         (&["load", "--zipf", "9"], &["--zipf must be above 0 to 3"]),
     ];
     for (args, said) in cases {
@@ -101,6 +107,20 @@ fn wrong_usage_is_64_and_told_whole() {
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["mistaken.toml"]);
+}
+
+/// An edge that is not there is not a gate that stays shut: 2, and the address is told.
+#[test]
+fn a_gate_without_an_edge_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("access.log"), "item-1\n").unwrap();
+    // Nobody listens on a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let edge = format!("http://127.0.0.1:{port}");
+    let output = herd(&["prewarm", "--log", "access.log", "--edge", &edge], folder.path());
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(&format!("the edge at {edge} cannot be reached")), "{stderr}");
 }
 
 /// Asking for help is no mistake.

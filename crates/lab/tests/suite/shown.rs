@@ -61,7 +61,7 @@ fn scenarios_are_listed() {
 #[test]
 fn help_has_examples() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["ladder", "run", "list", "zoo"] {
+    for command in ["ladder", "run", "list", "zoo", "prewarm"] {
         let output = herd(&[command, "--help"], folder.path());
         assert_eq!(output.status.code(), Some(0));
         let stdout = text(&output.stdout);
