@@ -8,6 +8,7 @@ mod fakes;
 mod redis_server;
 
 use super::{Answered, Node};
+use crate::config::NodeConfig;
 use crate::metrics::NodeMetrics;
 use crate::peers::{Locks, Origin};
 use crate::store::Store;
@@ -41,8 +42,9 @@ async fn a_rebuild_that_panics_is_retried_once() {
     let locks = Locks::new(channel(&lock_serving.url()).unwrap(), &instance);
     let peer = Origin::new(channel(&origin_serving.url()).unwrap(), &instance);
     let metrics = NodeMetrics::register(&Metrics::new());
-    let node = Node::new(Store::new(&redis.url()).unwrap(), locks, peer, metrics);
-    node.configure(Arc::new(Config { version: 1, ..Config::default() }));
+    let node = Node::new(Store::new(&redis.url(), &instance).unwrap(), locks, peer, metrics);
+    let policy = Arc::new(Config { version: 1, ..Config::default() });
+    node.configure(NodeConfig { policy, local: None });
 
     for answered in three_readers(&node, 2).await {
         assert_eq!(answered.serve.result, Err(Error::RebuildLost));

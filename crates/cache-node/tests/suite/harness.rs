@@ -46,7 +46,7 @@ impl Parts {
         redis.set_epoch(1);
         let (lock, origin) = (FakeLock::default(), FakeOrigin::new());
         let (lock_serving, origin_serving) = (lock.serve(), origin.serve());
-        let store = Store::new(&redis.url()).expect("a valid address");
+        let store = Store::new(&redis.url(), "test").expect("a valid address");
         Self {
             lock_url: lock_serving.url(),
             origin_url: origin_serving.url(),
@@ -64,7 +64,7 @@ impl Parts {
         let metrics = Metrics::new();
         let counted = NodeMetrics::register(&metrics);
         let instance: Arc<str> = instance.into();
-        let store = Store::new(&self.redis.url()).expect("a valid address");
+        let store = Store::new(&self.redis.url(), &instance).expect("a valid address");
         let locks = Locks::new(channel(&self.lock_url).expect("a URL"), &instance);
         let origin = Origin::new(channel(&self.origin_url).expect("a URL"), &instance);
         let node = Node::new(store, locks, origin, counted.clone());
@@ -88,7 +88,7 @@ impl Parts {
             Look::Fresh { stored, .. } | Look::Expired { stored, .. } => {
                 Some(String::from_utf8_lossy(&stored.body).into_owned())
             }
-            Look::Absent { .. } => None,
+            Look::Negative { .. } | Look::Absent { .. } => None,
         };
         (body, look.generation())
     }
@@ -165,7 +165,9 @@ pub(crate) fn single_flight() -> v1::FleetConfig {
             flight_second_look: true,
             lock: None,
             write_guard: v1::WriteGuard::Fenced.into(),
+            ..v1::PolicyConfig::default()
         }),
+        edge_gate: None,
     }
 }
 
@@ -179,6 +181,7 @@ pub(crate) fn fleet_lock() -> v1::FleetConfig {
         second_look: true,
         on_wait_timeout: v1::OnWaitTimeout::WaitError.into(),
         on_unavailable: v1::OnLockUnavailable::FailOpen.into(),
+        ..v1::LockConfig::default()
     });
     fleet
 }
