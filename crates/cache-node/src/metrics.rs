@@ -182,3 +182,31 @@ const fn code_name(code: Code) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stale answer counts under its own name and among the six; an absence by who said so; a hit of the process's own tier
+    /// apart from one of Redis.
+    #[test]
+    fn answers_are_counted() {
+        let metrics = Metrics::new();
+        let counted = NodeMetrics::register(&metrics);
+        counted.served(Served::Stale, false);
+        counted.served(Served::Hit, false);
+        counted.served(Served::Hit, true);
+        counted.served(Served::Hit, true);
+        counted.absent(AbsentBy::Filter);
+        let text = metrics.encode();
+        for line in [
+            "cache_swr_stale_serve_total 1",
+            "cache_requests_total{served=\"stale\"} 1",
+            "cache_requests_total{served=\"hit\"} 1",
+            "cache_requests_total{served=\"hit_local\"} 2",
+            "cache_absent_total{by=\"filter\"} 1",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line} is missing in:\n{text}");
+        }
+    }
+}

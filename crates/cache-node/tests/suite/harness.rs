@@ -8,15 +8,19 @@ use herd_cache_node::node::Node;
 use herd_cache_node::peers::{Locks, Origin};
 use herd_cache_node::store::{Look, Store};
 use herd_service::metrics::Metrics;
-use herd_service::rpc::channel;
+use herd_service::rpc::{channel, peer_status};
+use herd_wire::error::ErrorSource;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
 use herd_wire::v1::cache_node_server::CacheNodeServer;
-use herd_wire::v1::{self, GetRequest, GetResponse, InvalidateRequest};
+use herd_wire::v1::{
+    self, GetRequest, GetResponse, InvalidateRequest, PutRequest, PutResponse, StoreWrite, WarmRequest,
+    WarmResponse, WritesRequest,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 /// Parts that are served once for all nodes of a test.
 pub(crate) struct Parts {
@@ -112,7 +116,7 @@ impl TestNode {
         let mut client = self.client.clone();
         let mut request = Request::new(GetRequest { key: key.to_owned() });
         request.set_timeout(deadline);
-        tokio::spawn(async move { client.get(request).await.map(tonic::Response::into_inner) })
+        tokio::spawn(async move { as_the_edge_sees_it(client.get(request).await) })
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<GetResponse, Status> {
@@ -122,6 +126,44 @@ impl TestNode {
     pub(crate) async fn invalidate(&self, key: &str) -> Result<u64, Status> {
         let answer = self.client.clone().invalidate(InvalidateRequest { key: key.to_owned() }).await?;
         Ok(answer.into_inner().generation)
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: &str) -> Result<PutResponse, Status> {
+        self.begin_put(key, value, Duration::from_secs(10)).await.expect("no panic")
+    }
+
+    /// Begins a put; abort the handle and the client has hung up.
+    pub(crate) fn begin_put(
+        &self,
+        key: &str,
+        value: &str,
+        deadline: Duration,
+    ) -> JoinHandle<Result<PutResponse, Status>> {
+        let mut client = self.client.clone();
+        let mut request = Request::new(PutRequest { key: key.to_owned(), value: value.into() });
+        request.set_timeout(deadline);
+        tokio::spawn(async move { as_the_edge_sees_it(client.put(request).await) })
+    }
+
+    pub(crate) async fn warm(&self, key: &str, key_prefix: &str) -> Result<WarmResponse, Status> {
+        let request = WarmRequest { key: key.to_owned(), key_prefix: key_prefix.to_owned() };
+        self.client.clone().warm(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// The store's record under a prefix, in the chunks in which it came.
+    pub(crate) async fn writes(&self, key_prefix: &str) -> Result<Vec<Vec<StoreWrite>>, Status> {
+        let request = WritesRequest { key_prefix: key_prefix.to_owned() };
+        let mut stream = self.client.clone().writes(request).await?.into_inner();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = stream.message().await? {
+            chunks.push(chunk.writes);
+        }
+        Ok(chunks)
+    }
+
+    /// Whether a line stands in the metrics.
+    pub(crate) fn counted(&self, line: &str) -> bool {
+        self.metrics.encode().lines().any(|there| there == line)
     }
 
     /// Waits until so many lookups and flights are live.
@@ -137,6 +179,11 @@ impl Drop for TestNode {
     fn drop(&mut self) {
         self.time.abort();
     }
+}
+
+/// At a deadline the client's own timer may be first, and calls it cancelled.
+fn as_the_edge_sees_it<T>(answer: Result<Response<T>, Status>) -> Result<T, Status> {
+    answer.map(Response::into_inner).map_err(|status| peer_status(status, ErrorSource::Peer))
 }
 
 /// Waits for something to be true, for 5 s at most.

@@ -152,6 +152,72 @@ async fn an_evicted_slot_is_replaced_by_the_value() {
     assert_eq!(store.write(K, value(2, b"y"), Guard::Generation).await.unwrap(), Ok(3));
 }
 
+fn absence(observed: u64) -> NewValue<'static> {
+    NewValue { ttl_ms: 5_000, version: 0, body: None, ..value(observed, b"") }
+}
+
+/// That a row does not exist is remembered as a generation of its own, until its time is up; then the key reads as absent, its
+/// generation still known.
+#[tokio::test]
+async fn absences_are_remembered_for_their_time() {
+    let (redis, store) = up();
+    store.write(K, value(0, b"one"), Guard::Generation).await.unwrap().unwrap();
+    assert_eq!(store.write(K, absence(1), LEASE).await.unwrap(), Ok(2));
+    assert_eq!(store.look("k").await.unwrap(), Look::Negative { generation: 2 });
+    // 5 s of life and 60 s of retention: with 60 s left its time has just run out.
+    redis::cmd("PEXPIRE").arg("v:k").arg(60_001).exec(&mut redis.connect()).unwrap();
+    assert_eq!(store.look("k").await.unwrap(), Look::Negative { generation: 2 });
+    redis::cmd("PEXPIRE").arg("v:k").arg(60_000).exec(&mut redis.connect()).unwrap();
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 2 });
+    assert_eq!(store.write(K, value(2, b"back"), Guard::Generation).await.unwrap(), Ok(3));
+    assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"back"[..]));
+}
+
+/// An absence goes through the same guard as a value: it does not overwrite a row that was inserted meanwhile, nor a younger
+/// lease's word, nor gets into a Redis that lost its data. A deletion takes it away at once.
+#[tokio::test]
+async fn absences_are_guarded() {
+    let (mut redis, store) = up();
+    // The row was inserted while somebody was told that it is not there.
+    assert_eq!(store.invalidate(K).await.unwrap(), 1);
+    for guard in [Guard::Generation, LEASE] {
+        assert_eq!(store.write(K, absence(0), guard).await.unwrap(), Err(Refusal::GenerationMoved));
+    }
+    assert_eq!(store.write(K, absence(1), LEASE).await.unwrap(), Ok(2));
+    assert_eq!(store.write(K, absence(2), LEASE).await.unwrap(), Err(Refusal::TokenOld));
+    assert_eq!(store.look("k").await.unwrap(), Look::Negative { generation: 2 });
+    assert_eq!(store.invalidate(K).await.unwrap(), 3);
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 3 });
+    redis.restart_empty();
+    assert_eq!(store.write(K, absence(0), LEASE).await.unwrap(), Err(Refusal::EpochMissing));
+}
+
+/// A value that may be served long after its expiry is kept so long; its age is told as ever.
+#[tokio::test]
+async fn a_grace_keeps_the_value() {
+    let (redis, store) = up();
+    let long = NewValue { ttl_ms: 1_000, grace_ms: 500_000, ..value(0, b"one") };
+    store.write(K, long, Guard::Generation).await.unwrap().unwrap();
+    let mut redis = redis.connect();
+    let left_ms: i64 = redis::cmd("PTTL").arg("v:k").query(&mut redis).unwrap();
+    assert!((400_000..=501_000).contains(&left_ms), "{left_ms}");
+    redis::cmd("PEXPIRE").arg("v:k").arg(101_000).exec(&mut redis).unwrap();
+    let Look::Expired { age_ms, .. } = store.look("k").await.unwrap() else { panic!("expired") };
+    assert!((400_000..=401_000).contains(&age_ms), "{age_ms}");
+}
+
+/// Bytes of another program, or of an earlier format, read as nothing there, and the next write replaces them.
+#[tokio::test]
+async fn foreign_bytes_are_nothing() {
+    let (redis, store) = up();
+    store.write(K, value(0, b"one"), Guard::Generation).await.unwrap().unwrap();
+    let mut redis = redis.connect();
+    redis::cmd("SETRANGE").arg("v:k").arg(1).arg(&[1_u8][..]).exec(&mut redis).unwrap();
+    assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 1 });
+    assert_eq!(store.write(K, value(1, b"two"), Guard::Generation).await.unwrap(), Ok(2));
+    assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"two"[..]));
+}
+
 /// Redis away or hanging is an error in bounded time, and the same store works again by itself.
 #[tokio::test]
 async fn redis_away_is_a_quick_error_and_heals() {
