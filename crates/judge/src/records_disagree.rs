@@ -75,6 +75,8 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         (witness.rebuilds_total, witness.rebuilds) = (listed.rebuilds_total, listed.rebuilds);
         let listed = Witness::of_writes(String::new(), &of_writes);
         (witness.writes_total, witness.writes) = (listed.writes_total, listed.writes);
+        let others = of_writes.first().map(|write| &write.key).or(unwritten.first().map(|row| &row.key));
+        witness.key = witness.key.or(others.cloned());
         witness
     });
     let sent = case.history.record.load.sent;
