@@ -16,7 +16,7 @@
 //! While the origin fails as planned, each failed rebuild allows for one more.
 
 use herd_history::{FaultPhase, FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, Reason};
-use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Routing, Scope};
+use herd_scenario::{AbsentIds, AbsentReads, Layer, OnUnavailable, OnWaitTimeout, Routing, Scope};
 
 use crate::Case;
 use crate::chance::{CONFIDENCE, LUCK, geometric_at_most};
@@ -52,11 +52,17 @@ pub(crate) fn concurrent(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope:
     Limit { at_least: 0.0, ..impatient(case, key, rows, scope, coalesced(case, key, rows, scope)) }
 }
 
-/// Reads per second of a key. Reads of absent rows go to no key of their own here.
-pub(crate) fn reads_per_s(case: &Case<'_>, key: &str) -> f64 {
+/// Reads per second of a key, of one that exists or of one of the few absent ones.
+fn reads_per_s(case: &Case<'_>, key: &str) -> f64 {
     let workload = &case.scenario.workload;
-    let existing = 1.0 - workload.absent.map_or(0.0, |absent| absent.share);
-    f64::from(workload.rate_per_s) * existing * case.shares.of(key)
+    let share = match workload.absent {
+        None => case.shares.of(key),
+        Some(AbsentReads { share, ids: AbsentIds::Fixed { count } }) if key.starts_with("absent-") => {
+            share / f64::from(count)
+        }
+        Some(AbsentReads { share, .. }) => (1.0 - share) * case.shares.of(key),
+    };
+    f64::from(workload.rate_per_s) * share
 }
 
 /// Reads per second and rebuild time of a key: r*D, the readers that a boundary meets.

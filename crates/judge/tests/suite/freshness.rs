@@ -2,7 +2,7 @@
 
 use herd_history::{History, Outcome as Ended, Served, StoreWriteKind};
 use herd_judge::Outcome::{Invalid, Valid};
-use herd_scenario::{Layer, OnWaitTimeout, Scenario, Stale, Waiter};
+use herd_scenario::{Gate, Layer, OnWaitTimeout, Scenario, Shed, Stale, Waiter};
 
 use crate::made::{
     FLIGHT, LOCK, START_US, changed, claim, expect, expect_unknown, history, scenario, stale_history,
@@ -169,6 +169,12 @@ fn longest_wait() {
     expect(&patient(OnWaitTimeout::Error), &with(152), Invalid, 152);
     expect(&patient(OnWaitTimeout::Origin), &with(501), Valid, 501);
     expect(&patient(OnWaitTimeout::Origin), &with(502), Invalid, 502);
+    let queued = changed(FLIGHT, &property, |scenario| {
+        let gate = Gate { in_flight_max: 1, queue_max: 1, queue_wait_ms: 50, retry_after_ms: 1 };
+        scenario.rungs[0].shed = Some(Shed { edge: Some(gate), origin: None });
+    });
+    expect(&queued, &with(251), Valid, 251);
+    expect(&queued, &with(252), Invalid, 252);
     let hurried = changed(&waits, &property, |scenario| scenario.workload.request_deadline_ms = 150);
     expect(&hurried, &with(251), Valid, 251);
     expect(&hurried, &with(252), Invalid, 252);

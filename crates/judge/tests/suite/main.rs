@@ -1,6 +1,7 @@
 //! The judge from outside: handmade histories in, verdicts out.
 
 mod absent;
+mod all_properties;
 mod assumptions;
 mod claims;
 mod counting;
