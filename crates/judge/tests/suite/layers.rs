@@ -1,11 +1,11 @@
 //! The bound of each layer and of layers on top of each other, at the bound and one above; and the known-bad ways around them.
 
-use herd_history::{FaultPhase, FaultRecord, History, MembershipRecord, Outcome as Ended, Reason, Served};
+use herd_history::{FaultPhase, FaultRecord, History, MembershipRecord, Reason, Served};
 use herd_judge::Outcome::{Invalid, Unknown, Valid};
 use herd_judge::judge;
 use herd_scenario::{
-    FlightUntil, Gate, Layer, Local, MembershipChange, OnOriginError, OnUnavailable, OnWaitTimeout, Routing,
-    Scenario, Shed, Stale, Waiter,
+    FlightUntil, Gate, Layer, Local, MembershipChange, OnOriginError, OnUnavailable, Routing, Scenario, Shed,
+    Stale,
 };
 
 use crate::made::{
@@ -13,11 +13,11 @@ use crate::made::{
     scenario, stale_history, verdict,
 };
 
-const FLEET: &str = "property = \"rebuilds_per_boundary\"";
-const PROCESS: &str = "property = \"rebuilds_per_boundary\"\nscope = \"process\"";
+pub(crate) const FLEET: &str = "property = \"rebuilds_per_boundary\"";
+pub(crate) const PROCESS: &str = "property = \"rebuilds_per_boundary\"\nscope = \"process\"";
 const AT_ONCE: &str = "property = \"concurrent_rebuilds\"";
 
-fn with(rung: &str, claim: &str, layer: Layer) -> Scenario {
+pub(crate) fn with(rung: &str, claim: &str, layer: Layer) -> Scenario {
     changed(rung, claim, |scenario| {
         scenario.rungs[0].layers.push(layer);
         match layer {
@@ -168,69 +168,6 @@ fn owner_routing() {
     expect(&change, &gone, Valid, 2);
     gone.rungs[0].record.nodes_joined_end = Some(2);
     expect_unknown(&change, &gone, "the membership changed during the rung");
-}
-
-fn patience(then: OnWaitTimeout) -> impl Fn(&mut Scenario) {
-    move |scenario| {
-        scenario.rungs[0].layers.push(Layer::WaiterTimeout);
-        scenario.rungs[0].waiter = Some(Waiter { wait_ms: 50, then });
-    }
-}
-
-/// Goal: waiters that go to the origin add those whose wait ran out, r*(D-W), and no more; other ends of a wait add none.
-#[test]
-fn impatient_waiters() {
-    let origin = changed(LOCK, FLEET, patience(OnWaitTimeout::Origin));
-    // Readers every 5 ms wait 100.5, 95.5 .. 5.5 ms; eleven of them wait 45 ms (5 ms for the clocks) or more.
-    let herd = |impatient: u64| -> History {
-        let starts = (0..impatient).map(|n| (1 + n as usize % 3, 50 + n * 4));
-        let mut run = history(&[(0, 0)].into_iter().chain(starts).collect::<Vec<Start>>());
-        for row in run.rungs[0].ledger.iter_mut().filter(|row| row.node != "node-0") {
-            (row.reason, row.token, row.epoch) = (Reason::WaitTimeout, 0, 0);
-        }
-        run
-    };
-    let found = expect(&origin, &herd(10), Valid, 11);
-    assert_eq!(found.bound, Some(13));
-    assert!(found.bound_text.contains("plus about r*(D-W) = 10"), "{}", found.bound_text);
-    expect(&origin, &herd(12), Valid, 13);
-    expect(&origin, &herd(13), Invalid, 14);
-    let patient = changed(LOCK, FLEET, |scenario| {
-        patience(OnWaitTimeout::Origin)(scenario);
-        scenario.rungs[0].waiter.as_mut().unwrap().wait_ms = 100;
-    });
-    assert_eq!(verdict(&patient, &herd(10)).outcome, Invalid, "whose wait is as long as D does not go");
-    for then in [OnWaitTimeout::Error, OnWaitTimeout::Stale] {
-        expect(&changed(LOCK, FLEET, patience(then)), &herd(10), Invalid, 11);
-    }
-    // As a known-bad strategy it is caught by the number that the lock promises.
-    expect(
-        &changed(LOCK, &format!("{FLEET}\nat_most = 1"), patience(OnWaitTimeout::Origin)),
-        &herd(10),
-        Invalid,
-        11,
-    );
-    let by_process = changed(FLIGHT, PROCESS, patience(OnWaitTimeout::Origin));
-    // Of the readers of one process those who waited, every fourth.
-    assert_eq!(verdict(&by_process, &herd(10)).bound, Some(4));
-}
-
-/// Goal: readers who get the error that their rung gives them are no failure of the run.
-#[test]
-fn a_rungs_own_errors() {
-    let mut run = history(&[(0, 0)]);
-    for row in run.rungs[0].operations.iter_mut().filter(|row| row.served == Served::Waited) {
-        (row.outcome, row.served, row.generation) = (Ended::Unavailable, Served::Unknown, 0);
-    }
-    for row in run.rungs[0].operations.iter_mut().take(200) {
-        (row.outcome, row.served, row.generation) = (Ended::DeadlineExceeded, Served::Unknown, 0);
-    }
-    expect(&changed(LOCK, FLEET, patience(OnWaitTimeout::Error)), &run, Valid, 1);
-    expect_unknown(&changed(LOCK, FLEET, patience(OnWaitTimeout::Origin)), &run, "requests were answered");
-    let closed = changed(LOCK, FLEET, |scenario| {
-        scenario.rungs[0].lock.as_mut().unwrap().on_unavailable = OnUnavailable::FailClosed;
-    });
-    expect(&closed, &run, Valid, 1);
 }
 
 /// Goal: fail-open allows one per process only where a confirmed fault took the lock away; a node's word for it proves nothing.

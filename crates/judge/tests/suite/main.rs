@@ -12,4 +12,5 @@ mod made;
 mod outcome;
 mod overload;
 mod series;
+mod waiters;
 mod writes;
