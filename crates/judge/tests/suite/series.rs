@@ -7,7 +7,7 @@ use herd_scenario::{Layer, OriginModel, Popularity, Scenario};
 
 use crate::made::{
     Dice, FLIGHT, LOCK, NONE, REBUILD_MS, START_US, changed, claim, expect_unknown, history, renumber, row,
-    verdict,
+    verdict, with_writes,
 };
 
 const EARLY: &str = "early_rebuilds_per_window";
@@ -128,6 +128,21 @@ fn early_rebuilds_that_theory_does_not_explain() {
     assert!(slow.why.contains("a slow origin defeats"), "{}", slow.why);
     assert_eq!(judged(1.0, 100, 300.0, "\nat_most = 400").outcome, Invalid);
     assert_eq!(judged(1.0, 100, 100.0, "\nat_most = 400").outcome, Valid);
+}
+
+/// Goal: until the store has the new value readers go on recomputing: what its time explains does not refute theory, more does.
+#[test]
+fn the_stores_time_is_part_of_the_rebuild() {
+    // 130 ms until the value is replaced, of which the rebuild took 100 ms: e^1.3 instead of e.
+    let (mut rows, window_ms) = xfetch(400, 4_000.0, 1.0, 130.0, &mut Dice(7));
+    rows.iter_mut().for_each(|row| row.end_us = Some(row.start_us + 100_000));
+    let scenario = changed(NONE, &claim(EARLY, "fleet"), early(1.0, 4_000));
+    let mut run = with_writes(run_of(rows, window_ms));
+    assert_eq!(verdict(&scenario, &run).outcome, Invalid, "the store's record knows of no delay");
+    run.rungs[0].writes.iter_mut().for_each(|write| write.at_us += 30_000);
+    let found = verdict(&scenario, &run);
+    assert!(found.outcome == Valid || found.why.starts_with("not confirmed"), "{found:#?}");
+    assert!(found.why.contains("theory: 2.72, 3.67 with the time"), "{}", found.why);
 }
 
 /// Goal: too few lives, too few readers, a varying origin or no such layer leave it unknown.
