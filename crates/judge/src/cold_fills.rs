@@ -1,17 +1,18 @@
 //! Property: rebuilds within the window of a key of which nothing was cached, per key and prefix, in scope `process` per process.
 //!
 //! Fills before the window, and those that a deploy makes beside the old prefix before it switches, are what spares readers the
-//! cold start: they are not counted. Theory: a cold key's herd is bounded as any herd is; keys that were filled before, by the
-//! pre-warm or by a deploy with versioned keys, have none.
+//! cold start: they are not counted. Theory: a cold key's herd is bounded as any herd is; a key that was filled before, by the
+//! pre-warm or by a deploy with versioned keys, has none. Whether it was is what the ledger says, not the record of the fill.
 
 use std::collections::BTreeMap;
 
-use herd_history::{LedgerRow, StartRecord};
+use herd_history::{FetchOutcome, LedgerRow};
 use herd_scenario::{AtMost, Claim, DeployStrategy, Scope, Start};
 
 use crate::Case;
 use crate::boundary::{own_rows, prefix_of, was_admitted};
 use crate::limit::Limit;
+use crate::lives::WRITE_SLACK_US;
 use crate::theory;
 use crate::verdict::Verdict;
 use crate::worst::{Count, counted, worst_of};
@@ -22,13 +23,15 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         let node = if claim.scope == Scope::Process { row.node.as_str() } else { "" };
         groups.entry((&row.cache_key, node)).or_default().push(row);
     }
+    let filled = filled(case);
     let counts: Vec<Count<'_>> = groups
         .into_values()
         .map(|mut rows| {
             rows.sort_by_key(|row| (row.start_us, row.rebuild));
             let key = rows[0].key.as_str();
             let limit = Limit::of(claim, || {
-                if was_filled(case, rows[0]) {
+                let is_filled = |us: &u64| us.saturating_add(WRITE_SLACK_US) <= rows[0].start_us;
+                if is_prefilled(case) && filled.get(rows[0].cache_key.as_str()).is_some_and(is_filled) {
                     return Limit::exactly(0, "0: it was filled before");
                 }
                 theory::rebuilds(case, key, &rows, claim.scope)
@@ -48,8 +51,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
 
 /// Without a cold fill the claim holds where keys were to be filled before; elsewhere nothing was tried.
 fn none_seen(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let prefilled = matches!(case.rung.start, Start::Prewarmed { .. }) || is_versioned(case);
-    let tried = prefilled || matches!(claim.at_most, AtMost::Number(_));
+    let tried = is_prefilled(case) || matches!(claim.at_most, AtMost::Number(_));
     let missing = (!tried).then(|| "no key began cold".to_owned());
     let missing =
         missing.or_else(|| case.history.operations.is_empty().then(|| "nothing was read".to_owned()));
@@ -67,20 +69,22 @@ fn is_cold(case: &Case<'_>, row: &LedgerRow) -> bool {
     row.generation == 0 && was_admitted(row) && in_window && !before_switch && case.rows.is_row(&row.key)
 }
 
-/// Whether the key was in the cache before its first reader came, as the record of the fill says.
-fn was_filled(case: &Case<'_>, row: &LedgerRow) -> bool {
-    let record = &case.history.record;
-    if let Some(deploy) = record.deploy.as_ref().filter(|deploy| prefix_of(row) == deploy.prefix) {
-        let all = u64::from(case.scenario.workload.keys);
-        return is_versioned(case) && deploy.filled >= deploy.fill_keys && deploy.fill_keys >= all;
+/// When each cache key was first filled, by the ledger: the end of the first fetch that named no generation.
+fn filled<'a>(case: &Case<'a>) -> BTreeMap<&'a str, u64> {
+    let mut filled: BTreeMap<&str, u64> = BTreeMap::new();
+    let history = case.history;
+    let fills = own_rows(history)
+        .filter(|row| row.generation == 0 && row.outcome == Some(FetchOutcome::Fetched))
+        .filter_map(|row| Some((row.cache_key.as_str(), row.end_us?)));
+    for (cache_key, end_us) in fills {
+        filled.entry(cache_key).and_modify(|us| *us = (*us).min(end_us)).or_insert(end_us);
     }
-    match (&case.rung.start, &record.start) {
-        (Start::Prewarmed { .. }, StartRecord::Prewarmed { keys, filled, .. }) => {
-            let number = row.key.strip_prefix("item-").and_then(|number| number.parse::<u64>().ok());
-            filled >= keys && number.is_some_and(|number| number <= *keys)
-        }
-        _ => false,
-    }
+    filled
+}
+
+/// Whether the rung means keys to be in the cache before their first reader comes.
+fn is_prefilled(case: &Case<'_>) -> bool {
+    matches!(case.rung.start, Start::Prewarmed { .. }) || is_versioned(case)
 }
 
 fn is_versioned(case: &Case<'_>) -> bool {

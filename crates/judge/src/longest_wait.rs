@@ -8,7 +8,7 @@
 //! | waiter time-out to an error or a stale value | its W |
 //! | waiter time-out to the origin | its W and D, and not less than the rest for who leads |
 //!
-//! An error is told once to all who wait for it, so that a failing origin makes nobody wait longer. D is the longest rebuild that
+//! A queue at the edge's gate comes before all these, and its longest wait on top. An error is told once to all who wait for it, so that a failing origin makes nobody wait longer. D is the longest rebuild that
 //! the model draws or the ledger saw. A request's own deadline ends every wait. To each bound comes what busy machines need, a
 //! tenth of a second, and the generator's lag.
 
@@ -53,6 +53,8 @@ fn bound(case: &Case<'_>) -> Limit {
     let rows: Vec<&LedgerRow> = own_rows(case.history).filter(|row| was_admitted(row)).collect();
     let rebuild_ms = longest_ms(case, &rows);
     let lock_ms = case.rung.lock.as_ref().map_or(0, |lock| u64::from(lock.wait_ms));
+    let edge = case.rung.shed.and_then(|shed| shed.edge).filter(|gate| gate.queue_max > 0);
+    let edge_ms = edge.map_or(0, |gate| u64::from(gate.queue_wait_ms));
     let led_ms = lock_ms + rebuild_ms;
     let led = if case.rung.has(Layer::Lock) { "W + D" } else { "D" };
     let (wait_ms, text) = match case.rung.waiter {
@@ -60,6 +62,7 @@ fn bound(case: &Case<'_>) -> Limit {
         Some(waiter) => (led_ms.max(u64::from(waiter.wait_ms) + rebuild_ms), "W of a waiter + D"),
         None => (led_ms, led),
     };
+    let wait_ms = wait_ms + edge_ms;
     let deadline_ms = u64::from(case.scenario.workload.request_deadline_ms);
     let slack_ms = WAIT_SLACK_MS + case.history.record.load.lag_p99_us.div_ceil(1_000);
     let (wait_ms, text) = if deadline_ms < wait_ms { (deadline_ms, "the deadline") } else { (wait_ms, text) };

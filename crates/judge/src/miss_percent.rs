@@ -15,7 +15,8 @@ use crate::witness::Witness;
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let limit = Limit::of_some(claim, || match case.rung.start {
         Start::Prewarmed { hit_rate, .. } => {
-            let most = (100.0 * (1.0 - hit_rate)).ceil() as u64;
+            // A rate like 0.7 is not exact in binary: a billionth of a percent is none.
+            let most = (100.0 * (1.0 - hit_rate) - 1e-9).ceil() as u64;
             Some(Limit::exactly(most, format!("1 - h = {most} % for a gate at {:.0} %", 100.0 * hit_rate)))
         }
         Start::Warm | Start::Cold => None,

@@ -29,7 +29,9 @@ use crate::witness::Witness;
 
 /// The ledger, by what others name.
 struct Ledger<'a> {
-    traces: BTreeMap<&'a str, &'a LedgerRow>,
+    /// A flight that asks twice does so in one trace.
+    traces: BTreeMap<&'a str, Vec<&'a LedgerRow>>,
+    rebuilds: usize,
     /// Prefix, key and generation of every value that a fetch made.
     made: BTreeSet<(&'a str, &'a str, u64)>,
 }
@@ -58,7 +60,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         writes.len(),
         case.history.writes.len(),
         unwritten.len(),
-        ledger.traces.len()
+        ledger.rebuilds
     );
     let first = answers
         .first()
@@ -75,6 +77,8 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         (witness.rebuilds_total, witness.rebuilds) = (listed.rebuilds_total, listed.rebuilds);
         let listed = Witness::of_writes(String::new(), &of_writes);
         (witness.writes_total, witness.writes) = (listed.writes_total, listed.writes);
+        let others = of_writes.first().map(|write| &write.key).or(unwritten.first().map(|row| &row.key));
+        witness.key = witness.key.or(others.cloned());
         witness
     });
     let sent = case.history.record.load.sent;
@@ -87,16 +91,18 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
 impl<'a> Ledger<'a> {
     fn of(case: &Case<'a>) -> Self {
         let history = case.history;
-        let (mut traces, mut made) = (BTreeMap::new(), BTreeSet::new());
+        let mut traces: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
+        let (mut made, mut rebuilds) = (BTreeSet::new(), 0);
         for row in own_rows(history) {
+            rebuilds += 1;
             if !row.trace.is_empty() {
-                traces.insert(row.trace.as_str(), row);
+                traces.entry(row.trace.as_str()).or_default().push(row);
             }
             if row.outcome == Some(FetchOutcome::Fetched) {
                 made.insert((prefix_of(row), row.key.as_str(), row.generation.saturating_add(1)));
             }
         }
-        Self { traces, made }
+        Self { traces, rebuilds, made }
     }
 
     fn contradicts_answer(&self, case: &Case<'_>, row: &OperationRecord) -> Option<String> {
@@ -112,22 +118,17 @@ impl<'a> Ledger<'a> {
         }
         let waited =
             matches!(row.served, Served::Led | Served::Uncoordinated | Served::Waited | Served::WaitedFleet);
-        match self.traces.get(row.rebuild_trace.as_str()) {
-            None => waited.then(|| format!("rebuild {} is not in the ledger", row.rebuild_trace)),
-            Some(rebuild) if rebuild.key != row.key => {
-                Some(format!("rebuild {} was of {}", rebuild.rebuild, rebuild.key))
-            }
-            Some(rebuild)
-                if waited && row.generation > 0 && rebuild.generation.saturating_add(1) != row.generation =>
-            {
-                let named = rebuild.generation;
-                Some(format!(
-                    "generation {} from rebuild {}, which names {named}",
-                    row.generation, rebuild.rebuild
-                ))
-            }
-            Some(_) => None,
+        let Some(rebuilds) = self.traces.get(row.rebuild_trace.as_str()) else {
+            return waited.then(|| format!("rebuild {} is not in the ledger", row.rebuild_trace));
+        };
+        if rebuilds.iter().all(|rebuild| rebuild.key != row.key) {
+            return Some(format!("rebuild {} was of {}", rebuilds[0].rebuild, rebuilds[0].key));
         }
+        let made = |rebuild: &&LedgerRow| rebuild.generation.saturating_add(1) == row.generation;
+        (waited && row.generation > 0 && !rebuilds.iter().any(made)).then(|| {
+            let named = rebuilds[0].generation;
+            format!("generation {} from rebuild {}, which names {named}", row.generation, rebuilds[0].rebuild)
+        })
     }
 
     fn contradicts_write(&self, write: &StoreWriteRecord) -> Option<&'static str> {
@@ -141,16 +142,17 @@ impl<'a> Ledger<'a> {
             let known = self.made.contains(&(&*write.prefix, &*write.key, write.generation));
             return (made_by == FetchOutcome::Fetched && !known).then_some("no fetch made this generation");
         }
-        let Some(row) = self.traces.get(write.trace.as_str()) else {
+        let Some(rebuilds) = self.traces.get(write.trace.as_str()) else {
             return Some("its rebuild is not in the ledger");
         };
-        if row.key != write.key || prefix_of(row) != write.prefix {
+        let lacks = |holds: &dyn Fn(&LedgerRow) -> bool| !rebuilds.iter().any(|row| holds(row));
+        if lacks(&|row| row.key == write.key && prefix_of(row) == write.prefix) {
             return Some("its rebuild was of another key");
         }
-        if row.generation.saturating_add(1) != write.generation {
+        if lacks(&|row| row.generation.saturating_add(1) == write.generation) {
             return Some("its rebuild names another generation");
         }
-        (row.outcome != Some(made_by)).then_some("its rebuild did not fetch that")
+        lacks(&|row| row.outcome == Some(made_by)).then_some("its rebuild did not fetch that")
     }
 
     /// Fetched rows of which the store decided nothing.
@@ -159,6 +161,7 @@ impl<'a> Ledger<'a> {
         let mut rows: Vec<&LedgerRow> = self
             .traces
             .values()
+            .flatten()
             .filter(|row| row.outcome == Some(FetchOutcome::Fetched) && !written.contains(row.trace.as_str()))
             .copied()
             .collect();

@@ -9,6 +9,9 @@
 //! Theory: a rate without a sawtooth has none of it. The bound is 50: half of what a pure sawtooth shows. White noise of n buckets
 //! stays below z / sqrt(n) with z for 99.9 % over all lags tried; where that does not lie below the bound, too few periods were seen.
 
+use std::ops::RangeInclusive;
+
+use herd_history::LedgerRow;
 use herd_scenario::{AtMost, Claim, Layer};
 
 use crate::Case;
@@ -16,6 +19,7 @@ use crate::boundary::{own_rows, was_admitted};
 use crate::chance::{CONFIDENCE, LUCK, normal_at_most};
 use crate::limit::Limit;
 use crate::verdict::Verdict;
+use crate::witness::Witness;
 
 /// Buckets for each TTL.
 const PER_TTL: u64 = 20;
@@ -24,32 +28,28 @@ const PER_TTL: u64 = 20;
 const BOUND: u64 = 50;
 
 /// TTLs that the window must hold.
-const PERIODS_MIN: usize = 4;
+const PERIODS_MIN: u64 = 4;
+
+/// The narrowest bucket, microseconds.
+const WIDTH_US_MIN: u64 = 1_000;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let record = &case.history.record;
+    let window_us = record.window_end_us.saturating_sub(record.window_start_us);
     let ttl_us = u64::from(case.scenario.policy.ttl_ms) * 1_000;
-    let width_us = (ttl_us / PER_TTL).max(1);
-    let buckets = (record.window_end_us.saturating_sub(record.window_start_us) / width_us) as usize;
-    let periods = buckets / PER_TTL as usize;
+    let width_us = (ttl_us / PER_TTL).max(WIDTH_US_MIN);
+    let periods = window_us / ttl_us;
     if periods < PERIODS_MIN {
         let why = format!("the window holds {periods} TTLs, {PERIODS_MIN} are needed");
         return Verdict::unknown(case.rung, claim, &why);
     }
-    let mut series = vec![0.0; buckets];
-    let mut queries = 0_u64;
-    for row in
-        own_rows(case.history).filter(|row| was_admitted(row) && row.start_us >= record.window_start_us)
-    {
-        if let Some(bucket) = series.get_mut(((row.start_us - record.window_start_us) / width_us) as usize) {
-            *bucket += 1.0;
-            queries += 1;
-        }
-    }
-    if (queries as usize) < periods / 2 {
+    let buckets = buckets(case, width_us);
+    let queries: usize = buckets.iter().map(Vec::len).sum();
+    if (queries as u64) < periods / 2 {
         let why = format!("{queries} queries in {periods} TTLs show no rate");
         return Verdict::unknown(case.rung, claim, &why);
     }
+    let series: Vec<f64> = buckets.iter().map(|rows| rows.len() as f64).collect();
     let lags = lags(case, width_us);
     let (worst, lag) = lags
         .clone()
@@ -59,7 +59,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let limit =
         Limit::of(claim, || Limit::exactly(BOUND, format!("{BOUND} in hundredths: half of a pure sawtooth")));
     let tried = lags.clone().count().max(1);
-    let left = buckets.saturating_sub(*lags.end()).max(1);
+    let left = series.len().saturating_sub(*lags.end()).max(1);
     let noise = normal_at_most(LUCK / tried as f64) / (left as f64).sqrt();
     let observed = (100.0 * worst.max(0.0)).round() as u64;
     let why = format!(
@@ -69,12 +69,31 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     );
     let noisy = claim.at_most == AtMost::Theory && 100.0 * noise >= BOUND as f64;
     let missing = noisy.then(|| "too few TTLs to tell a sawtooth from noise".to_owned());
-    Verdict::counted(case, claim, &limit, observed, why, None).unless(missing)
+    // The first of the fullest: a tooth.
+    let tooth = buckets.iter().rev().max_by_key(|rows| rows.len());
+    let witness =
+        tooth.map(|rows| Witness::of_rebuilds(format!("{} queries in one bucket", rows.len()), rows));
+    Verdict::counted(case, claim, &limit, observed, why, witness).unless(missing)
+}
+
+/// The window's queries in buckets of this width; what does not fill one at its end is left out.
+fn buckets<'a>(case: &Case<'a>, width_us: u64) -> Vec<Vec<&'a LedgerRow>> {
+    let history = case.history;
+    let start_us = history.record.window_start_us;
+    let number = history.record.window_end_us.saturating_sub(start_us) / width_us;
+    let mut buckets = vec![Vec::new(); number as usize];
+    for row in own_rows(history).filter(|row| was_admitted(row) && row.start_us >= start_us) {
+        if let Some(bucket) = buckets.get_mut(((row.start_us - start_us) / width_us) as usize) {
+            bucket.push(row);
+        }
+    }
+    buckets
 }
 
 /// After how many buckets a herd would come again.
-fn lags(case: &Case<'_>, width_us: u64) -> std::ops::RangeInclusive<usize> {
-    let jitter = case.rung.jitter.unwrap_or(0.0);
+fn lags(case: &Case<'_>, width_us: u64) -> RangeInclusive<usize> {
+    // Beyond half a TTL lives say nothing of a period any more.
+    let jitter = case.rung.jitter.unwrap_or(0.0).min(0.5);
     let ttl_us = f64::from(case.scenario.policy.ttl_ms) * 1e3;
     let rebuild_us = f64::from(case.scenario.origin.model.typical_ms()) * 1e3;
     // Values that are recomputed early live about half a TTL at least.

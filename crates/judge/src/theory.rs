@@ -7,7 +7,7 @@
 //! | layers | for the fleet | per process |
 //! | --- | --- | --- |
 //! | none, or stale-while-revalidate alone | 1: the readers then, about r*D | the same |
-//! | xfetch alone | 10: geometric with mean e^(1/beta), and 1 for readers who missed | the same |
+//! | xfetch alone | 10: geometric with mean e^(1/beta), plus 1 for readers who missed | the same |
 //! | single-flight | 2: N | 1 |
 //! | and owner routing | 16: 1, plus changes of the membership during the herd | 1 |
 //! | and lock | 3, 5: 1; 4: ceil(D/E) if the lease ends before the rebuild; 7: N while the lock is away and it fails open | 1 |
@@ -16,7 +16,7 @@
 //! While the origin fails as planned, each failed rebuild allows for one more.
 
 use herd_history::{FaultPhase, FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, Reason};
-use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Routing, Scope};
+use herd_scenario::{AbsentIds, AbsentReads, Layer, OnUnavailable, OnWaitTimeout, Routing, Scope};
 
 use crate::Case;
 use crate::chance::{CONFIDENCE, LUCK, geometric_at_most};
@@ -52,11 +52,17 @@ pub(crate) fn concurrent(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope:
     Limit { at_least: 0.0, ..impatient(case, key, rows, scope, coalesced(case, key, rows, scope)) }
 }
 
-/// Reads per second of a key. Reads of absent rows go to no key of their own here.
-pub(crate) fn reads_per_s(case: &Case<'_>, key: &str) -> f64 {
+/// Reads per second of a key, of one that exists or of one of the few absent ones.
+fn reads_per_s(case: &Case<'_>, key: &str) -> f64 {
     let workload = &case.scenario.workload;
-    let existing = 1.0 - workload.absent.map_or(0.0, |absent| absent.share);
-    f64::from(workload.rate_per_s) * existing * case.shares.of(key)
+    let share = match workload.absent {
+        None => case.shares.of(key),
+        Some(AbsentReads { share, ids: AbsentIds::Fixed { count } }) if key.starts_with("absent-") => {
+            share / f64::from(count)
+        }
+        Some(AbsentReads { share, .. }) => (1.0 - share) * case.shares.of(key),
+    };
+    f64::from(workload.rate_per_s) * share
 }
 
 /// Reads per second and rebuild time of a key: r*D, the readers that a boundary meets.
@@ -94,21 +100,22 @@ fn uncoordinated(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) 
     let node = node_of(rows, scope);
     let readers = times_sent(readers_then(case, key, rows, node));
     let expected = crowd(case, key) / node.map_or(1.0, |_| senders(case));
-    let least = ABOUT_AT_LEAST * expected - 6.0 * expected.sqrt();
-    let at_least = if node.is_none() { least.max(0.0) } else { 0.0 };
+    let at_least = if node.is_none() { about_at_least(case, expected) } else { 0.0 };
     let text = format!("about r*D = {expected:.0} (readers then: {readers})");
     Limit { at_most: readers, at_least, text, broken_premise: unrecorded(case) }
 }
 
 /// Row 10: the first reader who recomputes early comes when one such reader is expected, and until the rebuild is done their rate
-/// grows by e^(1/beta): the count is geometric with that mean. Who missed all the same rebuilds as in row 1.
+/// grows by e^(1/beta), or e^(D/(beta*Delta)) if it takes D and not the usual Delta: the count is geometric with that mean. Who
+/// missed all the same rebuilds as in row 1.
 fn early(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
     let beta = case.rung.early_beta.unwrap_or(1.0);
-    let mean = (1.0 / beta).exp();
+    let typical_ms = f64::from(case.scenario.origin.model.typical_ms());
+    let mean = (longest_ms(case, rows) as f64 / typical_ms / beta).exp();
     let most = geometric_at_most(mean, LUCK / case.boundaries.len().max(1) as f64);
     let missed = uncoordinated(case, key, rows, scope);
     let text = format!(
-        "e^(1/beta) = {mean:.2} on average, {most} at {CONFIDENCE} of {} lives, and who missed: {}",
+        "e^(D/(beta*Delta)) = {mean:.2} on average, {most} at {CONFIDENCE} of {} lives, and who missed: {}",
         case.boundaries.len(),
         missed.at_most
     );
@@ -190,11 +197,12 @@ fn impatient(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, limi
     let readers = times_sent(readers_then(case, key, rows, node).filter(waited));
     let typical_ms = f64::from(case.scenario.origin.model.typical_ms());
     let rate = reads_per_s(case, key) / node.map_or(1.0, |_| senders(case));
-    let expected = rate * (typical_ms - f64::from(waiter.wait_ms)).max(0.0) / 1e3;
-    let least = ABOUT_AT_LEAST * expected - 6.0 * expected.sqrt();
+    let waits = if readers_wait(case, key) { 1.0 } else { 0.0 };
+    let expected = waits * rate * (typical_ms - f64::from(waiter.wait_ms)).max(0.0) / 1e3;
+    let least = if node.is_none() { about_at_least(case, expected) } else { 0.0 };
     Limit {
         at_most: limit.at_most.saturating_add(readers),
-        at_least: limit.at_least.max(if node.is_none() { least } else { 0.0 }),
+        at_least: limit.at_least.max(least),
         text: format!("{}, plus about r*(D-W) = {expected:.0} (such readers then: {readers})", limit.text),
         broken_premise: limit.broken_premise.or_else(|| unrecorded(case)),
     }
@@ -215,10 +223,29 @@ fn readers_then<'c>(
 ) -> impl Iterator<Item = &'c OperationRecord> {
     let first_us = rows.iter().map(|row| row.start_us).min().unwrap_or(0);
     let last_us = rows.iter().map(|row| row.start_us).max().unwrap_or(0);
-    // Who did not answer is not known where a request failed.
     case.readers
         .between(key, first_us, last_us)
-        .filter(move |row| node.is_none_or(|node| row.node == node || row.outcome != Ended::Answered))
+        .filter(move |row| node.is_none_or(|node| row.node == node || !tells_its_node(row)))
+}
+
+/// Where a request failed, or was sent more than once, who worked on it is not known.
+fn tells_its_node(row: &OperationRecord) -> bool {
+    matches!(row.outcome, Ended::Answered | Ended::NotFound) && !row.node.is_empty() && row.attempts <= 1
+}
+
+/// How many rebuilds must come on average where so many are expected, if anything is to be shown: about half, and six standard
+/// deviations less. Nothing where a gate refuses readers and fetches.
+fn about_at_least(case: &Case<'_>, expected: f64) -> f64 {
+    if case.rung.has(Layer::Shed) {
+        return 0.0;
+    }
+    (ABOUT_AT_LEAST * expected - 6.0 * expected.sqrt()).max(0.0)
+}
+
+/// Whether readers of this key wait for its rebuild: not where they get a stale value, or one that is recomputed early.
+fn readers_wait(case: &Case<'_>, key: &str) -> bool {
+    let is_safe = case.rung.stale.as_ref().is_some_and(|stale| stale.is_safe(key));
+    !(case.rung.has(Layer::Early) || case.rung.has(Layer::StaleWhileRevalidate) && is_safe)
 }
 
 /// A request that was sent again may have started a rebuild each time.
