@@ -2,8 +2,8 @@
 
 use herd_history::{Ended, FetchOutcome, LedgerJoiner, LedgerRow, LedgerSpan, Reason};
 use herd_wire::v1::{
-    self, Failures, KeysRequest, Latency, LedgerEvent, OriginGate, ReadLedgerRequest, ledger_event::Kind,
-    origin_admin_client::OriginAdminClient, origin_client::OriginClient,
+    self, DeleteRowsRequest, Failures, Latency, LedgerEvent, OriginGate, ReadLedgerRequest,
+    ledger_event::Kind, origin_admin_client::OriginAdminClient,
 };
 use std::{
     collections::BTreeSet,
@@ -49,7 +49,6 @@ pub enum LedgerError {
 #[derive(Clone, Debug)]
 pub struct OriginLab {
     client: OriginAdminClient<Channel>,
-    rows: OriginClient<Channel>,
 }
 
 impl OriginLab {
@@ -62,10 +61,9 @@ impl OriginLab {
             .map_err(|source| LedgerError::Address { origin: origin.to_owned(), source })?
             .connect_timeout(CALL_LIMIT)
             .tcp_nodelay(true);
-        let channel = endpoint.connect_lazy();
-        let rows = OriginClient::new(channel.clone()).max_decoding_message_size(BATCH_BYTES_MAX);
-        let client = OriginAdminClient::new(channel).max_decoding_message_size(BATCH_BYTES_MAX);
-        Ok(Self { client, rows })
+        let client =
+            OriginAdminClient::new(endpoint.connect_lazy()).max_decoding_message_size(BATCH_BYTES_MAX);
+        Ok(Self { client })
     }
 
     /// Sets the latency of every query from now on; returns what the origin took.
@@ -150,21 +148,15 @@ impl OriginLab {
         Ok(started)
     }
 
-    /// How many rows there are whose keys begin like this.
+    /// Deletes the rows whose keys begin like this, and says how many there were.
     ///
     /// # Errors
     /// [`LedgerError::Call`].
-    pub async fn rows_that_begin(&mut self, beginning: &str) -> Result<u64, LedgerError> {
-        let mut request = Request::new(KeysRequest {});
-        request.set_timeout(READ_LIMIT);
-        let count = async {
-            let (mut rows, mut batches) = (0, self.rows.keys(request).await?.into_inner());
-            while let Some(batch) = batches.message().await? {
-                rows += batch.keys.iter().filter(|key| key.starts_with(beginning)).count() as u64;
-            }
-            Ok(tonic::Response::new(rows))
-        };
-        bounded("reading the origin's keys", READ_LIMIT, count).await
+    pub async fn delete_rows(&mut self, beginning: &str) -> Result<u64, LedgerError> {
+        let mut request = Request::new(DeleteRowsRequest { beginning: beginning.to_owned() });
+        request.set_timeout(CALL_LIMIT);
+        let deleted = bounded("deleting rows", CALL_LIMIT, self.client.delete_rows(request)).await?;
+        Ok(deleted.rows)
     }
 
     async fn read(&mut self, from_seq: u64, mut each: impl FnMut(LedgerEvent)) -> Result<(), LedgerError> {

@@ -69,8 +69,8 @@ impl Stage<'_> {
         // Also what a rung before this one may have left, or a lab before this one.
         origin.set_failures(0.0, 0).await?;
         origin.set_gate(fleet_config::origin_gate(rung)).await?;
+        self.make_absent(origin).await?;
         let version = self.reconfigure(&prefix, &mut notes).await?;
-        self.note_rows_that_exist(origin, &mut notes).await;
         let start = self.start(&mut notes).await?;
         let mut hidden = Hidden::none(control);
         let before = control.view();
@@ -167,23 +167,15 @@ impl Stage<'_> {
         Ok(version)
     }
 
-    /// Rows that an earlier rung inserted are there for good: what is asked of their absence then means nothing.
-    async fn note_rows_that_exist(&self, origin: &mut OriginLab, notes: &mut Vec<String>) {
+    /// Deletes what an earlier rung (or run) inserted: each rung begins with the same rows absent. Before the fleet hears
+    /// the rung's configuration, so that a filter of existing keys that it turns on does not know them.
+    async fn make_absent(&self, origin: &mut OriginLab) -> Result<(), RunError> {
         let workload = &self.plan.scenario.workload;
-        if workload.insert_every_ms.is_none() {
-            return;
+        if workload.insert_every_ms.is_some() {
+            let absent = workload.key_name(KeyId::Absent(0));
+            origin.delete_rows(absent.trim_end_matches(|c: char| c.is_ascii_digit())).await?;
         }
-        let absent = workload.key_name(KeyId::Absent(0));
-        let beginning = absent.trim_end_matches(|c: char| c.is_ascii_digit());
-        match origin.rows_that_begin(beginning).await {
-            Ok(0) => {}
-            Ok(rows) => {
-                notes.push(format!("{rows} rows {beginning}* exist from before: they are not absent"));
-            }
-            Err(error) => {
-                notes.push(format!("whether the absent rows are absent could not be seen: {error}"));
-            }
-        }
+        Ok(())
     }
 }
 

@@ -6,8 +6,8 @@ use herd_experiment::testbed::{
 };
 use herd_wire::absent;
 use herd_wire::v1::{
-    self, ControlUpdate, Failures, FetchOutcome, FetchRequest, FetchResponse, GetLatencyRequest, GetRequest,
-    GetResponse, InvalidateRequest, InvalidateResponse, KeysRequest, KeysResponse, Latency, LedgerEvent,
+    self, ControlUpdate, DeleteRowsRequest, DeleteRowsResponse, Failures, FetchOutcome, FetchRequest,
+    GetLatencyRequest, GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, Latency, LedgerEvent,
     LedgerEvents, MemberReport, OriginGate, PutRequest, PutResponse, PutRowRequest, PutRowResponse,
     ReadLedgerRequest, RebuildEnded, RebuildStarted, Role, Served, StoreWrite, StoreWriteKind,
     StoreWriteVerdict, WarmRequest, WarmResponse, WritesRequest, WritesResponse,
@@ -15,7 +15,6 @@ use herd_wire::v1::{
     edge_server::{Edge, EdgeServer},
     ledger_event::Kind,
     origin_admin_server::{OriginAdmin, OriginAdminServer},
-    origin_server::{Origin, OriginServer},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -198,27 +197,6 @@ impl Edge for Fakes {
 }
 
 #[tonic::async_trait]
-impl Origin for Fakes {
-    async fn fetch(&self, _: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn put(&self, _: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    type KeysStream = ReceiverStream<Result<KeysResponse, Status>>;
-
-    async fn keys(&self, _: Request<KeysRequest>) -> Result<Response<Self::KeysStream>, Status> {
-        let mut keys: Vec<String> = self.truth().rows.iter().cloned().collect();
-        keys.push("item-1".to_owned());
-        let (batches, stream) = mpsc::channel(1);
-        batches.try_send(Ok(KeysResponse { keys })).map_err(|_| Status::internal("no room"))?;
-        Ok(Response::new(ReceiverStream::new(stream)))
-    }
-}
-
-#[tonic::async_trait]
 impl OriginAdmin for Fakes {
     async fn set_latency(&self, request: Request<Latency>) -> Result<Response<Latency>, Status> {
         let latency = request.into_inner();
@@ -244,6 +222,17 @@ impl OriginAdmin for Fakes {
 
     async fn put_row(&self, _: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
         Err(Status::unimplemented("not here"))
+    }
+
+    async fn delete_rows(
+        &self,
+        request: Request<DeleteRowsRequest>,
+    ) -> Result<Response<DeleteRowsResponse>, Status> {
+        let beginning = request.into_inner().beginning;
+        let mut truth = self.truth();
+        let before = truth.rows.len();
+        truth.rows.retain(|row| !row.starts_with(&beginning));
+        Ok(Response::new(DeleteRowsResponse { rows: (before - truth.rows.len()) as u64 }))
     }
 
     type ReadLedgerStream = ReceiverStream<Result<LedgerEvents, Status>>;
@@ -348,7 +337,6 @@ pub(crate) async fn serve(fakes: &Fakes, tasks: &mut JoinSet<()>) -> String {
     let at = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()
         .add_service(EdgeServer::new(fakes.clone()))
-        .add_service(OriginServer::new(fakes.clone()))
         .add_service(OriginAdminServer::new(fakes.clone()));
     tasks.spawn(async move {
         server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
