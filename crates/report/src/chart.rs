@@ -16,12 +16,12 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = 22.0;
 
 /// One rung in the plot of all, its name's and its peak's room.
-const ROW_HEIGHT: f64 = 34.0;
+const ROW_HEIGHT: f64 = 40.0;
 const ROW_NAME: f64 = 150.0;
 const ROW_PEAK: f64 = 82.0;
 
-/// Herds that are drawn; further ones are only counted.
-const BARS_MAX: usize = 60;
+/// Herds that are drawn at most: the largest.
+pub(crate) const BARS_MAX: usize = 60;
 
 /// One line of a plot over time.
 pub(crate) struct Line<'a> {
@@ -65,11 +65,11 @@ pub(crate) struct Row<'a> {
     pub(crate) shades: Vec<Shade>,
 }
 
-/// The origin's query rate of every rung, one below the other. The scale is logarithmic and the same for all, so that a sawtooth of
-/// a thousand queries and one of two both show, and the first stands out.
+/// The origin's query rate of every rung, one below the other. The scale is of square roots and the same for all: a sawtooth of a
+/// thousand queries stands out, and one of ten still shows.
 pub(crate) fn rates(label: &str, rows: &[Row<'_>]) -> String {
     let below = TOP + rows.len() as f64 * ROW_HEIGHT;
-    let highest = top_of(rows.iter().flat_map(|row| row.series.origin_per_s.iter().copied()));
+    let highest = top_of(rows.iter().flat_map(|row| row.series.herds_per_s().iter().copied()));
     let mut svg = open(label, below + BOTTOM);
     for (index, row) in rows.iter().enumerate() {
         let bottom = TOP + (index + 1) as f64 * ROW_HEIGHT - 6.0;
@@ -85,21 +85,19 @@ pub(crate) fn rates(label: &str, rows: &[Row<'_>]) -> String {
 }
 
 fn rate(svg: &mut String, row: &Row<'_>, bottom: f64, highest: f64) {
-    let Series { window_ms, bin_ms, origin_per_s, .. } = &row.series;
+    let Series { window_ms, bin_ms, .. } = &row.series;
+    let per_s = row.series.herds_per_s();
     let (left, right) = (ROW_NAME, WIDTH - ROW_PEAK);
     let x = |ms: f64| left + (ms / *window_ms as f64).clamp(0.0, 1.0) * (right - left);
-    let y = |value: f64| bottom - (1.0 + value).ln() / (1.0 + highest).ln() * (ROW_HEIGHT - 10.0);
+    let y = |value: f64| bottom - (value / highest).sqrt() * (ROW_HEIGHT - 8.0);
     for shade in &row.shades {
-        shaded(svg, shade, x, bottom - ROW_HEIGHT + 10.0, bottom);
+        shaded(svg, shade, x, bottom - ROW_HEIGHT + 8.0, bottom);
     }
     let middle = |index: usize| (index as f64 + 0.5) * *bin_ms as f64;
-    let points: Vec<String> = origin_per_s
-        .iter()
-        .enumerate()
-        .map(|(n, value)| format!("{:.1},{:.1}", x(middle(n)), y(*value)))
-        .collect();
+    let points: Vec<String> =
+        per_s.iter().enumerate().map(|(n, value)| format!("{:.1},{:.1}", x(middle(n)), y(*value))).collect();
     let points = points.join(" ");
-    let peak = origin_per_s.iter().copied().fold(0.0, f64::max);
+    let peak = per_s.iter().copied().fold(0.0, f64::max);
     let text_y = bottom - 4.0;
     put(
         svg,
@@ -118,7 +116,7 @@ fn rate(svg: &mut String, row: &Row<'_>, bottom: f64, highest: f64) {
 
 /// One bar per boundary, with the bound as a line where it fits the scale.
 pub(crate) fn herd_sizes(label: &str, herds: &[HerdFigures], bound: Option<u64>) -> String {
-    let drawn = &herds[..herds.len().min(BARS_MAX)];
+    let drawn = largest(herds);
     let sizes = drawn.iter().map(|herd| herd.rebuilds as f64);
     let highest = top_of(sizes.chain(bound.map(|bound| bound as f64)));
     let mut svg = open(label, HEIGHT);
@@ -133,10 +131,11 @@ pub(crate) fn herd_sizes(label: &str, herds: &[HerdFigures], bound: Option<u64>)
             &mut svg,
             format_args!(
                 "<rect class=\"{class}\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\">\
-                 <title>generation {}: {} rebuilds by {} processes, {} at once</title></rect>",
+                 <title>generation {} of {}: {} rebuilds by {} processes, {} at once</title></rect>",
                 middle - width / 2.0,
                 (HEIGHT - BOTTOM - y).max(1.0),
                 herd.generation,
+                crate::html::escaped(&herd.key),
                 herd.rebuilds,
                 herd.processes,
                 herd.peak
@@ -165,6 +164,15 @@ pub(crate) fn herd_sizes(label: &str, herds: &[HerdFigures], bound: Option<u64>)
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// The largest herds, in order of time; the earlier one of equals.
+fn largest(herds: &[HerdFigures]) -> Vec<&HerdFigures> {
+    let mut order: Vec<(usize, &HerdFigures)> = herds.iter().enumerate().collect();
+    order.sort_by_key(|(_, herd)| std::cmp::Reverse(herd.rebuilds));
+    order.truncate(BARS_MAX);
+    order.sort_by_key(|(index, _)| *index);
+    order.into_iter().map(|(_, herd)| herd).collect()
 }
 
 fn open(label: &str, height: f64) -> String {

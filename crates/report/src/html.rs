@@ -101,8 +101,11 @@ fn overview(judgement: &Judgement, history: &History) -> String {
             shades: shades(history, driven),
         })
         .collect();
+    // The load is the same in every rung.
+    let of =
+        rows[0].series.hot.as_ref().map_or_else(String::new, |hot| format!(" for {}", escaped(&hot.key)));
     format!(
-        "<h2>Origin queries per second <span class=\"soft\">(one logarithmic scale for all rungs)</span></h2>\n{}\n",
+        "<h2>Origin queries per second{of} <span class=\"soft\">(one scale for all rungs, of square roots)</span></h2>\n{}\n",
         rates("origin queries per second of every rung", &rows)
     )
 }

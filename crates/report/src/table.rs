@@ -20,6 +20,9 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "verdict",
 ];
 
+/// A wider table is hard to read wherever it stands.
+const WIDTH_MAX: usize = 180;
+
 const BOUNDARIES: usize = 1;
 const BOUND: usize = 8;
 
@@ -33,7 +36,7 @@ pub(crate) fn is_number(column: usize) -> bool {
 }
 
 /// A run as a terminal shows it, with verdicts; plain text, no colours, ending in a line's end: for several rungs the before/after
-/// table, for one its figures and its claims. `width` is that of the terminal in characters; without one nothing is broken.
+/// table, for one its figures and its claims. `width` is that of the terminal in characters; without one no line is broken.
 ///
 /// Where the table is too wide its bounds move to the lines under it; where it still is its cells move together.
 #[must_use]
@@ -74,7 +77,7 @@ fn before_and_after(judgement: &Judgement, width: usize) -> String {
         close: true,
     };
     let layouts = [wide, medium, narrow];
-    let fits = layouts.iter().find(|layout| layout.width(&rows) <= width);
+    let fits = layouts.iter().find(|layout| layout.width(&rows) <= width.min(WIDTH_MAX));
     let layout = fits.unwrap_or(&layouts[layouts.len() - 1]);
     let mut text = layout.draw(&rows);
     text.push('\n');

@@ -60,11 +60,45 @@ pub(crate) fn outcome_line(judgement: &Judgement) -> String {
     format!("outcome: {}, {expected}", judgement.outcome.name())
 }
 
-/// Verdicts that need explaining: everything that is not valid.
+/// Verdicts that need explaining: everything that is not valid. What all unconfirmed claims of a rung have in common, an assumption
+/// that does not hold, is told once.
 pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
-    let open = judgement.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Valid);
-    open.map(|v| format!("{}: {} ({}) is {}: {}", v.rung, v.claim, v.scope, v.outcome.name(), v.why))
-        .collect()
+    let mut lines = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
+    for verdict in judgement.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Valid) {
+        let failed = failed_assumptions(judgement, &verdict.rung);
+        let alike = |other: &&Verdict| is_unconfirmed(other) && other.rung == verdict.rung;
+        let unconfirmed: Vec<&Verdict> = judgement.verdicts.iter().filter(alike).collect();
+        if failed.is_empty() || !is_unconfirmed(verdict) || unconfirmed.len() == 1 {
+            lines.push(trouble(verdict));
+        } else if !told.contains(&verdict.rung.as_str()) {
+            told.push(&verdict.rung);
+            let claims: Vec<String> =
+                unconfirmed.iter().map(|verdict| format!("{} ({})", verdict.claim, verdict.scope)).collect();
+            let (rung, many) = (&verdict.rung, claims.len());
+            let claims = claims.join(", ");
+            lines.push(format!(
+                "{rung}: {many} claims are unknown, not confirmed: {failed}; they are {claims}"
+            ));
+        }
+    }
+    lines
+}
+
+fn trouble(verdict: &Verdict) -> String {
+    let Verdict { rung, claim, scope, outcome, why, .. } = verdict;
+    format!("{rung}: {claim} ({scope}) is {}: {why}", outcome.name())
+}
+
+/// Whether it held as far as it goes, and is unknown only for an assumption.
+fn is_unconfirmed(verdict: &Verdict) -> bool {
+    verdict.outcome == Outcome::Unknown && verdict.why.starts_with("not confirmed: ")
+}
+
+fn failed_assumptions(judgement: &Judgement, rung: &str) -> String {
+    let figures = judgement.rungs.iter().filter(|figures| figures.name == rung);
+    let failed = figures.flat_map(|figures| &figures.assumptions).filter(|assumption| !assumption.holds);
+    failed.map(|assumption| assumption.why.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 /// `4,000`.

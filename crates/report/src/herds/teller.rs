@@ -17,8 +17,12 @@ impl Teller<'_> {
         verdict_on(self.judgement, self.rung, property, scope)?.observed
     }
 
+    /// The largest herd: that of the key which is read most, unless another one refuted the bound.
     fn most(&self) -> u64 {
-        self.rung.origin_queries_per_boundary.max
+        let most = self.rung.origin_queries_per_boundary.max;
+        let verdict = verdict_on(self.judgement, self.rung, Property::RebuildsPerBoundary, Scope::Fleet);
+        let refuted = verdict.filter(|verdict| verdict.outcome == Outcome::Invalid);
+        refuted.and_then(|verdict| verdict.observed).map_or(most, |observed| observed.max(most))
     }
 
     /// `50 nodes rebuild once at one boundary`.

@@ -4,7 +4,7 @@ use herd_history::History;
 use herd_judge::{Judgement, Outcome, RungFigures, Verdict, Witness};
 
 use super::{anchor, badge, escaped, list};
-use crate::chart::{Line, herd_sizes, over_time};
+use crate::chart::{BARS_MAX, Line, herd_sizes, over_time};
 use crate::events::{Shade, sentences, shades};
 use crate::herds::{layer_line, observed};
 use crate::series::Series;
@@ -46,8 +46,13 @@ fn plots(judgement: &Judgement, rung: &RungFigures, history: &History) -> String
         }
         let shades = shades(history, driven);
         let series = Series::of(driven);
-        text.push_str(&format!("<h3>Origin queries started per second{}</h3>\n", shade_key(&shades)));
-        let lines = [Line { class: "one", values: &series.origin_per_s }];
+        let mut lines = vec![Line { class: "one", values: &series.origin_per_s }];
+        let mut key = String::new();
+        if let Some(hot) = &series.hot {
+            key = format!(": <key-one>all</key-one> and <key-two>for {}</key-two>", escaped(&hot.key));
+            lines.push(Line { class: "two", values: &hot.origin_per_s });
+        }
+        text.push_str(&format!("<h3>Origin queries started per second{key}{}</h3>\n", shade_key(&shades)));
         text.push_str(&over_time("origin queries per second over time", &series, &lines, &shades));
         let lines = [
             Line { class: "two", values: &series.latency_max_ms },
@@ -57,7 +62,13 @@ fn plots(judgement: &Judgement, rung: &RungFigures, history: &History) -> String
         text.push_str(&over_time("latency over time", &series, &lines, &shades));
     }
     if !rung.herds.is_empty() {
-        text.push_str("\n<h3>Rebuilds at each boundary <span class=\"soft\">(dashed: the bound; pale: cut off)</span></h3>\n");
+        let drawn = match rung.herds.len() {
+            all if all > BARS_MAX => format!("; the largest {BARS_MAX} of {all}"),
+            _ => String::new(),
+        };
+        text.push_str(&format!(
+            "\n<h3>Rebuilds at each boundary <span class=\"soft\">(dashed: the bound; pale: cut off{drawn})</span></h3>\n"
+        ));
         let bound = fleet_verdict(judgement, &rung.name).and_then(|verdict| verdict.bound);
         text.push_str(&herd_sizes("rebuilds at each boundary", &rung.herds, bound));
     }
@@ -100,18 +111,18 @@ pub(super) fn verdict_table(verdicts: &[&Verdict]) -> String {
         .to_owned();
     for verdict in verdicts {
         text.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             escaped(&verdict.claim),
             escaped(&verdict.scope),
             escaped(&verdict.bound_text),
             escaped(&observed(verdict)),
             badge(verdict.outcome),
             escaped(&verdict.why),
-            verdict
-                .witness
-                .as_ref()
-                .map_or_else(String::new, |witness| witness_details(witness, verdict.outcome))
         ));
+        if let Some(witness) = &verdict.witness {
+            let details = witness_details(witness, verdict.outcome);
+            text.push_str(&format!("<tr class=\"of-above\"><td colspan=\"6\">{details}</td></tr>\n"));
+        }
     }
     text + "</table></div>\n"
 }

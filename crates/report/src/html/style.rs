@@ -10,7 +10,7 @@ padding:0 1rem}h1{margin:0}h2{margin:2.2rem 0 .6rem}h3{margin:1rem 0 .2rem;font-
 .soft,.tick{color:var(--soft);fill:var(--soft)}.tick{font-size:11px}.name{font-size:12px;fill:var(--ink)}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;\
 border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600;color:var(--soft);font-size:13px;\
-vertical-align:bottom}td{font-variant-numeric:tabular-nums}.number{text-align:right}td.number,td>a{white-space:nowrap}\
+vertical-align:bottom}td{font-variant-numeric:tabular-nums}tr:has(+.of-above)>td{border-bottom:0}.of-above>td{padding-top:0}.number{text-align:right}td.number,td>a{white-space:nowrap}\
 .valid{color:var(--good);font-weight:600}.invalid{color:var(--bad);font-weight:600}.unknown{color:var(--open);font-weight:600}\
 svg{width:100%;height:auto;background:var(--card);border-radius:6px}polyline{fill:none;stroke-width:1.6}\
 polygon{fill:var(--one);fill-opacity:.18}.one{stroke:var(--one)}.two{stroke:var(--two)}.grid{stroke:var(--line)}\

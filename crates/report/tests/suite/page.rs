@@ -36,6 +36,40 @@ fn events_are_shaded_and_told() {
     assert!(page.contains("The pre-warm gate opened: 96.2 % of the log&#39;s reads would hit"));
 }
 
+/// Goal: where many keys are read the herd of the hot one is not buried under the others: it has a line of its own, and the plot of
+/// all rungs shows it. Where no key stands out, all are shown.
+#[test]
+fn a_hot_key_has_a_line_of_its_own() {
+    let (judgement, mut history) = run([20, 4, 1]);
+    assert!(!herd_report::html(&judgement, &history).contains("for item-1"), "the only key needs no name");
+    for rung in &mut history.rungs {
+        for (n, operation) in rung.operations.iter_mut().enumerate().filter(|(n, _)| n % 2 == 1) {
+            operation.key = format!("item-{}", n % 40 + 1);
+        }
+    }
+    let page = herd_report::html(&judgement, &history);
+    assert!(page.contains("<h2>Origin queries per second for item-1 "));
+    assert_eq!(page.matches("<key-two>for item-1</key-two>").count(), 3, "one a rung");
+    for rung in &mut history.rungs {
+        for (n, operation) in rung.operations.iter_mut().enumerate() {
+            operation.key = format!("item-{}", n % 40 + 1);
+        }
+    }
+    assert!(!herd_report::html(&judgement, &history).contains("for item-1"), "no key stands out");
+}
+
+/// Goal: of more herds than there is room for the largest are drawn, so that the worst one is seen.
+#[test]
+fn the_largest_herds_are_drawn() {
+    let (mut judgement, history) = run([20, 4, 1]);
+    let mut herds = vec![judgement.rungs[2].herds[0].clone(); 100];
+    herds[97].rebuilds = 9;
+    judgement.rungs[2].herds = herds;
+    let page = herd_report::html(&judgement, &history);
+    assert!(page.contains("the largest 60 of 100"));
+    assert!(page.contains(": 9 rebuilds by"));
+}
+
 /// Goal: of many rungs only those that need a look stand open, and every name in the table leads to its rung.
 #[test]
 fn many_rungs_stay_readable() {
