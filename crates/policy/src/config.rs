@@ -220,10 +220,15 @@ pub struct Limits {
     pub acquire_slack: Duration,
     /// How long after an operation's deadline the core gives up on the driver's answer.
     pub overdue: Duration,
+    /// After a background rebuild (refresh, early) failed: how long the next one of the same key waits, in a coalesced
+    /// configuration. Bounds what stale readers ask of an origin that refuses at once.
+    pub refresh_pause: Duration,
 }
 
 impl Default for Limits {
-    /// 65,536 lookups, 16,384 flights, 16,384 waiters a flight, 64 rounds (a fleet of 50 without second look needs 50), 2 s for the store, 1 s slack, 1 s overdue.
+    /// 65,536 lookups, 16,384 flights, 16,384 waiters a flight, 64 rounds (a fleet of 50 without second look needs 50),
+    /// 2 s for the store,
+    /// 1 s slack, 1 s overdue, 200 ms pause.
     fn default() -> Self {
         Limits {
             lookups: 65_536,
@@ -233,6 +238,7 @@ impl Default for Limits {
             store_deadline: Duration::from_secs(2),
             acquire_slack: Duration::from_secs(1),
             overdue: Duration::from_secs(1),
+            refresh_pause: Duration::from_millis(200),
         }
     }
 }

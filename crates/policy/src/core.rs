@@ -1,10 +1,14 @@
 //! The core itself: its state and the handlers that a driver calls.
 
 mod answers;
+mod background;
 mod flight;
 mod leases;
 mod lookups;
+mod pauses;
 mod steps;
+mod waiters;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -12,6 +16,7 @@ use std::sync::Arc;
 
 use self::flight::{Flight, FlightKey, Op};
 use self::lookups::Lookup;
+use self::pauses::Pauses;
 use crate::action::Action;
 use crate::chance::Chance;
 use crate::config::{Config, Limits};
@@ -28,13 +33,14 @@ use crate::time::Time;
 pub struct Core<V> {
     config: Arc<Config>,
     limits: Limits,
-    lookups: Slab<Lookup>,
+    lookups: Slab<Lookup<V>>,
     flights: Slab<Flight<V>>,
     /// The live shared flight of each key. Ordered rather than hashed: misses only, and no seed is needed.
     by_key: BTreeMap<Arc<str>, FlightKey>,
     ops: Slab<Op>,
     timers: BTreeSet<(Time, Timer)>,
     actions: VecDeque<Action<V>>,
+    pauses: Pauses,
     waiting: usize,
     rebuilds: u64,
     chance: Chance,
@@ -43,7 +49,7 @@ pub struct Core<V> {
 /// What is due at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// A waiter's own deadline.
+    /// A waiter's own deadline, or the end of its patience.
     Waiter(LookupId),
     /// A flight's operation was not answered.
     Overdue(FlightKey),
@@ -63,6 +69,7 @@ impl<V: Clone> Core<V> {
             ops: Slab::new(),
             timers: BTreeSet::new(),
             actions: VecDeque::new(),
+            pauses: Pauses::default(),
             waiting: 0,
             rebuilds: 0,
             chance: Chance::seeded(seed),
@@ -81,11 +88,13 @@ impl<V: Clone> Core<V> {
 
     /// A request for `key` (the full cache key, prefix included) that wants its answer before `deadline`.
     pub fn handle_lookup(&mut self, _now: Time, key: Arc<str>, deadline: Time) -> LookupId {
-        self.look_up(key, deadline)
+        let config = Arc::clone(&self.config);
+        self.look_up(key, config, deadline, false)
     }
 
     /// A request to have `key` in the cache (pre-warm, background fill), under a configuration of its own: its prefix
-    /// need not be the current one. Served like a lookup; what it rebuilds is rebuilt for [`Reason::Warm`](crate::Reason::Warm).
+    /// need not be the current one. Served like a lookup, but that it waits for the rebuild of an expired value rather than be
+    /// served it meanwhile; what it rebuilds is rebuilt for [`Reason::Warm`](crate::Reason::Warm).
     pub fn handle_warm(
         &mut self,
         _now: Time,
@@ -93,8 +102,7 @@ impl<V: Clone> Core<V> {
         config: Arc<Config>,
         deadline: Time,
     ) -> LookupId {
-        let _ = config;
-        self.look_up(key, deadline)
+        self.look_up(key, config, deadline, true)
     }
 
     /// The caller of a lookup went away: it will not be served. Unknown or finished lookups are ignored.
@@ -138,7 +146,7 @@ impl<V: Clone> Core<V> {
         self.written(now, op, &outcome);
     }
 
-    /// Does what is due: deadlines of waiters, renewals, overdue operations. Early or superfluous calls do nothing.
+    /// Does what is due: deadlines and patience of waiters, renewals, overdue operations. Early or superfluous calls do nothing.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(&(at, timer)) = self.timers.first() {
             if at > now {
@@ -146,7 +154,7 @@ impl<V: Clone> Core<V> {
             }
             self.timers.pop_first();
             match timer {
-                Timer::Waiter(lookup) => self.deadline_passed(lookup),
+                Timer::Waiter(lookup) => self.waiter_due(now, lookup),
                 Timer::Overdue(flight) => self.overdue(now, flight),
                 Timer::Renew(flight) => self.renew(now, flight),
             }

@@ -1,14 +1,21 @@
 //! The decisions in which layers differ, behind one trait; each layer is a sibling file below this module.
 //!
 //! A layer holds no state and does nothing: it names the next [`Step`], and the core takes it. So each layer reads as
-//! the list of its choices, and a new one (stale-while-revalidate, early expiration, shedding) is one more file.
+//! the list of its choices. Layers that stand between a miss and the origin implement [`Layer`] and stack; those that
+//! decide one thing at one point (may this be served stale, is a recompute due, ...) are functions that the core asks there.
 
+pub(crate) mod early;
 mod fleet_lock;
+pub(crate) mod jitter;
+pub(crate) mod key_filter;
+pub(crate) mod negative;
+pub(crate) mod patience;
 mod single_flight;
+pub(crate) mod stale;
 mod uncoordinated;
 
 use crate::action::{Reason, Served};
-use crate::config::{Coalescing, Config, WriteGuard};
+use crate::config::{Coalescing, Config, FlightUntil, WriteGuard};
 use crate::error::Error;
 use crate::outcome::LeaseOutcome;
 
@@ -71,7 +78,7 @@ pub(crate) trait Layer: Sync {
     /// Whether readers get a rebuilt value before the cache took it. A fenced layer waits for the store's word: a holder
     /// that was paused past its lease must not hand out an old value after others saw the new one.
     fn serves_before_write(&self, config: &Config) -> bool {
-        config.write_guard == WriteGuard::Unguarded
+        config.write_guard == WriteGuard::Unguarded || config.flight_until == FlightUntil::Fetched
     }
 }
 

@@ -1,79 +1,127 @@
 //! What a flight's waiters get.
 
-use super::flight::FlightKey;
-use super::lookups::{Lookup, State};
-use super::{Core, Timer};
+use super::Core;
+use super::flight::{Flight, FlightKey, Purpose};
+use super::waiters::Waiting;
 use crate::action::{Answer, Ending, HolderEnd, Served};
-use crate::error::Error;
+use crate::error::{AbsentBy, Error};
 use crate::ids::LookupId;
+use crate::layer::stale;
 use crate::outcome::HolderFailure;
 use crate::time::Time;
 
+/// What a flight found out.
+pub(super) struct News<V> {
+    pub(super) found: Found<V>,
+    /// The generation that it is as new as.
+    pub(super) generation: u64,
+    /// Which of the flight's looks and fetches it comes from.
+    pub(super) sent: u32,
+}
+
+pub(super) enum Found<V> {
+    /// `leader`: how the leader is said to be served. `cached`: the store holds it.
+    Value { value: V, leader: Served, cached: bool },
+    /// There is no such row.
+    Absent(AbsentBy),
+}
+
+impl<V: Clone> News<V> {
+    /// What the flight's latest look found.
+    pub(super) fn looked(flight: &Flight<V>, found: Found<V>, generation: u64) -> Self {
+        News { found, generation, sent: flight.sent }
+    }
+
+    /// What the flight's latest fetch brought.
+    pub(super) fn fetched(flight: &Flight<V>, found: Found<V>, generation: u64) -> Self {
+        News { found, generation, sent: flight.fetch_sent }
+    }
+
+    /// Not to somebody who saw something newer. Who waited before the store or the origin was asked saw nothing newer
+    /// than its answer, whatever the numbers say: they start over in a store that lost its data.
+    fn is_for<W>(&self, waiting: &Waiting<W>) -> bool {
+        waiting.joined < self.sent || waiting.seen <= self.generation
+    }
+
+    fn result(&self, is_leader: bool, seen: u64) -> Result<Answer<V>, Error> {
+        match &self.found {
+            Found::Value { value, leader, cached } => Ok(Answer {
+                value: value.clone(),
+                served: if is_leader { *leader } else { Served::Waited },
+                generation: if *cached { self.generation } else { self.generation.max(seen) },
+                cached: *cached,
+            }),
+            Found::Absent(by) => Err(Error::NotFound { by: *by }),
+        }
+    }
+}
+
 impl<V: Clone> Core<V> {
-    /// Serves everybody who waits; the leader learns how it was served, the others that they waited.
-    pub(super) fn serve_all(&mut self, key: FlightKey, value: &V, leader: Served, generation: u64) {
-        let mut served = leader;
+    /// Serves everybody whom the news is for; the leader learns how it was served, the others that they waited. Returns
+    /// the newest generation that was seen by those who wait on.
+    pub(super) fn tell(&mut self, key: FlightKey, news: &News<V>) -> Option<u64> {
+        let mut is_leader = true;
+        let mut newest_seen = None;
         for id in std::mem::take(&mut self.flight_mut(key).waiters) {
-            let value = value.clone();
-            self.settle(id, key, Ok(Answer { value, served, generation, cached: true }));
-            served = Served::Waited;
-        }
-    }
-
-    /// Ends a flight in an error, shared once with everybody who waits now, in other processes too if the origin is where
-    /// it arose. Nothing is cached: the next lookup leads anew.
-    pub(super) fn fail(&mut self, key: FlightKey, error: &Error) {
-        for id in std::mem::take(&mut self.flight_mut(key).waiters) {
-            self.settle(id, key, Err(error.clone()));
-        }
-        self.end_flight(key, Ending::Failed, holder_end(error));
-    }
-
-    /// Serves a rebuilt value that the cache did not take, but only to readers who saw no newer generation than the one
-    /// it replaces: for the others it may be older than what they, or someone before them, were shown. With them the
-    /// flight starts over, from the generation `newer` that the store holds now, as far as that is known.
-    pub(super) fn serve_uncached(&mut self, now: Time, key: FlightKey, value: &V, newer: Option<u64>) {
-        let flight = self.flight_mut(key);
-        let generation = flight.generation;
-        let mut served = flight.layer.led();
-        let mut newest_seen = generation;
-        for id in std::mem::take(&mut flight.waiters) {
-            let seen = self.seen_by(id);
-            if seen > generation {
-                newest_seen = newest_seen.max(seen);
+            let waiting = self.waiter(id);
+            let seen = waiting.seen;
+            if !news.is_for(waiting) {
+                newest_seen = newest_seen.max(Some(seen));
                 self.flight_mut(key).waiters.push_back(id);
                 continue;
             }
-            let value = value.clone();
-            self.settle(id, key, Ok(Answer { value, served, generation, cached: false }));
-            served = Served::Waited;
+            self.settle(id, key, news.result(is_leader, seen));
+            is_leader = false;
         }
-        if self.flight(key).waiters.is_empty() {
-            return self.end_flight(key, Ending::Uncached, HolderEnd::Abandoned);
-        }
-        self.release(key, HolderEnd::Abandoned);
+        newest_seen
+    }
+
+    /// Tells the news and ends the flight; but if some saw something newer, it starts over with them, from the generation
+    /// `newer` that the store holds now, as far as that is known.
+    pub(super) fn conclude(
+        &mut self,
+        now: Time,
+        key: FlightKey,
+        news: &News<V>,
+        (ending, end): (Ending, HolderEnd),
+        newer: Option<u64>,
+    ) {
+        let Some(newest_seen) = self.tell(key, news) else {
+            return self.end_flight(now, key, ending, end);
+        };
+        self.release(key, end);
         let flight = self.flight_mut(key);
         flight.generation = newer.unwrap_or(newest_seen);
+        if flight.purpose.is_background() {
+            flight.purpose = Purpose::Demand;
+        }
         let step = flight.layer.begin(&flight.config);
         self.take_again(now, key, step);
     }
 
-    fn seen_by(&self, id: LookupId) -> u64 {
-        match self.lookups.get(id.0) {
-            Some(Lookup { state: State::Waiting { seen, .. }, .. }) => *seen,
-            _ => unreachable!("who stands in a flight's queue waits for it"),
+    /// Ends a flight in an error, shared once with everybody who waits now, in other processes too if the origin is where
+    /// it arose. Nothing is cached: the next lookup leads anew.
+    pub(super) fn fail(&mut self, now: Time, key: FlightKey, error: &Error) {
+        for id in std::mem::take(&mut self.flight_mut(key).waiters) {
+            self.settle_failed(now, id, key, error);
         }
+        self.end_flight(now, key, Ending::Failed, holder_end(error));
+    }
+
+    /// Gives a waiter that was taken out of its flight's queue the error, or in its place the expired value that it saw.
+    pub(super) fn settle_failed(&mut self, now: Time, id: LookupId, key: FlightKey, error: &Error) {
+        let own = self.lookups.get(id.0).map(|lookup| &lookup.config).expect("a waiter is live");
+        let stale_instead = stale::in_place_of(error, own, &self.flight(key).config);
+        let kept = if stale_instead { self.take_kept(now, id) } else { None };
+        self.settle(id, key, kept.ok_or_else(|| error.clone()));
     }
 
     /// Serves a waiter that was taken out of its flight's queue.
     fn settle(&mut self, id: LookupId, key: FlightKey, result: Result<Answer<V>, Error>) {
         let flight = self.flight(key);
         let (rebuild, version, shared) = (flight.rebuild, flight.config.version, flight.shared);
-        if shared {
-            self.waiting -= 1;
-        }
-        let deadline = self.free(id).deadline;
-        self.timers.remove(&(deadline, Timer::Waiter(id)));
+        self.stop_waiting(id, shared);
+        self.free(id);
         self.serve(id, result, Some(rebuild), version, true);
     }
 }

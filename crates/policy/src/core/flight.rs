@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Timer};
-use crate::action::{Action, Ending, HolderEnd, Summary};
+use crate::action::{Action, Ending, HolderEnd, Reason, Summary};
 use crate::config::Config;
 use crate::ids::{Lease, LookupId, OpId, Owner, RebuildId};
 use crate::layer::{Admission, Layer, Look};
@@ -20,6 +20,7 @@ pub(super) struct Flight<V> {
     pub(super) key: Arc<str>,
     pub(super) config: Arc<Config>,
     pub(super) layer: &'static dyn Layer,
+    pub(super) purpose: Purpose,
     /// Others may join it.
     pub(super) shared: bool,
     /// In order of arrival; the first one leads.
@@ -36,12 +37,50 @@ pub(super) struct Flight<V> {
     pub(super) rounds: u32,
     pub(super) retried: bool,
     pub(super) fetch_deadline: Option<Time>,
+    /// Looks and fetches sent, and which of them the latest fetch was.
+    pub(super) sent: u32,
+    pub(super) fetch_sent: u32,
+    pub(super) asked_origin: Time,
     pub(super) began: Time,
     pub(super) asked_lock: Time,
     pub(super) lock_waited: Option<Duration>,
     pub(super) fetches: u32,
     pub(super) waiters_max: usize,
     pub(super) lease_lost: bool,
+}
+
+/// What a flight was begun for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A reader waits for the value.
+    Demand,
+    /// Somebody waits for it to be in the cache.
+    Warm,
+    /// Readers are served the expired value meanwhile.
+    Refresh,
+    /// Readers are served the value meanwhile, which is still fresh.
+    Early,
+}
+
+impl Purpose {
+    /// Nobody waited for it when it was begun.
+    pub(super) fn is_background(self) -> bool {
+        matches!(self, Purpose::Refresh | Purpose::Early)
+    }
+
+    /// Why the origin is asked, where the layers would say that this process leads. Where they say that it does not (the
+    /// lock is away, a wait ran out), that is what counts: it names the layer that failed to bound the herd.
+    pub(super) fn reason(self, of_layers: Reason) -> Reason {
+        match (of_layers, self) {
+            (Reason::Uncoordinated | Reason::FlightLeader | Reason::LeaseHolder, purpose) => match purpose {
+                Purpose::Demand => of_layers,
+                Purpose::Warm => Reason::Warm,
+                Purpose::Refresh => Reason::Refresh,
+                Purpose::Early => Reason::Early,
+            },
+            _ => of_layers,
+        }
+    }
 }
 
 /// Which operation a flight waits for.
@@ -51,15 +90,22 @@ pub(super) enum Stage<V> {
     Looking(Look),
     Acquiring(Owner),
     Fetching,
-    /// `served`: readers got the value already, and who joins gets it at once.
+    /// `None`: the sentinel. `served`: readers got the value already, and who joins gets it at once.
     Writing {
-        value: V,
+        value: Option<V>,
         served: bool,
     },
     /// The write was refused: what does the store hold?
     Rereading {
-        value: V,
+        value: Option<V>,
     },
+}
+
+impl<V> Stage<V> {
+    /// The origin was asked, and what became of that is not settled yet.
+    pub(super) fn is_rebuilding(&self) -> bool {
+        matches!(self, Stage::Fetching | Stage::Writing { .. } | Stage::Rereading { .. })
+    }
 }
 
 /// The lease that a flight holds.
@@ -79,16 +125,21 @@ pub(super) enum Op {
     /// To a renewal of the flight's lease.
     Renewal(FlightKey),
     /// To an acquire that its flight gave up on: if the lease is granted after all, it is given back.
-    Orphan { key: Arc<str>, owner: Owner },
+    Orphan { key: Arc<str>, owner: Owner, unconditional: bool },
 }
 
 impl<V> Flight<V> {
     /// The value that a joiner gets at once, and its generation to be.
     pub(super) fn already_serving(&self) -> Option<(&V, u64)> {
         match &self.stage {
-            Stage::Writing { value, served: true } => Some((value, self.generation + 1)),
+            Stage::Writing { value: Some(value), served: true } => Some((value, self.generation + 1)),
             _ => None,
         }
+    }
+
+    /// Whether a fresh value of this generation is no news: it is the very one that is recomputed before it expires.
+    pub(super) fn knows(&self, generation: u64) -> bool {
+        self.purpose == Purpose::Early && generation <= self.generation
     }
 
     pub(super) fn lease(&self) -> Option<Lease> {
@@ -104,6 +155,7 @@ impl<V: Clone> Core<V> {
         config: Arc<Config>,
         layer: &'static dyn Layer,
         generation: u64,
+        purpose: Purpose,
     ) -> FlightKey {
         self.rebuilds += 1;
         let shared = layer.admission() == Admission::Shared;
@@ -112,6 +164,7 @@ impl<V: Clone> Core<V> {
             key: Arc::clone(&key),
             config,
             layer,
+            purpose,
             shared,
             waiters: VecDeque::new(),
             generation,
@@ -122,6 +175,9 @@ impl<V: Clone> Core<V> {
             rounds: 0,
             retried: false,
             fetch_deadline: None,
+            sent: 0,
+            fetch_sent: 0,
+            asked_origin: now,
             began: now,
             asked_lock: now,
             lock_waited: None,
@@ -137,8 +193,17 @@ impl<V: Clone> Core<V> {
         flight
     }
 
+    /// Lets nobody join a flight any more, although it goes on.
+    pub(super) fn close_flight(&mut self, key: FlightKey) {
+        let flight = self.flights.get_mut(key).expect("a flight lives until it ends");
+        if std::mem::replace(&mut flight.shared, false) {
+            self.by_key.remove(&flight.key);
+            self.waiting -= flight.waiters.len();
+        }
+    }
+
     /// Ends a flight that nobody waits for any more.
-    pub(super) fn end_flight(&mut self, key: FlightKey, ending: Ending, end: HolderEnd) {
+    pub(super) fn end_flight(&mut self, now: Time, key: FlightKey, ending: Ending, end: HolderEnd) {
         self.release(key, end);
         let flight = self.flights.remove(key).expect("a flight ends once");
         debug_assert!(flight.under_way.is_none(), "a flight ends by an answer, so that none is awaited");
@@ -146,6 +211,7 @@ impl<V: Clone> Core<V> {
         if flight.shared {
             self.by_key.remove(&flight.key);
         }
+        self.pause_after(now, &flight, ending);
         self.actions.push_back(Action::Ended(Summary {
             rebuild: flight.rebuild,
             key: flight.key,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::flight::{FlightKey, Held, Op, Stage};
 use super::{Core, Timer};
 use crate::action::{Action, HolderEnd};
+use crate::error::Error;
 use crate::ids::{Lease, OpId, Owner};
+use crate::layer::Step;
 use crate::outcome::{Cause, Failure, LeaseOutcome, RenewOutcome};
 use crate::time::Time;
 
@@ -60,7 +62,11 @@ impl<V: Clone> Core<V> {
         let flight = self.flight(key);
         let step = flight.layer.leased(&flight.config, outcome);
         match outcome {
-            LeaseOutcome::HolderDone if step == crate::layer::Step::Acquire => {
+            // Another process rebuilds, and nobody waits here: there is nothing to give up waiting for.
+            LeaseOutcome::WaitTimeout if flight.purpose.is_background() && flight.waiters.is_empty() => {
+                self.fail(now, key, &Error::WaitTimeout);
+            }
+            LeaseOutcome::HolderDone if step == Step::Acquire => {
                 self.take_again(now, key, step);
             }
             _ => self.take(now, key, step),
@@ -73,7 +79,8 @@ impl<V: Clone> Core<V> {
         let flight = self.flight_mut(key);
         let (op, _) = flight.under_way.take().expect("an acquire is under way");
         flight.stage = Stage::Idle;
-        let orphan = Op::Orphan { key: Arc::clone(&flight.key), owner };
+        let unconditional = flight.config.lock.as_ref().is_some_and(|lock| lock.unconditional_release);
+        let orphan = Op::Orphan { key: Arc::clone(&flight.key), owner, unconditional };
         let slot = op.slot().and_then(|slot| self.ops.get_mut(slot));
         *slot.expect("an operation under way has its slot") = orphan;
         let failure = Failure::retryable(Cause::DeadlineExceeded, "no answer in time");
@@ -81,12 +88,13 @@ impl<V: Clone> Core<V> {
     }
 
     fn orphan_answered(&mut self, op: OpId, outcome: &LeaseOutcome) {
-        let Some(Op::Orphan { key, owner }) = op.slot().and_then(|slot| self.ops.remove(slot)) else {
+        let Some(Op::Orphan { key, owner, unconditional }) = op.slot().and_then(|slot| self.ops.remove(slot))
+        else {
             return;
         };
         if let LeaseOutcome::Granted(_) | LeaseOutcome::Unknown(_) = outcome {
             let end = HolderEnd::Abandoned;
-            let release = Action::Release { key, rebuild: owner.rebuild, owner, end, unconditional: false };
+            let release = Action::Release { key, rebuild: owner.rebuild, owner, end, unconditional };
             self.actions.push_back(release);
         }
     }

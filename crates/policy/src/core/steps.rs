@@ -1,10 +1,12 @@
-//! A flight's way from leadership to its end: the steps that its layer names, and what their outcomes lead to.
+//! A flight's way from leadership to the origin: the steps that its layer names, and what their outcomes lead to.
 
 use std::sync::Arc;
 
 use super::Core;
+use super::answers::{Found, News};
 use super::flight::{FlightKey, Stage};
 use crate::action::{Action, Ending, HolderEnd, Reason, Served};
+use crate::config::OnOriginError;
 use crate::error::{AbsentBy, Error};
 use crate::ids::OpId;
 use crate::layer::{Look, Step};
@@ -12,13 +14,20 @@ use crate::outcome::{Cause, Failure, FetchOutcome, ReadOutcome, WriteOutcome};
 use crate::time::Time;
 
 impl<V: Clone> Core<V> {
+    /// The flight's first step.
+    pub(super) fn depart(&mut self, now: Time, key: FlightKey) {
+        let flight = self.flight(key);
+        let step = flight.layer.begin(&flight.config);
+        self.take(now, key, step);
+    }
+
     /// Takes the step that the flight's layer named.
     pub(super) fn take(&mut self, now: Time, key: FlightKey, step: Step) {
         match step {
             Step::Look(look) => self.look_again(now, key, Stage::Looking(look)),
             Step::Acquire => self.acquire(now, key),
             Step::Fetch(reason) => self.fetch(now, key, reason),
-            Step::Fail(error) => self.fail(key, &error),
+            Step::Fail(error) => self.fail(now, key, &error),
         }
     }
 
@@ -28,15 +37,16 @@ impl<V: Clone> Core<V> {
         let flight = self.flight_mut(key);
         flight.rounds += 1;
         if flight.rounds > rounds {
-            return self.fail(key, &Error::Contended);
+            return self.fail(now, key, &Error::Contended);
         }
         self.take(now, key, step);
     }
 
-    fn look_again(&mut self, now: Time, key: FlightKey, stage: Stage<V>) {
+    pub(super) fn look_again(&mut self, now: Time, key: FlightKey, stage: Stage<V>) {
         let deadline = now + self.limits.store_deadline;
         let op = self.start_op(key, deadline, stage);
-        let flight = self.flight(key);
+        let flight = self.flight_mut(key);
+        flight.sent += 1;
         let read = Action::Read { op, key: Arc::clone(&flight.key), rebuild: Some(flight.rebuild), deadline };
         self.actions.push_back(read);
     }
@@ -51,26 +61,37 @@ impl<V: Clone> Core<V> {
     }
 
     fn second_look(&mut self, now: Time, key: FlightKey, look: Look, outcome: ReadOutcome<V>) {
+        let flight = self.flight(key);
         match outcome {
+            ReadOutcome::Fresh { generation, .. } if flight.knows(generation) => {
+                self.found_nothing_new(now, key, look, generation);
+            }
             ReadOutcome::Fresh { value, generation, .. } => {
                 let leader = match look {
                     Look::Leadership | Look::Grant => Served::SecondLook,
                     Look::HolderDone => Served::WaitedFleet,
                 };
-                self.serve_all(key, &value, leader, generation);
-                self.end_flight(key, Ending::FoundFresh, HolderEnd::ValueWritten);
+                let news = News::looked(flight, Found::Value { value, leader, cached: true }, generation);
+                self.conclude(now, key, &news, (Ending::FoundFresh, HolderEnd::ValueWritten), None);
             }
-            ReadOutcome::Negative { .. } => self.fail(key, &Error::NotFound { by: AbsentBy::Sentinel }),
+            ReadOutcome::Negative { generation } => {
+                let news = News::looked(flight, Found::Absent(AbsentBy::Sentinel), generation);
+                self.conclude(now, key, &news, (Ending::Failed, HolderEnd::ValueWritten), None);
+            }
             ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation, .. } => {
-                let flight = self.flight_mut(key);
-                flight.generation = generation;
-                let step = flight.layer.looked(&flight.config, look);
-                match look {
-                    Look::Leadership | Look::Grant => self.take(now, key, step),
-                    Look::HolderDone => self.take_again(now, key, step),
-                }
+                self.found_nothing_new(now, key, look, generation);
             }
-            ReadOutcome::Failed(failure) => self.fail(key, &Error::Cache(failure)),
+            ReadOutcome::Failed(failure) => self.fail(now, key, &Error::Cache(failure)),
+        }
+    }
+
+    fn found_nothing_new(&mut self, now: Time, key: FlightKey, look: Look, generation: u64) {
+        let flight = self.flight_mut(key);
+        flight.generation = generation;
+        let step = flight.layer.looked(&flight.config, look);
+        match look {
+            Look::Leadership | Look::Grant => self.take(now, key, step),
+            Look::HolderDone => self.take_again(now, key, step),
         }
     }
 
@@ -78,12 +99,16 @@ impl<V: Clone> Core<V> {
         let flight = self.flight_mut(key);
         let deadline = now + flight.config.rebuild_deadline;
         flight.fetch_deadline = Some(deadline);
-        self.fetch_by(key, reason, deadline);
+        let reason = flight.purpose.reason(reason);
+        self.fetch_by(now, key, reason, deadline);
     }
 
-    fn fetch_by(&mut self, key: FlightKey, reason: Reason, deadline: Time) {
+    fn fetch_by(&mut self, now: Time, key: FlightKey, reason: Reason, deadline: Time) {
         let op = self.start_op(key, deadline, Stage::Fetching);
         let flight = self.flight_mut(key);
+        flight.sent += 1;
+        flight.fetch_sent = flight.sent;
+        flight.asked_origin = now;
         flight.fetches += 1;
         let fetch = Action::Fetch {
             op,
@@ -102,11 +127,24 @@ impl<V: Clone> Core<V> {
         let is_fetch = |stage: &Stage<V>| matches!(stage, Stage::Fetching);
         let Some((key, _)) = self.finish_op(op, is_fetch) else { return };
         match outcome {
-            FetchOutcome::Fetched(value) => self.write(now, key, value),
-            FetchOutcome::NotFound => self.fail(key, &Error::NotFound { by: AbsentBy::Origin }),
-            FetchOutcome::Failed(failure) => self.fail(key, &Error::Origin(failure)),
+            FetchOutcome::Fetched(value) => self.rebuilt(now, key, value),
+            FetchOutcome::NotFound => self.no_such_row(now, key),
+            FetchOutcome::Failed(failure) => self.fetch_failed(now, key, &Error::Origin(failure)),
             FetchOutcome::Lost => self.retry_lost(now, key),
         }
+    }
+
+    fn fetch_failed(&mut self, now: Time, key: FlightKey, error: &Error) {
+        let flight = self.flight_mut(key);
+        if flight.config.on_origin_error == OnOriginError::SerialRetry {
+            if let Some(leader) = flight.waiters.pop_front() {
+                self.settle_failed(now, leader, key, error);
+            }
+            if !self.flight(key).waiters.is_empty() {
+                return self.fetch(now, key, Reason::Retry);
+            }
+        }
+        self.fail(now, key, error);
     }
 
     /// A vanished rebuild says nothing about the origin, so that one more is worth it; a second one would be a serial herd.
@@ -114,64 +152,8 @@ impl<V: Clone> Core<V> {
         let flight = self.flight_mut(key);
         let again = !std::mem::replace(&mut flight.retried, true);
         match flight.fetch_deadline {
-            Some(deadline) if again && now < deadline => self.fetch_by(key, Reason::Retry, deadline),
-            _ => self.fail(key, &Error::RebuildLost),
-        }
-    }
-
-    fn write(&mut self, now: Time, key: FlightKey, value: V) {
-        let flight = self.flight(key);
-        let served = flight.layer.serves_before_write(&flight.config);
-        if served {
-            let (leader, generation) = (flight.layer.led(), flight.generation + 1);
-            self.serve_all(key, &value, leader, generation);
-        }
-        let deadline = now + self.limits.store_deadline;
-        let op = self.start_op(key, deadline, Stage::Writing { value: value.clone(), served });
-        let flight = self.flight(key);
-        let write = Action::Write {
-            op,
-            key: Arc::clone(&flight.key),
-            rebuild: flight.rebuild,
-            value: Some(value),
-            guard: flight.config.write_guard,
-            generation: flight.generation,
-            lease: flight.lease(),
-            ttl: flight.config.ttl,
-            rebuild_took: std::time::Duration::ZERO,
-            deadline,
-        };
-        self.actions.push_back(write);
-    }
-
-    pub(super) fn written(&mut self, now: Time, op: OpId, outcome: &WriteOutcome) {
-        let is_write = |stage: &Stage<V>| matches!(stage, Stage::Writing { .. });
-        let Some((key, Stage::Writing { value, served })) = self.finish_op(op, is_write) else { return };
-        match outcome {
-            WriteOutcome::Written { generation } => {
-                let leader = self.flight(key).layer.led();
-                self.serve_all(key, &value, leader, *generation);
-                self.end_flight(key, Ending::Rebuilt, HolderEnd::ValueWritten);
-            }
-            WriteOutcome::Refused(_) if !served => self.look_again(now, key, Stage::Rereading { value }),
-            WriteOutcome::Refused(_) | WriteOutcome::Uncacheable | WriteOutcome::Failed(_) => {
-                self.serve_uncached(now, key, &value, None);
-            }
-        }
-    }
-
-    /// What the store holds after it refused the flight's write.
-    fn reread(&mut self, now: Time, key: FlightKey, value: V, outcome: ReadOutcome<V>) {
-        match outcome {
-            ReadOutcome::Fresh { value: newer, generation, .. } => {
-                self.serve_all(key, &newer, Served::SecondLook, generation);
-                self.end_flight(key, Ending::Uncached, HolderEnd::ValueWritten);
-            }
-            ReadOutcome::Negative { .. } => self.fail(key, &Error::NotFound { by: AbsentBy::Sentinel }),
-            ReadOutcome::Expired { generation, .. } | ReadOutcome::Absent { generation, .. } => {
-                self.serve_uncached(now, key, &value, Some(generation));
-            }
-            ReadOutcome::Failed(_) => self.serve_uncached(now, key, &value, None),
+            Some(deadline) if again && now < deadline => self.fetch_by(now, key, Reason::Retry, deadline),
+            _ => self.fail(now, key, &Error::RebuildLost),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Several cores against models of the store, the lock service and the origin. Every operation is applied at one moment
 //! and answered at another, in whatever order a test or a property draws; `checks` watches each action.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ pub(crate) struct Fleet {
     pub(crate) latency: Duration,
     /// What the origin says in place of a value.
     pub(crate) refusal: Option<FetchOutcome<u64>>,
+    /// A node whose renewals do not arrive, and for which the origin fails.
+    pub(crate) ailing: Option<usize>,
+    /// Rows that the origin does not have.
+    pub(crate) missing: BTreeSet<Key>,
+    /// Rows that the origin has now, and whose cached absence is yet to be deleted.
+    inserting: BTreeSet<Key>,
     pub(crate) ledger: Vec<Start>,
     pub(crate) checks: Checks,
 }
@@ -37,6 +44,8 @@ pub(crate) struct Start {
 
 struct Pending {
     node: usize,
+    /// The lookup whose first look it is.
+    lookup: Option<LookupId>,
     sent: Time,
     action: Action<u64>,
     /// Set once it was applied.
@@ -56,15 +65,18 @@ enum Answer {
 impl Fleet {
     pub(crate) fn new(nodes: usize, config: Config) -> Self {
         let config = Arc::new(config);
-        let core = || Core::new(Arc::clone(&config), Limits::default());
+        let core = |seed| Core::new(Arc::clone(&config), Limits::default(), seed);
         Fleet {
             now: Time::ZERO,
-            nodes: (0..nodes).map(|_| core()).collect(),
+            nodes: (0..nodes as u64).map(core).collect(),
             pending: Vec::new(),
             store: Store::default(),
             version: 1,
             latency: Duration::ZERO,
             refusal: None,
+            ailing: None,
+            missing: BTreeSet::new(),
+            inserting: BTreeSet::new(),
             ledger: Vec::new(),
             checks: Checks::new(&config),
         }
@@ -73,9 +85,50 @@ impl Fleet {
     pub(crate) fn look_up(&mut self, node: usize, key: &str, wait: Duration) -> LookupId {
         let key: Key = key.into();
         let id = self.nodes[node].handle_lookup(self.now, Arc::clone(&key), self.now + wait);
-        self.checks.looked_up(node, id, key);
-        self.absorb(node);
+        self.begun(node, id, key, self.now + wait);
         id
+    }
+
+    /// Like a lookup, under the fleet's own configuration.
+    pub(crate) fn warm(&mut self, node: usize, key: &str, wait: Duration) -> LookupId {
+        let key: Key = key.into();
+        let config = Arc::clone(self.nodes[node].config());
+        let id = self.nodes[node].handle_warm(self.now, Arc::clone(&key), config, self.now + wait);
+        self.begun(node, id, key, self.now + wait);
+        id
+    }
+
+    fn begun(&mut self, node: usize, id: LookupId, key: Key, deadline: Time) {
+        self.checks.looked_up(node, id, key, deadline);
+        let before = self.pending.len();
+        self.absorb(node);
+        let is_look = |pending: &&mut Pending| matches!(pending.action, Action::Read { rebuild: None, .. });
+        if let Some(look) = self.pending[before..].iter_mut().find(is_look) {
+            look.lookup = Some(id);
+        }
+    }
+
+    /// The first half of an insert: the origin has the row.
+    pub(crate) fn insert_begins(&mut self, key: &str) {
+        if self.missing.remove(key) {
+            self.version += 1;
+            self.inserting.insert(key.into());
+        }
+    }
+
+    /// The second half: what the store remembers of its absence is deleted, and the insert is acknowledged.
+    pub(crate) fn insert_ends(&mut self, key: &str) {
+        if self.inserting.remove(key) {
+            self.store.invalidate(key);
+            self.checks.inserted(key);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.insert_ends(key);
+        self.checks.removed(key);
+        self.missing.insert(key.into());
+        self.store.invalidate(key);
     }
 
     pub(crate) fn cancel(&mut self, node: usize, id: LookupId) {
@@ -97,11 +150,18 @@ impl Fleet {
         self.pending.len()
     }
 
+    /// Lets time pass, stopping wherever a core wants to be called.
     pub(crate) fn pass(&mut self, wait: Duration) {
-        self.now = self.now + wait;
-        self.store.pass(self.now);
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].poll_timeout().is_some_and(|at| at <= self.now) {
+        let end = self.now + wait;
+        loop {
+            let next = self.next_timeout().filter(|at| *at <= end);
+            self.now = self.now.max(next.unwrap_or(end));
+            self.store.pass(self.now);
+            self.checks.at(self.now);
+            if next.is_none() {
+                return;
+            }
+            for node in 0..self.nodes.len() {
                 self.nodes[node].handle_timeout(self.now);
                 self.absorb(node);
             }
@@ -115,17 +175,22 @@ impl Fleet {
             if let (Action::Acquire { owner, .. }, Answer::Lease(_, outcome)) = (&pending.action, &answer) {
                 self.checks.leased(pending.node, *owner, outcome);
             }
+            if let (Some(id), Answer::Read(_, outcome)) = (pending.lookup, &answer) {
+                self.checks.looked(pending.node, id, outcome);
+            }
             self.deliver(pending.node, answer);
             return true;
         }
-        if let Action::Release { key, owner, end, .. } = &pending.action {
+        if let Action::Release { key, owner, end, unconditional, .. } = &pending.action {
             // Nobody answers it; with a fault it is lost, and the lease lives until it expires.
             if fault == Fault::None {
-                self.release((pending.node, *owner), key, end);
+                self.release((pending.node, *owner), key, end, *unconditional);
             }
             return true;
         }
-        pending.answer = self.apply(&pending, fault);
+        let ails = self.ailing == Some(pending.node)
+            && matches!(pending.action, Action::Renew { .. } | Action::Fetch { .. });
+        pending.answer = self.apply(&pending, if ails { Fault::Refused } else { fault });
         let goes_on = pending.answer.is_some();
         self.pending.insert(place, pending);
         goes_on
@@ -184,27 +249,28 @@ impl Fleet {
                 Answer::Renew(*op, self.store.renew((pending.node, *owner), key, now + *expiry, fault))
             }
             Action::Fetch { .. } if now < pending.sent + self.latency => return None,
-            Action::Fetch { op, .. } => Answer::Fetch(*op, self.fetched(fault)),
-            Action::Write { op, key, value, guard, generation, lease, ttl, .. } => {
+            Action::Fetch { op, key, .. } => Answer::Fetch(*op, self.fetched(key, fault)),
+            Action::Write { op, key, value, guard, generation, lease, ttl, rebuild_took, .. } => {
                 let (value, guard, observed, lease) = (*value, *guard, *generation, *lease);
-                let write = Write { key, value, fresh_until: now + *ttl, guard, observed, lease };
+                let (ttl, rebuild_took) = (*ttl, *rebuild_took);
+                let write = Write { key, value, now, ttl, rebuild_took, guard, observed, lease };
                 Answer::Write(*op, self.store.write(&write, fault))
             }
             Action::Release { .. } | Action::Serve(_) | Action::Ended(_) => unreachable!("has no answer"),
         })
     }
 
-    fn fetched(&self, fault: Fault) -> FetchOutcome<u64> {
+    fn fetched(&self, key: &Key, fault: Fault) -> FetchOutcome<u64> {
         match fault {
+            Fault::None if self.missing.contains(key) => FetchOutcome::NotFound,
             Fault::None => self.refusal.clone().unwrap_or(FetchOutcome::Fetched(self.version)),
             Fault::Lost => FetchOutcome::Lost,
-            Fault::Refused => FetchOutcome::NotFound,
-            Fault::Unanswered => FetchOutcome::Failed(failure()),
+            Fault::Refused | Fault::Unanswered => FetchOutcome::Failed(failure()),
         }
     }
 
-    fn release(&mut self, who: Who, key: &Key, end: &HolderEnd) {
-        let freed = self.store.release(who, key);
+    fn release(&mut self, who: Who, key: &Key, end: &HolderEnd, unconditional: bool) {
+        let freed = self.store.release(who, key, unconditional);
         let told = match end {
             // Also after the lease's end: they only read.
             HolderEnd::ValueWritten => LeaseOutcome::HolderDone,
@@ -240,7 +306,14 @@ impl Fleet {
                 }
                 _ => {}
             }
-            self.pending.push(Pending { node, sent: self.now, action, answer: None, told: None });
+            self.pending.push(Pending {
+                node,
+                lookup: None,
+                sent: self.now,
+                action,
+                answer: None,
+                told: None,
+            });
         }
     }
 }

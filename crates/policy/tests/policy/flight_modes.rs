@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    Cause, Ending, Error, Failure, FetchOutcome, Limit, Limits, LockConfig, ReadOutcome, Reason, Served,
-    WriteOutcome,
+    AbsentBy, Cause, Ending, Error, Failure, FetchOutcome, Limit, Limits, LockConfig, ReadOutcome, Reason,
+    Served, WriteOutcome,
 };
 
 use crate::node::{Node, direct, expired, flight, fresh, locked};
@@ -82,7 +82,7 @@ fn an_error_is_shared_once_and_not_cached() {
     let next = node.miss(1);
     let fetch = node.fetch().expect("the next caller tries once");
     node.answer_fetch(fetch.op, FetchOutcome::NotFound);
-    assert_eq!(node.error_of(next), Error::NotFound);
+    assert_eq!(node.error_of(next), Error::NotFound { by: AbsentBy::Origin });
 }
 
 /// Goal (mode 3): the leader's deadline is its own; waiters with later ones get the value.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use herd_policy::{
-    Cause, Ending, Error, Failure, FetchOutcome, HolderEnd, HolderFailure, LeaseOutcome, Limits, LockConfig,
-    OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Refusal, RenewOutcome, Served, WriteOutcome,
+    AbsentBy, Action, Cause, Ending, Error, Failure, FetchOutcome, HolderEnd, HolderFailure, LeaseOutcome,
+    Limits, LockConfig, OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Refusal, RenewOutcome, Served,
+    WriteOutcome,
 };
 
-use crate::node::{Node, direct, expired, fresh, lease, locked};
+use crate::node::{Node, absent, direct, expired, fresh, lease, locked};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -119,9 +120,10 @@ fn waiters_of_the_lock_read_when_the_holder_is_done() {
 /// without asking the origin; nothing is remembered, and the next lookup asks anew.
 #[test]
 fn waiters_of_the_lock_share_the_holders_failure() {
-    for (failure, error) in
-        [(HolderFailure::NoSuchRow, Error::NotFound), (HolderFailure::Failed(away()), Error::Origin(away()))]
-    {
+    for (failure, error) in [
+        (HolderFailure::NoSuchRow, Error::NotFound { by: AbsentBy::Origin }),
+        (HolderFailure::Failed(away()), Error::Origin(away())),
+    ] {
         for second_look in [true, false] {
             let mut node = Node::new(locked(LockConfig { second_look, ..LockConfig::default() }));
             let (leader, joiner) = (node.miss(1), node.miss(1));
@@ -219,7 +221,7 @@ fn an_invalidation_during_a_rebuild_is_not_undone_for_later_readers() {
     let write = node.write().expect("the write");
     node.answer_write(write.op, WriteOutcome::Refused(Refusal::GenerationMoved));
     let look = node.read().expect("what does the store hold?");
-    node.answer_read(look, ReadOutcome::Absent { generation: 2 });
+    node.answer_read(look, absent(2));
     let answer = node.served[&before].result.clone().expect("a value");
     assert_eq!((answer.value, answer.generation, answer.cached), (11, 1, false));
     assert!(!node.served.contains_key(&after), "11 may be what was deleted");
@@ -290,5 +292,25 @@ fn the_lock_fails_as_configured() {
                 node.assert_idle();
             }
         }
+    }
+}
+
+/// Goal: the known-bad settings of the lock travel with its actions, late releases included; the driver obeys them.
+#[test]
+fn known_bad_settings_travel_with_the_actions() {
+    for bad in [false, true] {
+        let lock = LockConfig { unconditional_release: bad, volatile_tokens: bad, ..LockConfig::default() };
+        let mut node = Node::new(locked(lock));
+        node.miss(1);
+        assert!(matches!(node.todo[0], Action::Acquire { volatile_tokens, .. } if volatile_tokens == bad));
+        let (op, _) = node.acquire().expect("an acquire");
+        node.pass(SECOND * 30);
+        let fetch = node.fetch().expect("fail-open");
+        node.answer_fetch(fetch.op, FetchOutcome::NotFound);
+        node.answer_lease(op, LeaseOutcome::Granted(lease(5)));
+        let releases = node.todo.iter().filter(
+            |action| matches!(action, Action::Release { unconditional, .. } if *unconditional == bad),
+        );
+        assert_eq!(releases.count(), 2, "at once, and when the grant is certain");
     }
 }

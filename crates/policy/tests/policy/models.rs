@@ -1,10 +1,11 @@
 //! Models of the store and of the lock service that keeps its leases there: what the real ones promise, in a few lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use herd_policy::{
-    Cause, Failure, Lease, LeaseOutcome, Owner, ReadOutcome, Refusal, RenewOutcome, Time, WriteGuard,
+    Cause, Failure, Lease, LeaseOutcome, Life, Owner, ReadOutcome, Refusal, RenewOutcome, Time, WriteGuard,
     WriteOutcome,
 };
 
@@ -40,15 +41,27 @@ pub(crate) struct Store {
     /// Key, generation replaced, and lease of each write that was taken.
     pub(crate) accepted: Vec<(Key, u64, Option<Lease>)>,
     pub(crate) refused: Vec<Refusal>,
+    /// The lives of the values that were taken, in order.
+    pub(crate) lives: Vec<Duration>,
+    /// The keys that every node's filter knows; `None`: there is no filter.
+    pub(crate) filter: Option<BTreeSet<Key>>,
     /// Its data were lost at least once.
     pub(crate) lost: bool,
 }
 
 #[derive(Default)]
 struct Row {
-    value: Option<(u64, Time)>,
+    entry: Option<Entry>,
     generation: u64,
     token: u64,
+}
+
+struct Entry {
+    /// `None`: the sentinel.
+    value: Option<u64>,
+    written: Time,
+    ttl: Duration,
+    rebuild_took: Duration,
 }
 
 struct Holder {
@@ -59,8 +72,10 @@ struct Holder {
 /// What a writer asks for.
 pub(crate) struct Write<'a> {
     pub(crate) key: &'a Key,
-    pub(crate) value: u64,
-    pub(crate) fresh_until: Time,
+    pub(crate) value: Option<u64>,
+    pub(crate) now: Time,
+    pub(crate) ttl: Duration,
+    pub(crate) rebuild_took: Duration,
     pub(crate) guard: WriteGuard,
     pub(crate) observed: u64,
     pub(crate) lease: Option<Lease>,
@@ -69,15 +84,15 @@ pub(crate) struct Write<'a> {
 impl Store {
     /// The value of `key` turns stale now.
     pub(crate) fn expire(&mut self, key: &str, now: Time) {
-        if let Some((_, until)) = self.rows.get_mut(key).and_then(|row| row.value.as_mut()) {
-            *until = now;
+        if let Some(entry) = self.rows.get_mut(key).and_then(|row| row.entry.as_mut()) {
+            entry.ttl = entry.ttl.min(now.since(entry.written));
         }
     }
 
     /// Deletes the value of `key`: a tombstone of the next generation.
     pub(crate) fn invalidate(&mut self, key: &str) {
         let row = self.rows.entry(key.into()).or_default();
-        row.value = None;
+        row.entry = None;
         row.generation += 1;
     }
 
@@ -101,14 +116,19 @@ impl Store {
         if fault != Fault::None {
             return ReadOutcome::Failed(failure());
         }
-        let Some(Row { value, generation, .. }) = self.rows.get(key) else {
-            return ReadOutcome::Absent { generation: 0 };
+        let may_exist = self.filter.as_ref().is_none_or(|known| known.contains(key));
+        let Some(Row { entry, generation, .. }) = self.rows.get(key) else {
+            return ReadOutcome::Absent { generation: 0, may_exist };
         };
         let generation = *generation;
-        match *value {
-            None => ReadOutcome::Absent { generation },
-            Some((value, until)) if until > now => ReadOutcome::Fresh { value, generation },
-            Some((value, _)) => ReadOutcome::Expired { value, generation },
+        let Some(entry) = entry else { return ReadOutcome::Absent { generation, may_exist } };
+        let age = now.since(entry.written);
+        let life = Life { age, ttl: entry.ttl, rebuild_took: entry.rebuild_took };
+        match entry.value {
+            Some(value) if age < entry.ttl => ReadOutcome::Fresh { value, generation, life },
+            Some(value) => ReadOutcome::Expired { value, generation, life },
+            None if age < entry.ttl => ReadOutcome::Negative { generation },
+            None => ReadOutcome::Absent { generation, may_exist },
         }
     }
 
@@ -134,9 +154,11 @@ impl Store {
         }
         row.token = write.lease.map_or(row.token, |lease| lease.token);
         row.generation = row.generation.max(write.observed + 1);
-        row.value = Some((write.value, write.fresh_until));
+        let &Write { value, now: written, ttl, rebuild_took, .. } = write;
+        row.entry = Some(Entry { value, written, ttl, rebuild_took });
         let generation = row.generation;
         self.accepted.push((Arc::clone(write.key), write.observed, write.lease));
+        self.lives.extend(value.map(|_| ttl));
         match fault {
             Fault::None => WriteOutcome::Written { generation },
             _ => WriteOutcome::Failed(failure()),
@@ -185,10 +207,10 @@ impl Store {
         }
     }
 
-    /// Whether it was this owner's to release.
-    pub(crate) fn release(&mut self, who: Who, key: &Key) -> bool {
+    /// Whether it was this owner's to release. `unconditional`: it is freed whoever holds it.
+    pub(crate) fn release(&mut self, who: Who, key: &Key, unconditional: bool) -> bool {
         let held = self.holders.get(key).is_some_and(|holder| holder.who == who);
-        if held {
+        if held || unconditional {
             self.holders.remove(key);
         }
         held

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_policy::{
-    Action, Config, Core, Error, FetchOutcome, HolderEnd, Lease, LeaseOutcome, Limits, LockConfig, LookupId,
-    OpId, Owner, ReadOutcome, Reason, Serve, Served, Summary, Time, WriteOutcome,
+    Action, Config, Core, Error, FetchOutcome, HolderEnd, Lease, LeaseOutcome, Life, Limits, LockConfig,
+    LookupId, OpId, Owner, ReadOutcome, Reason, Serve, Served, Summary, Time, WriteOutcome,
 };
 
 pub(crate) const KEY: &str = "p:item-1";
@@ -31,9 +31,12 @@ pub(crate) struct Fetch {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Write {
     pub(crate) op: OpId,
-    pub(crate) value: u64,
+    /// `None`: the sentinel of a row that does not exist.
+    pub(crate) value: Option<u64>,
     pub(crate) generation: u64,
     pub(crate) lease: Option<Lease>,
+    pub(crate) ttl: Duration,
+    pub(crate) rebuild_took: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +52,7 @@ impl Node {
 
     pub(crate) fn limited(config: Config, limits: Limits) -> Self {
         Node {
-            core: Core::new(Arc::new(config), limits),
+            core: Core::new(Arc::new(config), limits, 1),
             now: Time::ZERO,
             todo: Vec::new(),
             served: BTreeMap::new(),
@@ -78,7 +81,7 @@ impl Node {
     pub(crate) fn look_within(&mut self, wait: Duration) -> (LookupId, OpId) {
         let id = self.core.handle_lookup(self.now, Arc::from(KEY), self.now + wait);
         self.drain();
-        (id, self.read().unwrap_or_else(|| panic!("{id:?} looks first")))
+        (id, self.first_look().unwrap_or_else(|| panic!("{id:?} looks first")))
     }
 
     /// A lookup within 10 s that finds `generation` expired.
@@ -89,6 +92,28 @@ impl Node {
     pub(crate) fn miss_within(&mut self, generation: u64, wait: Duration) -> LookupId {
         let (id, op) = self.look_within(wait);
         self.answer_read(op, expired(generation));
+        id
+    }
+
+    /// A lookup within 10 s that finds `generation`, value 10, expired just now.
+    pub(crate) fn find_expired(&mut self, generation: u64) -> LookupId {
+        self.find(expired_for(generation, Duration::ZERO))
+    }
+
+    /// A lookup within 10 s whose first look finds that.
+    pub(crate) fn find(&mut self, outcome: ReadOutcome<u64>) -> LookupId {
+        let (id, op) = self.look();
+        self.answer_read(op, outcome);
+        id
+    }
+
+    /// A warm-up within 10 s whose first look finds that.
+    pub(crate) fn warm(&mut self, config: Config, outcome: ReadOutcome<u64>) -> LookupId {
+        let deadline = self.now + Duration::from_secs(10);
+        let id = self.core.handle_warm(self.now, Arc::from(KEY), Arc::new(config), deadline);
+        self.drain();
+        let op = self.first_look().expect("it looks first");
+        self.answer_read(op, outcome);
         id
     }
 
@@ -136,6 +161,13 @@ impl Node {
         Some(taken)
     }
 
+    pub(crate) fn first_look(&mut self) -> Option<OpId> {
+        self.take(|action| match action {
+            Action::Read { op, rebuild: None, .. } => Some(*op),
+            _ => None,
+        })
+    }
+
     pub(crate) fn read(&mut self) -> Option<OpId> {
         self.take(|action| match action {
             Action::Read { op, .. } => Some(*op),
@@ -179,9 +211,14 @@ impl Node {
 
     pub(crate) fn write(&mut self) -> Option<Write> {
         self.take(|action| match action {
-            Action::Write { op, value, generation, lease, .. } => {
-                Some(Write { op: *op, value: *value, generation: *generation, lease: *lease })
-            }
+            Action::Write { op, value, generation, lease, ttl, rebuild_took, .. } => Some(Write {
+                op: *op,
+                value: *value,
+                generation: *generation,
+                lease: *lease,
+                ttl: *ttl,
+                rebuild_took: *rebuild_took,
+            }),
             _ => None,
         })
     }
@@ -193,6 +230,13 @@ impl Node {
         let look = self.read().expect("the second look after the grant");
         self.answer_read(look, expired(generation));
         (owner, self.fetch().expect("the rebuild"))
+    }
+
+    /// The origin answers with this value, and the store takes it as that generation.
+    pub(crate) fn rebuild(&mut self, fetch: OpId, value: u64, generation: u64) {
+        self.answer_fetch(fetch, FetchOutcome::Fetched(value));
+        let write = self.write().expect("the write");
+        self.answer_write(write.op, WriteOutcome::Written { generation });
     }
 
     /// How a lookup was served, and what.
@@ -219,13 +263,24 @@ impl Node {
 
 pub(crate) fn expired(generation: u64) -> ReadOutcome<u64> {
     match generation {
-        0 => ReadOutcome::Absent { generation: 0 },
-        _ => ReadOutcome::Expired { value: 0, generation },
+        0 => absent(0),
+        _ => ReadOutcome::Expired { value: 0, generation, life: Life::default() },
     }
 }
 
+/// Value 10, its TTL of 10 s over since then.
+pub(crate) fn expired_for(generation: u64, since: Duration) -> ReadOutcome<u64> {
+    let ttl = Duration::from_secs(10);
+    let life = Life { age: ttl + since, ttl, rebuild_took: Duration::ZERO };
+    ReadOutcome::Expired { value: 10, generation, life }
+}
+
 pub(crate) fn fresh(value: u64, generation: u64) -> ReadOutcome<u64> {
-    ReadOutcome::Fresh { value, generation }
+    ReadOutcome::Fresh { value, generation, life: Life::default() }
+}
+
+pub(crate) fn absent(generation: u64) -> ReadOutcome<u64> {
+    ReadOutcome::Absent { generation, may_exist: true }
 }
 
 pub(crate) fn lease(token: u64) -> Lease {

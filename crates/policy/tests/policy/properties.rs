@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use herd_policy::{Coalescing, Config, LockConfig, LookupId, OnUnavailable, OnWaitTimeout, WriteGuard};
+use herd_policy::{
+    Coalescing, Config, EarlyConfig, FlightUntil, LockConfig, LookupId, NegativeConfig, OnOriginError,
+    OnUnavailable, OnWaitTimeout, StaleConfig, WaiterConfig, WriteGuard,
+};
 use proptest::prelude::*;
 
 use crate::fleet::Fleet;
@@ -18,6 +21,7 @@ enum Event {
         node: usize,
         key: usize,
         wait_ms: u64,
+        warm: bool,
     },
     Cancel(usize),
     /// One operation is applied or answered.
@@ -27,6 +31,9 @@ enum Event {
     Pass(u64),
     Expire(usize),
     Invalidate(usize),
+    Remove(usize),
+    InsertBegins(usize),
+    InsertEnds(usize),
     NewVersion,
     LoseStore,
 }
@@ -42,14 +49,17 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => (0..NODES, 0..KEYS.len(), 1..400u64)
-            .prop_map(|(node, key, wait_ms)| Event::LookUp { node, key, wait_ms }),
+        7 => (0..NODES, 0..KEYS.len(), 1..400u64, proptest::bool::weighted(0.1))
+            .prop_map(|(node, key, wait_ms, warm)| Event::LookUp { node, key, wait_ms, warm }),
         2 => any::<usize>().prop_map(Event::Cancel),
         12 => (any::<usize>(), fault()).prop_map(|(place, fault)| Event::Advance(place, fault)),
         4 => (1..12usize).prop_map(Event::Flow),
         2 => (1..150u64).prop_map(Event::Pass),
         2 => (0..KEYS.len()).prop_map(Event::Expire),
         1 => (0..KEYS.len()).prop_map(Event::Invalidate),
+        1 => (0..KEYS.len()).prop_map(Event::Remove),
+        1 => (0..KEYS.len()).prop_map(Event::InsertBegins),
+        1 => (0..KEYS.len()).prop_map(Event::InsertEnds),
         2 => Just(Event::NewVersion),
     ]
 }
@@ -58,42 +68,95 @@ fn event_or_loss() -> impl Strategy<Value = Event> {
     prop_oneof![40 => event(), 1 => Just(Event::LoseStore)]
 }
 
+fn milliseconds(longest: u64) -> impl Strategy<Value = Duration> {
+    (1..longest).prop_map(Duration::from_millis)
+}
+
+fn on_wait_timeout() -> impl Strategy<Value = OnWaitTimeout> {
+    prop_oneof![Just(OnWaitTimeout::Error), Just(OnWaitTimeout::Origin), Just(OnWaitTimeout::Stale)]
+}
+
 fn lock() -> impl Strategy<Value = LockConfig> {
-    (1..300u64, 1..300u64, any::<[bool; 4]>()).prop_map(
-        |(expiry, wait, [renew, second_look, origin, open])| LockConfig {
-            expiry: Duration::from_millis(expiry),
-            wait: Duration::from_millis(wait),
+    let times = (milliseconds(300), milliseconds(300));
+    (times, on_wait_timeout(), any::<[bool; 3]>(), proptest::bool::weighted(0.1)).prop_map(
+        |((expiry, wait), on_wait_timeout, [renew, second_look, open], unconditional_release)| LockConfig {
+            expiry,
+            wait,
             renew,
             second_look,
-            on_wait_timeout: if origin { OnWaitTimeout::Origin } else { OnWaitTimeout::Error },
+            on_wait_timeout,
             on_unavailable: if open { OnUnavailable::FailOpen } else { OnUnavailable::FailClosed },
+            unconditional_release,
+            ..LockConfig::default()
+        },
+    )
+}
+
+fn stale() -> impl Strategy<Value = StaleConfig> {
+    let safe = prop_oneof![Just(vec!["*"]), Just(vec!["item-1"]), Just(vec![])];
+    (milliseconds(400), any::<[bool; 2]>(), safe).prop_map(|(grace, [while_revalidate, if_error], safe)| {
+        let safe_keys = safe.into_iter().map(Into::into).collect();
+        StaleConfig { grace, while_revalidate, if_error, safe_keys }
+    })
+}
+
+/// The layers that stand beside flight and lock, drawn each by itself.
+fn beside(config: Config) -> impl Strategy<Value = Config> {
+    let waiter = (milliseconds(200), on_wait_timeout()).prop_map(|(wait, then)| WaiterConfig { wait, then });
+    let negative = milliseconds(200).prop_map(|ttl| NegativeConfig { ttl });
+    let early = prop_oneof![Just(0.5), Just(1.0), Just(10.0)].prop_map(|beta| EarlyConfig { beta });
+    let options = (
+        proptest::option::weighted(0.4, waiter),
+        proptest::option::weighted(0.5, stale()),
+        proptest::option::weighted(0.5, negative),
+        proptest::option::weighted(0.4, early),
+    );
+    let jitter = prop_oneof![Just(0.0), Just(0.25), Just(0.9)];
+    (options, jitter, any::<bool>()).prop_map(
+        move |((waiter, stale, negative, early), jitter, key_filter)| Config {
+            key_prefix: "p:".into(),
+            waiter,
+            stale,
+            negative,
+            early,
+            jitter,
+            key_filter,
+            ..config.clone()
         },
     )
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    let layers = (proptest::option::weighted(0.7, lock()), proptest::bool::weighted(0.2));
-    (layers, any::<bool>(), proptest::bool::weighted(0.2), 1..500u64, 50..500u64).prop_map(
-        |((lock, uncoordinated), flight_second_look, unguarded, ttl, deadline)| Config {
+    let rare = || proptest::bool::weighted(0.15);
+    let layers = (proptest::option::weighted(0.6, lock()), rare(), any::<bool>());
+    (layers, (rare(), rare(), rare()), milliseconds(500), 50..500u64)
+        .prop_map(|((lock, uncoordinated, second_look), (unguarded, short, serial), ttl, deadline)| Config {
             version: 1,
-            ttl: Duration::from_millis(ttl),
+            ttl,
             rebuild_deadline: Duration::from_millis(deadline),
             coalescing: if uncoordinated { Coalescing::Uncoordinated } else { Coalescing::SingleFlight },
-            flight_second_look,
+            flight_second_look: second_look,
             lock,
             write_guard: if unguarded { WriteGuard::Unguarded } else { WriteGuard::Fenced },
+            flight_until: if short { FlightUntil::Fetched } else { FlightUntil::Written },
+            on_origin_error: if serial { OnOriginError::SerialRetry } else { OnOriginError::Share },
             ..Config::default()
-        },
-    )
+        })
+        .prop_flat_map(beside)
 }
 
 fn play(config: Config, events: &[Event]) -> Fleet {
     let mut fleet = Fleet::new(NODES, config);
+    // The first row was there when the filters were made; the second comes and goes.
+    fleet.store.filter = Some([KEYS[0].into()].into());
+    fleet.missing.insert(KEYS[1].into());
     let mut lookups: Vec<(usize, LookupId)> = Vec::new();
     for event in events {
         match event {
-            Event::LookUp { node, key, wait_ms } => {
-                lookups.push((*node, fleet.look_up(*node, KEYS[*key], Duration::from_millis(*wait_ms))));
+            Event::LookUp { node, key, wait_ms, warm } => {
+                let (key, wait) = (KEYS[*key], Duration::from_millis(*wait_ms));
+                let id = if *warm { fleet.warm(*node, key, wait) } else { fleet.look_up(*node, key, wait) };
+                lookups.push((*node, id));
             }
             Event::Cancel(which) if !lookups.is_empty() => {
                 let (node, id) = lookups[which % lookups.len()];
@@ -113,6 +176,9 @@ fn play(config: Config, events: &[Event]) -> Fleet {
             Event::Pass(ms) => fleet.pass(Duration::from_millis(*ms)),
             Event::Expire(key) => fleet.expire(KEYS[*key]),
             Event::Invalidate(key) => fleet.store.invalidate(KEYS[*key]),
+            Event::Remove(key) => fleet.remove(KEYS[*key]),
+            Event::InsertBegins(key) => fleet.insert_begins(KEYS[*key]),
+            Event::InsertEnds(key) => fleet.insert_ends(KEYS[*key]),
             Event::NewVersion => fleet.version += 1,
             Event::LoseStore => fleet.lose_store(),
         }
@@ -146,10 +212,12 @@ proptest! {
     /// Goal: with fences, and however the leases behave, each generation is written at most once.
     #[test]
     fn a_generation_is_written_once(
-        lock in lock(),
+        config in lock().prop_flat_map(|lock| {
+            let ttl = Duration::from_millis(50);
+            beside(Config { lock: Some(lock), ttl, ..Config::default() })
+        }),
         events in proptest::collection::vec(event(), 1..160),
     ) {
-        let config = Config { lock: Some(lock), ttl: Duration::from_millis(50), ..Config::default() };
         let mut fleet = play(config, &events);
         fleet.settle();
         let mut written: Vec<_> = fleet.store.accepted.iter().map(|(key, observed, _)| (key.clone(), *observed)).collect();

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use herd_policy::{
-    Cause, Coalescing, Config, Error, Failure, FetchOutcome, LockConfig, OnUnavailable, OnWaitTimeout,
-    Reason, Refusal, WriteGuard,
+    AbsentBy, Cause, Coalescing, Config, Error, Failure, FetchOutcome, FlightUntil, LockConfig,
+    OnOriginError, OnUnavailable, OnWaitTimeout, Reason, Refusal, WriteGuard,
 };
 
+use crate::checks::Checks;
 use crate::fleet::Fleet;
 use crate::models::Fault;
 use crate::node::{Node, direct, expired, flight, fresh, locked};
@@ -118,9 +119,10 @@ fn a_lock_shorter_than_the_rebuild_bounds_nothing_without_renewal() {
 #[test]
 fn an_error_is_fetched_once_for_all_who_wait_in_the_fleet() {
     let away = Failure::retryable(Cause::Unavailable, "away");
-    for (refusal, error) in
-        [(FetchOutcome::NotFound, Error::NotFound), (FetchOutcome::Failed(away.clone()), Error::Origin(away))]
-    {
+    for (refusal, error) in [
+        (FetchOutcome::NotFound, Error::NotFound { by: AbsentBy::Origin }),
+        (FetchOutcome::Failed(away.clone()), Error::Origin(away)),
+    ] {
         for (config, starts) in [(locked(LockConfig::default()), 1), (flight(), 40)] {
             let mut fleet = Fleet::new(40, Config { rebuild_deadline: SECOND * 60, ..config });
             fleet.latency = SECOND;
@@ -179,4 +181,112 @@ fn a_writer_from_before_the_loss_is_refused() {
     assert_eq!(fleet.store.refused, [Refusal::EpochMissing]);
     let served = fleet.checks.answers().next().expect("an answer");
     assert!(served.as_ref().is_ok_and(|answer| !answer.cached));
+}
+
+/// A reader at a node whose flight was answered by the origin and has not written yet.
+fn a_reader_between_answer_and_write(flight_until: FlightUntil, claimed: FlightUntil) -> Fleet {
+    let mut fleet = Fleet::new(1, Config { flight_until, ..direct() });
+    fleet.checks = Checks::new(&Config { flight_until: claimed, ..direct() });
+    fleet.look_up(0, KEY, SECOND * 60);
+    // Look and fetch, each applied and answered; the write is sent, not applied.
+    for _ in 0..4 {
+        assert!(fleet.advance(0, Fault::None));
+    }
+    fleet.look_up(0, KEY, SECOND * 60);
+    assert_eq!(fleet.pending(), 2);
+    assert!(fleet.advance(1, Fault::None) && fleet.advance(1, Fault::None));
+    fleet.settle();
+    fleet
+}
+
+/// Goal: `flight_until = fetched`: who misses between the origin's answer and the write leads a second flight.
+#[test]
+fn a_flight_that_ends_at_the_answer_is_repeated() {
+    for (until, starts) in [(FlightUntil::Written, 1), (FlightUntil::Fetched, 2)] {
+        assert_eq!(a_reader_between_answer_and_write(until, until).ledger.len(), starts);
+    }
+}
+
+/// Goal: the check of one live flight a key says no to it.
+#[test]
+#[should_panic(expected = "two live flights")]
+fn a_flight_that_ends_at_the_answer_is_caught() {
+    a_reader_between_answer_and_write(FlightUntil::Fetched, FlightUntil::Written);
+}
+
+/// Goal: `write_guard = unguarded`: the check that what is shown never goes back says no to a late writer, and has nothing
+/// to say where the guard refuses him.
+#[test]
+fn a_late_writer_is_caught() {
+    let outcome = |guard: WriteGuard| {
+        std::panic::catch_unwind(|| {
+            let mut fleet = Fleet::new(2, Config { write_guard: guard, ..direct() });
+            fleet.checks = Checks::new(&direct());
+            let late = fleet.look_up(0, KEY, SECOND * 60);
+            for _ in 0..4 {
+                assert!(fleet.advance(0, Fault::None));
+            }
+            // Its old value is fetched; the other node writes a newer one first, and again.
+            for version in 2..4 {
+                fleet.version = version;
+                fleet.look_up(1, KEY, SECOND * 60);
+                while fleet.pending() > 1 {
+                    assert!(fleet.advance(1, Fault::None));
+                }
+                fleet.expire(KEY);
+            }
+            fleet.cancel(0, late);
+            fleet.settle();
+            fleet.look_up(1, KEY, SECOND * 60);
+            fleet.settle();
+        })
+    };
+    assert!(outcome(WriteGuard::Fenced).is_ok());
+    let panic = outcome(WriteGuard::Unguarded).expect_err("caught");
+    let said = panic.downcast_ref::<String>().expect("a message");
+    assert!(said.contains("after Floor"), "{said}");
+}
+
+/// Goal: `on_origin_error = serial_retry`: a failing origin is asked once for each who waits, one after the other, where
+/// shared errors ask it once.
+#[test]
+fn an_error_that_is_not_shared_is_a_serial_herd() {
+    let away = Failure::retryable(Cause::Unavailable, "away");
+    for (on_origin_error, starts) in [(OnOriginError::Share, 1), (OnOriginError::SerialRetry, READERS)] {
+        let mut fleet = Fleet::new(1, Config { on_origin_error, rebuild_deadline: SECOND * 60, ..flight() });
+        fleet.latency = SECOND;
+        fleet.refusal = Some(FetchOutcome::Failed(away.clone()));
+        for _ in 0..READERS {
+            fleet.look_up(0, KEY, SECOND * 60);
+        }
+        fleet.settle();
+        assert_eq!(fleet.ledger.len(), starts);
+        assert!(fleet.ledger[1..].iter().all(|start| start.reason == Reason::Retry));
+        assert!(fleet.checks.answers().all(|answer| *answer == Err(Error::Origin(away.clone()))));
+    }
+}
+
+/// Goal: `lock.unconditional_release`: a holder that lost its lease frees the next one's, and a third rebuild starts
+/// beside the second.
+#[test]
+fn a_release_of_another_ones_lease_lets_the_next_in() {
+    for (unconditional_release, starts) in [(false, 2), (true, 3)] {
+        let expiry = SECOND * 2;
+        let lock = LockConfig {
+            expiry,
+            renew: true,
+            wait: SECOND * 60,
+            unconditional_release,
+            ..LockConfig::default()
+        };
+        let mut fleet = Fleet::new(3, Config { rebuild_deadline: SECOND * 60, ..locked(lock) });
+        fleet.latency = SECOND * 3;
+        // The first holder's renewals get lost, then its rebuild fails, long after the second holder's has begun.
+        fleet.ailing = Some(0);
+        for node in 0..3 {
+            fleet.look_up(node, KEY, SECOND * 60);
+        }
+        fleet.settle();
+        assert_eq!(fleet.ledger.len(), starts, "{:?}", fleet.ledger);
+    }
 }
