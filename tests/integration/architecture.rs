@@ -33,7 +33,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
     ("sqlx", &["origin", "lock-service"]),
     ("bollard", &["cluster"]),
     ("prost", &["wire"]),
-    ("moka", &["lab"]),
+    ("moka", &["lab", "cache-node"]),
 ];
 
 /// Goal: an import against the direction that the architecture gives is a failing test, not a review comment.

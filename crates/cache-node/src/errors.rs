@@ -1,5 +1,6 @@
 //! What a client is told when a lookup got no value, and what the core is told when a part failed.
 
+use crate::node::PutError;
 use crate::store::StoreError;
 use herd_policy::{Cause, Error, Failure, Limit, Part};
 use herd_service::rpc::peer_status;
@@ -10,7 +11,7 @@ use tonic::{Code, Status};
 #[must_use]
 pub fn status_of(error: &Error) -> Status {
     let code = match error {
-        Error::NotFound => Code::NotFound,
+        Error::NotFound { .. } => Code::NotFound,
         Error::Deadline => Code::DeadlineExceeded,
         Error::Overloaded { limit: Limit::Lookups | Limit::Flights | Limit::Waiters } => {
             Code::ResourceExhausted
@@ -59,6 +60,26 @@ pub fn store_status(error: &StoreError) -> Status {
     status(Code::Unavailable, ErrorSource::Cache, error.to_string())
 }
 
+/// The status of a row that was not written, or not wholly.
+#[must_use]
+pub fn put_status(error: PutError) -> Status {
+    let said = error.to_string();
+    match error {
+        PutError::NotConfigured(_) | PutError::Lost => status(Code::Unavailable, ErrorSource::Peer, said),
+        PutError::Origin(error) => {
+            let pushback = herd_wire::error::pushback(&error);
+            let mut status = peer_status(*error, ErrorSource::Origin);
+            if let Some(wait) = pushback {
+                herd_wire::error::set_pushback(&mut status, wait);
+            }
+            status
+        }
+        PutError::NotCleared { why, .. } => {
+            status(Code::Unavailable, ErrorSource::Cache, format!("{said}: {why}"))
+        }
+    }
+}
+
 /// What the core is told when a call to another process failed.
 #[must_use]
 pub fn peer_failure(error: Status, source: ErrorSource) -> Failure {
@@ -77,6 +98,7 @@ pub fn peer_failure(error: Status, source: ErrorSource) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herd_policy::AbsentBy;
 
     /// Each part that may be away has a status of its own, and says whether a retry makes sense.
     #[test]
@@ -84,7 +106,7 @@ mod tests {
         let away = Failure::retryable(Cause::Unavailable, "away");
         let late = Failure::retryable(Cause::DeadlineExceeded, "late");
         for (error, code, source, retryable) in [
-            (Error::NotFound, Code::NotFound, ErrorSource::Origin, false),
+            (Error::NotFound { by: AbsentBy::Sentinel }, Code::NotFound, ErrorSource::Origin, false),
             (Error::Deadline, Code::DeadlineExceeded, ErrorSource::Client, true),
             (Error::Overloaded { limit: Limit::Flights }, Code::ResourceExhausted, ErrorSource::Peer, true),
             (Error::Cache(late.clone()), Code::Unavailable, ErrorSource::Cache, true),

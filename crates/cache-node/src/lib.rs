@@ -12,7 +12,9 @@
 //! - [`run`]: from settings to a serving node.
 //! - [`grpc`]: the service; statuses, deadlines, the request's span.
 //! - [`node`]: the driver.
-//! - [`store`]: values in Redis: header, guarded write, deletion.
+//! - [`store`]: values in Redis: header, guarded write, deletion; the record of writes; word of changes.
+//! - [`local`]: the optional tier in the process, kept coherent by that word.
+//! - [`filter`]: the optional filter of existing keys.
 //! - [`peers`]: lock service and origin.
 //! - [`config`]: from the control plane's configuration to the core's.
 //! - [`value`]: the value that the core carries, and the rebuild that made it.
@@ -21,7 +23,9 @@
 
 pub mod config;
 pub mod errors;
+pub mod filter;
 pub mod grpc;
+pub mod local;
 pub mod metrics;
 pub mod node;
 pub mod peers;

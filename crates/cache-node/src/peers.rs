@@ -47,12 +47,14 @@ impl Locks {
         format!("{}/{owner}", self.process)
     }
 
-    /// Asks for the lease of `name`, waiting up to `wait` in the service.
+    /// Asks for the lease of `name`, waiting up to `wait` in the service. `volatile_token` is the known-bad strategy of
+    /// [`LockConfig::volatile_tokens`](herd_policy::LockConfig::volatile_tokens).
     pub async fn acquire(
         &self,
         name: &str,
         owner: herd_policy::Owner,
         (expiry, wait): (Duration, Duration),
+        volatile_token: bool,
         call: Call,
     ) -> LeaseOutcome {
         let request = v1::AcquireRequest {
@@ -60,6 +62,7 @@ impl Locks {
             owner: self.owner(owner),
             expiry_ms: millis(expiry),
             wait_ms: millis(wait),
+            volatile_token,
         };
         let answer = call.limit(self.client.clone().acquire(call.request(request))).await;
         match answer.map(|answer| answer.outcome) {
@@ -102,7 +105,8 @@ impl Locks {
         }
     }
 
-    /// Gives a lease back, and says how its holder ended.
+    /// Gives a lease back, and says how its holder ended. `unconditional` is the known-bad strategy of
+    /// [`LockConfig::unconditional_release`](herd_policy::LockConfig::unconditional_release).
     ///
     /// # Errors
     /// The service did not answer in time. Nobody waits for it: the lease then ends at its expiry.
@@ -111,12 +115,13 @@ impl Locks {
         name: &str,
         owner: herd_policy::Owner,
         end: &HolderEnd,
+        unconditional: bool,
         trace: TraceContext,
     ) -> Result<(), Status> {
         let call = Call { remaining: RELEASE_MAX, trace };
         let (end, retryable, message) = wire_end(end);
         let (name, owner) = (name.to_owned(), self.owner(owner));
-        let request = v1::ReleaseRequest { name, owner, end: end.into(), retryable, message };
+        let request = v1::ReleaseRequest { name, owner, end: end.into(), retryable, message, unconditional };
         call.limit(self.client.clone().release(call.request(request))).await?;
         Ok(())
     }
@@ -152,7 +157,7 @@ impl Origin {
     }
 
     /// Fetches a row. The value carries the rebuild that asked for it.
-    pub async fn fetch(&self, wanted: &Wanted, call: Call) -> FetchOutcome<Value> {
+    pub async fn fetch(&self, wanted: &Wanted, call: Call) -> Fetched {
         let prefix = &*wanted.config.key_prefix;
         let (token, epoch) = wanted.lease.map_or((0, 0), |lease| (lease.token, lease.epoch));
         let request = v1::FetchRequest {
@@ -165,17 +170,62 @@ impl Origin {
             epoch,
             config_version: wanted.config.version,
         };
-        match call.limit(self.client.clone().fetch(call.request(request))).await {
-            Ok(row) => FetchOutcome::Fetched(Value {
-                body: row.value,
-                version: row.version,
-                age_ms: 0,
-                maker: Maker::of(&call.trace),
-            }),
-            Err(error) if error.code() == Code::NotFound => FetchOutcome::NotFound,
-            Err(error) => FetchOutcome::Failed(peer_failure(error, ErrorSource::Origin)),
-        }
+        let error = match call.limit(self.client.clone().fetch(call.request(request))).await {
+            Ok(row) => {
+                let maker = Maker::of(&call.trace);
+                let value = Value { body: row.value, version: row.version, age_ms: 0, maker };
+                return Fetched { outcome: FetchOutcome::Fetched(value), pushback: None };
+            }
+            Err(error) => error,
+        };
+        let pushback = herd_wire::error::pushback(&error);
+        let outcome = match error.code() {
+            Code::NotFound => FetchOutcome::NotFound,
+            _ => FetchOutcome::Failed(peer_failure(error, ErrorSource::Origin)),
+        };
+        Fetched { outcome, pushback }
     }
+
+    /// Writes a row, and returns its new version.
+    ///
+    /// # Errors
+    /// The origin's status. Unless [`surely_not_applied`], the row may have been written all the same.
+    pub async fn put(&self, key: &str, value: Vec<u8>, call: Call) -> Result<u64, Status> {
+        let request = v1::PutRowRequest { key: key.to_owned(), value };
+        let answer = call.limit(self.client.clone().put(call.request(request))).await;
+        answer.map(|row| row.version)
+    }
+
+    /// Reads the keys of all rows, chunk by chunk, until `take` has enough (says false).
+    ///
+    /// # Errors
+    /// The origin's status, or DEADLINE_EXCEEDED after `limit`.
+    pub async fn keys(
+        &self,
+        limit: Duration,
+        mut take: impl FnMut(Vec<String>) -> bool,
+    ) -> Result<(), Status> {
+        let call = Call { remaining: limit, trace: TraceContext::root() };
+        let reading = async {
+            let mut chunks = self.client.clone().keys(call.request(v1::KeysRequest {})).await?.into_inner();
+            while let Some(chunk) = chunks.message().await? {
+                if !take(chunk.keys) {
+                    break;
+                }
+            }
+            Ok(tonic::Response::new(()))
+        };
+        call.limit(reading).await
+    }
+}
+
+/// What became of a fetch.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What the core is told.
+    pub outcome: FetchOutcome<Value>,
+    /// How long the origin, refusing for load, said to wait before it is asked again.
+    pub pushback: Option<Duration>,
 }
 
 /// The limits and the trace of one call.
@@ -208,8 +258,9 @@ impl Call {
 }
 
 /// Whether the call never reached the service: it could not connect, or it refused the request by its form or its limits.
-/// Whatever else went wrong, the lease may have been granted.
-fn surely_not_applied(error: &Status) -> bool {
+/// Whatever else went wrong, the lease may have been granted, the row may have been written.
+#[must_use]
+pub fn surely_not_applied(error: &Status) -> bool {
     if matches!(error.code(), Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented) {
         return true;
     }

@@ -23,7 +23,8 @@ use tracing::{error, info};
 pub async fn run(args: NodeArgs, mut service: Service) -> anyhow::Result<()> {
     let instance = service.instance();
     let metrics = NodeMetrics::register(service.metrics());
-    let store = Store::new(args.redis_url.as_str()).context("the store of values cannot be set up")?;
+    let store =
+        Store::new(args.redis_url.as_str(), &instance).context("the store of values cannot be set up")?;
     let locks = Locks::new(args.lock_url.channel(), &instance);
     let origin = Origin::new(args.origin_url.channel(), &instance);
     let node = Node::new(store, locks, origin, metrics.clone());

@@ -1,12 +1,16 @@
 //! How an error crosses a process: a gRPC status plus whose fault it is and whether a retry makes sense.
 
 use std::fmt;
+use std::time::Duration;
 use tonic::{Code, Status, metadata::MetadataValue};
 
 /// Metadata key: whose fault an error is.
 pub const SOURCE_HEADER: &str = "herd-source";
 /// Metadata key: `true` if the same call may succeed when repeated.
 pub const RETRYABLE_HEADER: &str = "herd-retryable";
+/// Metadata key: how long whoever was refused for load should wait before a retry, milliseconds, decimal (the name is
+/// gRPC's own, of its retry design).
+pub const PUSHBACK_HEADER: &str = "grpc-retry-pushback-ms";
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +76,19 @@ pub fn is_retryable(status: &Status) -> bool {
     }
 }
 
+/// Says when a call that was refused for load may be tried again; at most 4,294,967,295 ms from now.
+pub fn set_pushback(status: &mut Status, wait: Duration) {
+    let millis = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+    status.metadata_mut().insert(PUSHBACK_HEADER, millis.into());
+}
+
+/// When a refused call may be tried again, if the status says so. gRPC's negative "never" reads as silence.
+#[must_use]
+pub fn pushback(status: &Status) -> Option<Duration> {
+    let millis = status.metadata().get(PUSHBACK_HEADER)?.to_str().ok()?.parse::<u32>().ok()?;
+    Some(Duration::from_millis(millis.into()))
+}
+
 const fn is_retryable_code(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted)
 }
@@ -96,5 +113,23 @@ mod tests {
         }
         assert!(!is_retryable(&status(Code::NotFound, ErrorSource::Origin, "no such row")));
         assert_eq!(ErrorSource::of(&Status::unavailable("from elsewhere")), None);
+    }
+
+    /// Who is refused hears when to come back; silence, nonsense and "never" are no time to wait.
+    #[test]
+    fn pushback_survives() {
+        let mut refused = status(Code::ResourceExhausted, ErrorSource::Origin, "too many");
+        assert_eq!(pushback(&refused), None);
+        for (wait, read) in [
+            (Duration::from_millis(250), Duration::from_millis(250)),
+            (Duration::MAX, Duration::from_millis(u32::MAX.into())),
+        ] {
+            set_pushback(&mut refused, wait);
+            assert_eq!(pushback(&refused), Some(read));
+        }
+        for nonsense in ["-1", "soon", ""] {
+            refused.metadata_mut().insert(PUSHBACK_HEADER, nonsense.parse().unwrap());
+            assert_eq!(pushback(&refused), None, "{nonsense}");
+        }
     }
 }

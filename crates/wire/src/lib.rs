@@ -5,9 +5,11 @@
 //!
 //! - [`v1`]: the generated messages, clients and servers.
 //! - [`key`]: what a key may look like.
-//! - [`error`]: how an error crosses a process: status, source, and whether a retry makes sense.
+//! - [`error`]: how an error crosses a process: status, source, and whether and when a retry makes sense.
+//! - [`absent`]: what a NOT_FOUND says beside its message.
 //! - [`descriptors`]: the file descriptor set that gRPC reflection serves.
 
+pub mod absent;
 pub mod error;
 pub mod key;
 

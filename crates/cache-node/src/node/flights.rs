@@ -1,9 +1,11 @@
 //! The trace of each flight under way: a trace of its own, whoever began it and whoever waits for it.
 
-use herd_policy::{Ending, RebuildId, Summary};
+use herd_policy::{Config, Ending, RebuildId, Summary};
 use herd_service::trace::{self, TraceContext};
 use opentelemetry::trace::TraceContextExt as _;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -25,13 +27,22 @@ impl Flight {
     }
 }
 
+/// What the driver notes about a flight under way.
+pub(super) struct Known {
+    pub(super) flight: Flight,
+    /// The configuration under which it began, from its first fetch on: what it goes on to write needs it.
+    pub(super) config: Option<Arc<Config>>,
+    /// What the origin, refusing for load, said last.
+    pub(super) pushback: Option<Duration>,
+}
+
 /// The flights under way; the core limits how many.
 #[derive(Default)]
-pub(super) struct Flights(HashMap<RebuildId, Flight>);
+pub(super) struct Flights(HashMap<RebuildId, Known>);
 
 impl Flights {
     /// The flight, whose trace begins when it is first named.
-    pub(super) fn named(&mut self, rebuild: RebuildId, key: &str) -> &Flight {
+    pub(super) fn named(&mut self, rebuild: RebuildId, key: &str) -> &mut Known {
         self.0.entry(rebuild).or_insert_with(|| {
             let span = herd_service::span!(
                 parent: None,
@@ -47,18 +58,25 @@ impl Flights {
                 herd.lease_lost = tracing::field::Empty,
             );
             let context = trace::begin(&span, None);
-            Flight { span, context }
+            Known { flight: Flight { span, context }, config: None, pushback: None }
         })
     }
 
-    /// The trace of a flight, if it was named.
-    pub(super) fn context(&self, rebuild: RebuildId) -> Option<TraceContext> {
-        self.0.get(&rebuild).map(|flight| flight.context)
+    /// A flight, if it was named.
+    pub(super) fn get(&self, rebuild: RebuildId) -> Option<&Known> {
+        self.0.get(&rebuild)
+    }
+
+    /// Notes how long the origin told a flight to wait.
+    pub(super) fn push_back(&mut self, rebuild: RebuildId, wait: Option<Duration>) {
+        if let Some(known) = self.0.get_mut(&rebuild) {
+            known.pushback = wait;
+        }
     }
 
     /// Ends a flight's span.
     pub(super) fn end(&mut self, summary: &Summary) -> Option<TraceContext> {
-        let flight = self.0.remove(&summary.rebuild)?;
+        let Known { flight, .. } = self.0.remove(&summary.rebuild)?;
         let span = &flight.span;
         span.record("herd.ending", ending_name(summary.ending));
         span.record("herd.generation", summary.generation);

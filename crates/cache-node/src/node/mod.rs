@@ -1,27 +1,32 @@
 //! The driver: one core, the requests that wait for it, and the work that it asks for.
 //!
 //! The core stands behind a mutex that is never held across an await. A request's first look runs inside the request's own
-//! future; everything else that the core asks for is a task with a deadline ([`work`]) that outlives the request, because a
-//! flight belongs to the process and not to whoever began it. A request that goes away cancels its lookup, nothing more.
+//! future ([`lookups`]); everything else that the core asks for is a task with a deadline ([`work`]) that outlives the request,
+//! because a flight belongs to the process and not to whoever began it. A request that goes away cancels its lookup, nothing
+//! more.
 
 mod flights;
+mod lookups;
+mod put;
 mod seats;
+mod tiers;
 mod work;
 
+pub use put::{Put, PutError};
 pub use seats::Answered;
 
+use crate::config::NodeConfig;
 use crate::metrics::NodeMetrics;
 use crate::peers::{Locks, Origin};
-use crate::store::{Look, Store, StoreError};
+use crate::store::record::Writes;
+use crate::store::{Store, StoreError};
 use crate::value::Value;
 use flights::Flights;
-use herd_policy::{Action, Config, Core, Limits, LookupId, OpId, ReadOutcome, Serve, Time};
-use herd_service::rpc::Deadline;
+use herd_policy::{Action, Config, Core, Limits, Serve, Time};
 use seats::Seats;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tiers::Tiers;
 use tokio::sync::Notify;
 use work::Work;
 
@@ -29,9 +34,6 @@ use work::Work;
 pub fn limits() -> Limits {
     Limits { store_deadline: Duration::from_secs(1), ..Limits::default() }
 }
-
-/// An answer that comes too late is none: the core gives up this much before the caller does, so that the caller hears why.
-const ANSWER_TAKES: Duration = Duration::from_millis(3);
 
 /// One node. Shared by all its requests and tasks.
 pub struct Node {
@@ -52,14 +54,12 @@ struct State {
     configured: bool,
     seats: Seats,
     flights: Flights,
+    tiers: Tiers,
     /// When the timer will look at the core next.
     armed: Option<Time>,
     /// Where cache keys are put together.
     scratch: String,
 }
-
-/// A look at the store that the request does itself.
-type OwnLook = (OpId, Arc<str>);
 
 /// No configuration was received yet, so nothing is known about keys and layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,10 +71,11 @@ impl Node {
     #[must_use]
     pub fn new(store: Store, locks: Locks, origin: Origin, metrics: NodeMetrics) -> Arc<Self> {
         let state = State {
-            core: Core::new(Arc::default(), limits()),
+            core: Core::new(Arc::default(), limits(), rand::random()),
             configured: false,
             seats: Seats::default(),
             flights: Flights::default(),
+            tiers: Tiers::default(),
             armed: None,
             scratch: String::new(),
         };
@@ -91,35 +92,19 @@ impl Node {
         })
     }
 
-    /// Decides lookups by this configuration from now on. Flights under way keep theirs.
-    pub fn configure(self: &Arc<Self>, config: Arc<Config>) {
-        self.tell(|core, now| core.handle_config(now, config));
+    /// Decides lookups by this configuration from now on. Flights under way keep theirs. Call it inside a tokio runtime.
+    pub fn configure(self: &Arc<Self>, config: NodeConfig) {
+        self.lock().tiers.configure(&config, &self.store, &self.origin, &self.metrics);
+        self.tell(|core, now| core.handle_config(now, config.policy));
         self.lock().configured = true;
     }
 
-    /// Gets a row's value. `key` was checked. Dropping the future gives the lookup up and nothing else.
+    /// Begins to read what the store recorded of the writes under a key prefix, whether or not it is the current one.
     ///
     /// # Errors
-    /// [`NotConfigured`]; every other failure is in the answer.
-    pub async fn lookup(self: &Arc<Self>, key: &str, deadline: Deadline) -> Result<Answered, NotConfigured> {
-        let (waiting, look) = self.begin(key, deadline)?;
-        if let Some((op, cache_key)) = look {
-            let found = self.store.look_within(&cache_key, time_left(deadline)).await;
-            if let Some(answered) = self.tell_of_look(&waiting, op, found) {
-                return Ok(waiting.done(answered));
-            }
-        }
-        let answered = poll_fn(|context| waiting.poll(context)).await;
-        Ok(waiting.done(answered))
-    }
-
-    /// Deletes the cached value of a row. Returns the generation that the deletion opened.
-    ///
-    /// # Errors
-    /// [`NotConfigured`], or what the store said.
-    pub async fn invalidate(&self, key: &str) -> Result<Result<u64, StoreError>, NotConfigured> {
-        let cache_key = self.lock().cache_key(key)?;
-        Ok(self.store.invalidate(&cache_key).await)
+    /// What the store said.
+    pub async fn writes(&self, prefix: &str) -> Result<Writes, StoreError> {
+        self.store.writes(prefix).await
     }
 
     /// Lookups that are not answered yet, and flights under way.
@@ -147,54 +132,6 @@ impl Node {
                 () = self.earlier.notified() => {}
             }
         }
-    }
-
-    /// Begins a lookup; its first look, if the core wants one, is the request's own work.
-    fn begin(
-        self: &Arc<Self>,
-        key: &str,
-        deadline: Deadline,
-    ) -> Result<(Waiting<'_>, Option<OwnLook>), NotConfigured> {
-        let now = self.now();
-        let deadline = now + time_left(deadline);
-        let mut state = self.lock();
-        let cache_key = state.cache_key(key)?;
-        let lookup = state.core.handle_lookup(now, cache_key, deadline);
-        let mut look = None;
-        let jobs = self.drain(&mut state, |action| match action {
-            Action::Read { op, key, rebuild: None, .. } if look.is_none() => {
-                look = Some((op, key));
-                None
-            }
-            other => Some(other),
-        });
-        drop(state);
-        self.start(jobs);
-        Ok((Waiting { node: self, lookup, served: false }, look))
-    }
-
-    /// Tells the core what a request's own look found. The hit path: the answer comes straight back, no seat is taken.
-    fn tell_of_look(
-        self: &Arc<Self>,
-        waiting: &Waiting<'_>,
-        op: OpId,
-        found: Result<Look, StoreError>,
-    ) -> Option<Answered> {
-        let now = self.now();
-        let mut state = self.lock();
-        state.core.handle_read(now, op, read_outcome(found));
-        let mut mine = None;
-        let jobs = self.drain(&mut state, |action| match action {
-            Action::Serve(serve) if serve.lookup == waiting.lookup => {
-                mine = Some(serve);
-                None
-            }
-            other => Some(other),
-        });
-        let mine = mine.map(|serve| self.answered(&state, serve));
-        drop(state);
-        self.start(jobs);
-        mine
     }
 
     /// Tells the core something and does what it says.
@@ -250,8 +187,14 @@ impl Node {
         if serve.missed {
             self.metrics.six.cache_miss.inc();
         }
-        let flight = serve.rebuild.and_then(|rebuild| state.flights.context(rebuild));
-        Answered { serve, flight }
+        let flight = serve.rebuild.and_then(|rebuild| state.flights.get(rebuild));
+        Answered {
+            flight: flight.map(|known| known.flight.context),
+            pushback: flight.and_then(|known| known.pushback),
+            serve,
+            seen: 0,
+            local: false,
+        }
     }
 
     /// Sees to it that the timer wakes in time, and shows how many wait.
@@ -291,6 +234,10 @@ impl std::fmt::Debug for Node {
 }
 
 impl State {
+    fn config(&self) -> Result<&Arc<Config>, NotConfigured> {
+        if self.configured { Ok(self.core.config()) } else { Err(NotConfigured) }
+    }
+
     fn cache_key(&mut self, key: &str) -> Result<Arc<str>, NotConfigured> {
         if !self.configured {
             return Err(NotConfigured);
@@ -299,57 +246,6 @@ impl State {
         self.scratch.push_str(&self.core.config().key_prefix);
         self.scratch.push_str(key);
         Ok(self.scratch.as_str().into())
-    }
-}
-
-/// A request that waits for its answer; dropped before it has one, it gives the lookup up.
-struct Waiting<'a> {
-    node: &'a Arc<Node>,
-    lookup: LookupId,
-    served: bool,
-}
-
-impl Waiting<'_> {
-    fn poll(&self, context: &Context<'_>) -> Poll<Answered> {
-        self.node.lock().seats.poll(self.lookup, context)
-    }
-
-    fn done(mut self, answered: Answered) -> Answered {
-        self.served = true;
-        answered
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.served {
-            return;
-        }
-        let lookup = self.lookup;
-        self.node.lock().seats.leave(lookup);
-        self.node.tell(|core, now| core.handle_cancel(now, lookup));
-    }
-}
-
-fn time_left(deadline: Deadline) -> Duration {
-    deadline.remaining().saturating_sub(ANSWER_TAKES)
-}
-
-/// What the core is told about a look at the store.
-fn read_outcome(found: Result<crate::store::Look, StoreError>) -> ReadOutcome<Value> {
-    match found {
-        Ok(Look::Fresh { stored, age_ms }) => {
-            ReadOutcome::Fresh { generation: stored.header.generation, value: Value::stored(stored, age_ms) }
-        }
-        Ok(Look::Expired { stored, age_ms }) => ReadOutcome::Expired {
-            generation: stored.header.generation,
-            value: Value::stored(stored, age_ms),
-        },
-        Ok(Look::Absent { generation }) => ReadOutcome::Absent { generation },
-        Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a look at the cache failed");
-            ReadOutcome::Failed(crate::errors::store_failure(&error))
-        }
     }
 }
 

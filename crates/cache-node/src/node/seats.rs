@@ -9,6 +9,7 @@ use herd_policy::{LookupId, Serve};
 use herd_service::trace::TraceContext;
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// An answer, and the flight behind it.
 #[derive(Clone, Debug)]
@@ -17,6 +18,12 @@ pub struct Answered {
     pub serve: Serve<Value>,
     /// The trace of the flight that the request led or waited for.
     pub flight: Option<TraceContext>,
+    /// How long the origin, refusing for load, told that flight to wait before it asks again.
+    pub pushback: Option<Duration>,
+    /// The newest generation that the request's own look saw; 0: none.
+    pub seen: u64,
+    /// The process itself had the value: Redis was not asked.
+    pub local: bool,
 }
 
 /// All of them. Seats grow to the most lookups that were ever live at once, which the core limits.

@@ -1,15 +1,17 @@
 //! What the core asks for and needs waiting: each a task with a deadline, whose loss is reported.
 
+use super::Node;
 use super::flights::{Flight, Flights};
-use super::{Node, read_outcome};
+use super::lookups::read_outcome;
 use crate::errors::store_failure;
 use crate::metrics::write_name;
-use crate::peers::{Call, Wanted};
+use crate::peers::{Call, Fetched, Wanted};
+use crate::store::Place;
 use crate::store::write::{Guard, NewValue, Refusal as StoreRefusal};
-use crate::value::Value;
+use crate::value::{Maker, Value};
 use herd_policy::{
-    Action, Cause, Failure, FetchOutcome, HolderEnd, Lease, LeaseOutcome, OpId, Owner, ReadOutcome, Refusal,
-    RenewOutcome, Time, WriteGuard, WriteOutcome,
+    Action, Cause, Config, Failure, FetchOutcome, HolderEnd, Lease, LeaseOutcome, OpId, Owner, ReadOutcome,
+    RebuildId, Refusal, RenewOutcome, Time, WriteGuard, WriteOutcome,
 };
 use herd_service::trace::TraceContext;
 use std::sync::Arc;
@@ -28,11 +30,22 @@ pub(super) struct Work {
 
 enum Kind {
     Read { op: OpId },
-    Acquire { op: OpId, owner: Owner, expiry: Duration, wait: Duration, deadline: Time },
+    Acquire { op: OpId, owner: Owner, times: (Duration, Duration), volatile_tokens: bool, deadline: Time },
     Renew { op: OpId, owner: Owner, lease: Lease, expiry: Duration, deadline: Time },
-    Release { owner: Owner, end: HolderEnd },
-    Fetch { op: OpId, wanted: Wanted, deadline: Time },
-    Write { op: OpId, value: Value, guard: Guard, observed: u64, ttl: Duration },
+    Release { owner: Owner, end: HolderEnd, unconditional: bool },
+    Fetch { op: OpId, rebuild: RebuildId, wanted: Wanted, deadline: Time },
+    Write { op: OpId, write: Write },
+}
+
+/// What a flight has Redis keep.
+struct Write {
+    /// `None`: that the row does not exist.
+    value: Option<Value>,
+    guard: Guard,
+    observed: u64,
+    ttl: Duration,
+    took: Duration,
+    config: Arc<Config>,
 }
 
 impl Work {
@@ -40,31 +53,47 @@ impl Work {
     pub(super) fn of(action: Action<Value>, flights: &mut Flights) -> Option<Self> {
         let (key, rebuild, kind) = match action {
             Action::Read { op, key, rebuild, .. } => (key, rebuild, Kind::Read { op }),
-            Action::Acquire { op, key, rebuild, owner, expiry, wait, deadline } => {
-                (key, Some(rebuild), Kind::Acquire { op, owner, expiry, wait, deadline })
+            Action::Acquire { op, key, rebuild, owner, expiry, wait, volatile_tokens, deadline } => {
+                let times = (expiry, wait);
+                (key, Some(rebuild), Kind::Acquire { op, owner, times, volatile_tokens, deadline })
             }
             Action::Renew { op, key, rebuild, owner, lease, expiry, deadline } => {
                 (key, Some(rebuild), Kind::Renew { op, owner, lease, expiry, deadline })
             }
-            Action::Release { key, rebuild, owner, end } => {
-                (key, Some(rebuild), Kind::Release { owner, end })
+            Action::Release { key, rebuild, owner, end, unconditional } => {
+                (key, Some(rebuild), Kind::Release { owner, end, unconditional })
             }
             Action::Fetch { op, key, rebuild, generation, reason, lease, config, deadline } => {
+                flights.named(rebuild, &key).config = Some(config.clone());
                 let wanted = Wanted { cache_key: key.clone(), generation, reason, lease, config };
-                (key, Some(rebuild), Kind::Fetch { op, wanted, deadline })
+                (key, Some(rebuild), Kind::Fetch { op, rebuild, wanted, deadline })
             }
             // The store's own limit is shorter than any deadline of the core.
-            Action::Write { op, key, rebuild, value, guard, generation, lease, ttl, deadline: _ } => {
+            Action::Write {
+                op,
+                key,
+                rebuild,
+                value,
+                guard,
+                generation,
+                lease,
+                ttl,
+                rebuild_took,
+                deadline: _,
+            } => {
                 let guard = match (guard, lease) {
                     (WriteGuard::Unguarded, _) => Guard::Unguarded,
                     (WriteGuard::Fenced, None) => Guard::Generation,
                     (WriteGuard::Fenced, Some(Lease { token, epoch })) => Guard::Token { token, epoch },
                 };
-                (key, Some(rebuild), Kind::Write { op, value, guard, observed: generation, ttl })
+                let config =
+                    flights.named(rebuild, &key).config.clone().expect("fetched before it is written");
+                let write = Write { value, guard, observed: generation, ttl, took: rebuild_took, config };
+                (key, Some(rebuild), Kind::Write { op, write })
             }
             Action::Serve(_) | Action::Ended(_) => return None,
         };
-        let flight = rebuild.map(|rebuild| flights.named(rebuild, &key).clone());
+        let flight = rebuild.map(|rebuild| flights.named(rebuild, &key).flight.clone());
         Some(Self { key, flight, kind })
     }
 }
@@ -79,12 +108,13 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
         Kind::Read { op } => {
             let report = Report::new(&node, Outcome::Read(op, ReadOutcome::Failed(lost())));
             let found = node.store.look(&key).await;
-            report.send(Outcome::Read(op, read_outcome(found)));
+            // The filter of existing keys has its say at a lookup's own look; a flight has set out to find out.
+            report.send(Outcome::Read(op, read_outcome(found, || true)));
         }
-        Kind::Acquire { op, owner, expiry, wait, deadline } => {
+        Kind::Acquire { op, owner, times, volatile_tokens, deadline } => {
             let report = Report::new(&node, Outcome::Lease(op, LeaseOutcome::Unknown(lost())));
             let span = herd_service::span!(parent: &flight.span, "lock.acquire", herd.owner = %owner);
-            let leased = node.locks.acquire(&key, owner, (expiry, wait), call(deadline)).await;
+            let leased = node.locks.acquire(&key, owner, times, volatile_tokens, call(deadline)).await;
             drop(span);
             note_lease(&flight.span, &leased);
             report.send(Outcome::Lease(op, leased));
@@ -94,27 +124,29 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
             let renewed = node.locks.renew(&key, owner, lease, expiry, call(deadline)).await;
             report.send(Outcome::Renewed(op, renewed));
         }
-        Kind::Release { owner, end } => {
-            if let Err(status) = node.locks.release(&key, owner, &end, flight.context).await {
+        Kind::Release { owner, end, unconditional } => {
+            let released = node.locks.release(&key, owner, &end, unconditional, flight.context).await;
+            if let Err(status) = released {
                 node.metrics.release_failed.inc();
                 debug!(%key, code = ?status.code(), "a lease was not released; it ends at its expiry");
             }
         }
-        Kind::Fetch { op, wanted, deadline } => {
+        Kind::Fetch { op, rebuild, wanted, deadline } => {
             let report = Report::new(&node, Outcome::Fetched(op, FetchOutcome::Lost));
             flight.rebuilds();
             flight.span.record("herd.reason", tracing::field::debug(wanted.reason));
             let span = herd_service::span!(parent: &flight.span, "origin.fetch", herd.generation = wanted.generation);
             #[cfg(test)]
             node.panic_if_told();
-            let fetched = node.origin.fetch(&wanted, call(deadline)).await;
+            let Fetched { outcome, pushback } = node.origin.fetch(&wanted, call(deadline)).await;
             drop(span);
-            report.send(Outcome::Fetched(op, fetched));
+            node.lock().flights.push_back(rebuild, pushback);
+            report.send(Outcome::Fetched(op, outcome));
         }
-        Kind::Write { op, value, guard, observed, ttl } => {
+        Kind::Write { op, write } => {
             let report = Report::new(&node, Outcome::Written(op, WriteOutcome::Failed(lost())));
-            let span = herd_service::span!(parent: &flight.span, "cache.write", herd.guard = ?guard);
-            let written = write(&node, &key, &value, guard, observed, ttl).await;
+            let span = herd_service::span!(parent: &flight.span, "cache.write", herd.guard = ?write.guard);
+            let written = keep(&node, &key, &write, Maker::of(&flight.context)).await;
             drop(span);
             flight.span.record("herd.write", write_name(&written));
             node.metrics.wrote(&written);
@@ -123,27 +155,30 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
     }
 }
 
-async fn write(
-    node: &Node,
-    key: &str,
-    value: &Value,
-    guard: Guard,
-    observed: u64,
-    ttl: Duration,
-) -> WriteOutcome {
-    if value.body.len() > BODY_BYTES_MAX {
+async fn keep(node: &Node, key: &str, write: &Write, flight: Maker) -> WriteOutcome {
+    let Write { value, guard, observed, ttl, took, config } = write;
+    if value.as_ref().is_some_and(|value| value.body.len() > BODY_BYTES_MAX) {
         return WriteOutcome::Uncacheable;
     }
+    let maker = value.as_ref().map_or(flight, |value| value.maker);
+    let grace = config.stale.as_ref().map_or(Duration::ZERO, |stale| stale.grace);
     let new = NewValue {
-        observed,
-        ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
-        version: value.version,
-        rebuild_trace: value.maker.trace,
-        rebuild_span: value.maker.span,
-        body: &value.body,
+        observed: *observed,
+        ttl_ms: millis(*ttl),
+        grace_ms: if value.is_some() { millis(grace) } else { 0 },
+        version: value.as_ref().map_or(0, |value| value.version),
+        rebuild_trace: maker.trace,
+        rebuild_span: maker.span,
+        rebuild_took_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+        body: value.as_ref().map(|value| &*value.body),
     };
-    match node.store.write(key, new, guard).await {
-        Ok(Ok(generation)) => WriteOutcome::Written { generation },
+    let place = Place { prefix: &config.key_prefix, cache_key: key };
+    match node.store.write(place, new, *guard).await {
+        Ok(Ok(generation)) => {
+            // Redis will say so too, a little later.
+            node.forget(key);
+            WriteOutcome::Written { generation }
+        }
         Ok(Err(refusal)) => {
             debug!(key, refusal = refusal.as_str(), "the store refused a rebuilt value");
             WriteOutcome::Refused(match refusal {
@@ -155,6 +190,10 @@ async fn write(
         }
         Err(error) => WriteOutcome::Failed(store_failure(&error)),
     }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn note_lease(span: &Span, leased: &LeaseOutcome) {

@@ -1,10 +1,14 @@
-//! Values in Redis: look, write under a guard, delete.
+//! Values in Redis: look, write under a guard, delete, and the record of all that was written.
 //!
 //! A value lives under `v:{key}` with a header ([`header`]) in front of it; its fence slot under `f:{key}` holds the newest
 //! generation and the highest token that was accepted. Freshness follows Redis's own clock (what is left of the key's
-//! life), never this process's. Writes go through one script that compares and sets in a single step ([`write`]).
+//! life), never this process's. Writes go through one script that compares and sets in a single step ([`write`]), and notes
+//! what it decided ([`record`]). That a row does not exist is a value, too, with a flag for a body. Who holds values outside
+//! Redis hears when they change ([`changes`]).
 
+pub mod changes;
 pub mod header;
+pub mod record;
 pub mod write;
 
 use bytes::Bytes;
@@ -15,6 +19,7 @@ use redis::{
     Client, IntoConnectionInfo, Pipeline, RedisError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value,
 };
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -81,7 +86,12 @@ pub enum Look {
         /// its age, milliseconds
         age_ms: u64,
     },
-    /// Nothing, or a deletion. The generation is the newest that was ever written, 0 if there was none.
+    /// It is remembered that the row does not exist, and the time for that is not up.
+    Negative {
+        /// the sentinel's generation
+        generation: u64,
+    },
+    /// Nothing, a deletion, or a remembered absence whose time is up. The generation is the newest that was ever written, 0 if there was none.
     Absent {
         /// the newest generation
         generation: u64,
@@ -94,8 +104,25 @@ impl Look {
     pub fn generation(&self) -> u64 {
         match self {
             Self::Fresh { stored, .. } | Self::Expired { stored, .. } => stored.header.generation,
-            Self::Absent { generation } => *generation,
+            Self::Negative { generation } | Self::Absent { generation } => *generation,
         }
+    }
+}
+
+/// Where the value of a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The configuration's key prefix, under which the store records what is written.
+    pub prefix: &'a str,
+    /// The prefix, and the row's key behind it.
+    pub cache_key: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// The row's key.
+    #[must_use]
+    pub fn row(&self) -> &'a str {
+        self.cache_key.strip_prefix(self.prefix).unwrap_or(self.cache_key)
     }
 }
 
@@ -103,6 +130,8 @@ impl Look {
 #[derive(Clone, Debug)]
 pub struct Store {
     connection: ConnectionManager,
+    client: Client,
+    node: Arc<str>,
 }
 
 impl Store {
@@ -112,11 +141,12 @@ impl Store {
         text.into_connection_info().is_ok()
     }
 
-    /// Makes a store that connects when it is first used, and again by itself whenever the connection broke.
+    /// Makes a store that connects when it is first used, and again by itself whenever the connection broke. What it writes
+    /// is recorded in the name of the node `node`.
     ///
     /// # Errors
     /// The URL is not one of Redis.
-    pub fn new(url: &str) -> Result<Self, StoreError> {
+    pub fn new(url: &str, node: &str) -> Result<Self, StoreError> {
         let info = url.into_connection_info().map_err(StoreError::Address)?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info).map_err(StoreError::Address)?;
@@ -129,11 +159,15 @@ impl Store {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUED_COMMANDS_MAX);
         let connection =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(StoreError::Address)?;
-        Ok(Self { connection })
+            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(StoreError::Address)?;
+        Ok(Self { connection, client, node: node.into() })
     }
 
-    /// Looks at a key: the hit path. Anything but a fresh value is looked at again in one transaction: a plain look can
+    fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Looks at a key: the hit path. Anything but a fresh value or sentinel is looked at again in one transaction: a plain look can
     /// straddle a write and then see a new generation with the old one's age, and whoever goes on to name an expired
     /// generation to the origin must name one that really expired.
     ///
@@ -150,7 +184,7 @@ impl Store {
     pub async fn look_within(&self, cache_key: &str, limit: Duration) -> Result<Look, StoreError> {
         timeout(limit.min(CALL_MAX), async {
             match self.glance(cache_key).await? {
-                Some(fresh @ Look::Fresh { .. }) => Ok(fresh),
+                Some(known @ (Look::Fresh { .. } | Look::Negative { .. })) => Ok(known),
                 // In a box of its own, so that a hit does not carry the room for it around.
                 _ => Box::pin(self.scrutinise(cache_key)).await,
             }
@@ -235,14 +269,18 @@ fn judge(left: &Value, value: Value) -> Result<Option<Look>, StoreError> {
     if header.tombstone {
         return Ok(Some(Look::Absent { generation: header.generation }));
     }
-    let body = Bytes::from(stored).slice(HEADER_BYTES..);
     let age_ms = header.age_ms(left_ms);
-    let stored = Stored { header, body };
     let fresh = age_ms < u64::from(header.ttl_ms);
+    if header.negative {
+        let generation = header.generation;
+        return Ok(Some(if fresh { Look::Negative { generation } } else { Look::Absent { generation } }));
+    }
+    let body = Bytes::from(stored).slice(HEADER_BYTES..);
+    let stored = Stored { header, body };
     Ok(Some(if fresh { Look::Fresh { stored, age_ms } } else { Look::Expired { stored, age_ms } }))
 }
 
-/// A cache key under its place in Redis: `v:` for the value, `f:` for the fence slot.
+/// A key under its place in Redis: `v:` for the value of a cache key, `f:` for its fence slot, `w:` for the record of a prefix.
 #[derive(Clone, Copy)]
 struct InRedis<'a>(&'static str, &'a str);
 

@@ -1,7 +1,9 @@
-//! Writes that the store itself may refuse, and deletions.
+//! Writes that the store itself may refuse, and deletions. Each decision goes into the store's [record](super::record).
 
 use super::header::Header;
-use super::{CALL_MAX, InRedis, Store, StoreError};
+use super::{CALL_MAX, InRedis, Place, Store, StoreError, record};
+use crate::value::Maker;
+use herd_wire::v1::StoreWriteKind;
 use redis::Script;
 use std::sync::LazyLock;
 use tokio::time::timeout;
@@ -59,31 +61,35 @@ impl Refusal {
     }
 }
 
-/// A value to write in the place of the generation that the writer observed.
+/// What to write in the place of the generation that the writer observed.
 #[derive(Clone, Copy, Debug)]
 pub struct NewValue<'a> {
     /// The generation that the writer saw; the value becomes the next one.
     pub observed: u64,
-    /// How long the value is fresh, milliseconds.
+    /// How long the value is fresh, or the absence believed; milliseconds.
     pub ttl_ms: u32,
-    /// The row's version in the origin.
+    /// How long after that the value may still be served, milliseconds: so long it is kept.
+    pub grace_ms: u32,
+    /// The row's version in the origin; 0 for an absence.
     pub version: u64,
     /// The trace of the rebuild; zeros if it has none.
     pub rebuild_trace: [u8; 16],
     /// The rebuild's span in that trace; zeros likewise.
     pub rebuild_span: [u8; 8],
-    /// The value.
-    pub body: &'a [u8],
+    /// How long the rebuild took, microseconds; 0 if that is unknown.
+    pub rebuild_took_us: u32,
+    /// The value; `None`: the row does not exist, which is to be remembered.
+    pub body: Option<&'a [u8]>,
 }
 
 impl Store {
-    /// Writes the value as generation `observed + 1`, if the guard lets it in.
+    /// Writes the value, or the absence, as generation `observed + 1`, if the guard lets it in.
     ///
     /// # Errors
     /// Redis is away or did not answer in time; in the latter case the write may still have been applied.
     pub async fn write(
         &self,
-        cache_key: &str,
+        place: Place<'_>,
         value: NewValue<'_>,
         guard: Guard,
     ) -> Result<Result<u64, Refusal>, StoreError> {
@@ -93,6 +99,7 @@ impl Store {
         };
         let header = Header {
             tombstone: false,
+            negative: value.body.is_none(),
             ttl_ms: value.ttl_ms,
             generation: value.observed + 1,
             epoch,
@@ -100,8 +107,10 @@ impl Store {
             version: value.version,
             rebuild_trace: value.rebuild_trace,
             rebuild_span: value.rebuild_span,
+            rebuild_took_us: value.rebuild_took_us,
+            retention_ms: Header::retention_of(value.ttl_ms, value.grace_ms),
         };
-        self.put(cache_key, value.observed, header, value.body, guard).await
+        self.put(place, value.observed, header, value.body.unwrap_or_default(), guard).await
     }
 
     /// Deletes the value by writing a tombstone over it, so that a rebuild under way cannot bring the old value back.
@@ -109,11 +118,16 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`]; [`StoreError::Contended`] if rebuilds won the next generation many times in a row.
-    pub async fn invalidate(&self, cache_key: &str) -> Result<u64, StoreError> {
+    pub async fn invalidate(&self, place: Place<'_>) -> Result<u64, StoreError> {
         for _ in 0..INVALIDATE_ATTEMPTS_MAX {
-            let observed = self.look(cache_key).await?.generation();
-            let header = Header { tombstone: true, generation: observed + 1, ..Header::default() };
-            if let Ok(generation) = self.put(cache_key, observed, header, &[], Guard::Generation).await? {
+            let observed = self.look(place.cache_key).await?.generation();
+            let header = Header {
+                tombstone: true,
+                generation: observed + 1,
+                retention_ms: Header::retention_of(0, 0),
+                ..Header::default()
+            };
+            if let Ok(generation) = self.put(place, observed, header, &[], Guard::Generation).await? {
                 return Ok(generation);
             }
         }
@@ -122,7 +136,7 @@ impl Store {
 
     async fn put(
         &self,
-        cache_key: &str,
+        place: Place<'_>,
         observed: u64,
         header: Header,
         body: &[u8],
@@ -133,11 +147,16 @@ impl Store {
             Guard::Generation => "generation",
             Guard::Token { .. } => "token",
         };
+        let maker = Maker { trace: header.rebuild_trace, span: header.rebuild_span };
         let mut invocation = GUARDED_WRITE.prepare_invoke();
-        invocation.key(InRedis("v:", cache_key)).key(InRedis("f:", cache_key)).key(EPOCH_KEY);
+        invocation.key(InRedis("v:", place.cache_key)).key(InRedis("f:", place.cache_key));
+        invocation.key(EPOCH_KEY).key(InRedis("w:", place.prefix));
         invocation.arg(guard_name).arg(observed).arg(&observed.to_be_bytes()[..]).arg(header.generation);
         invocation.arg(header.token).arg(header.epoch).arg(header.encode(body));
         invocation.arg(header.kept_ms()).arg(header.kept_ms() + SLOT_KEPT_MS);
+        invocation.arg(record::KEPT).arg(record::KEPT_MS);
+        invocation.arg(place.row()).arg(header.version).arg(maker.trace_id());
+        invocation.arg(self.node()).arg(kind_of(&header) as i32);
         let mut connection = self.connection.clone();
         // Once more if the connection turns out to be a dead one. Should the first try have been applied after all, then
         // the second is refused because the generation moved, and the caller reads its own value.
@@ -159,5 +178,13 @@ impl Store {
             4 => Err(Refusal::TokenOld),
             _ => return Err(StoreError::Protocol { what: "the write script's answer" }),
         })
+    }
+}
+
+fn kind_of(header: &Header) -> StoreWriteKind {
+    match header {
+        Header { tombstone: true, .. } => StoreWriteKind::Deletion,
+        Header { negative: true, .. } => StoreWriteKind::Absence,
+        _ => StoreWriteKind::Value,
     }
 }

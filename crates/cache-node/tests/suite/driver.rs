@@ -294,17 +294,15 @@ async fn a_write_is_refused_when_the_generation_moved() {
     let new = herd_cache_node::store::write::NewValue {
         observed: 0,
         ttl_ms: 60_000,
+        grace_ms: 0,
         version: 2,
         rebuild_trace: [1; 16],
         rebuild_span: [2; 8],
-        body: b"item-1@2",
+        rebuild_took_us: 0,
+        body: Some(b"item-1@2"),
     };
-    parts
-        .store
-        .write("p:item-1", new, herd_cache_node::store::write::Guard::Generation)
-        .await
-        .unwrap()
-        .unwrap();
+    let place = herd_cache_node::store::Place { prefix: "p:", cache_key: "p:item-1" };
+    parts.store.write(place, new, herd_cache_node::store::write::Guard::Generation).await.unwrap().unwrap();
     parts.origin.open_gate();
     assert_eq!(text(&late.await.unwrap().unwrap()), "item-1@2");
     assert_eq!(text(&newer.await.unwrap().unwrap()), "item-1@2");

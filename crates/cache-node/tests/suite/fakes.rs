@@ -1,14 +1,15 @@
 //! Small stand-ins for lock service and origin: gRPC servers inside the test that do what they are told.
 
+use herd_wire::error::{ErrorSource, set_pushback, status};
 use herd_wire::v1::acquire_response::Outcome;
 use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
 use herd_wire::v1::origin_server::{Origin, OriginServer};
 use herd_wire::v1::{
     AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, Grant, HolderDone, HolderEnd, HolderFailed,
-    InspectRequest, InspectResponse, ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse,
-    WaitTimeout,
+    InspectRequest, InspectResponse, KeysRequest, KeysResponse, PutRowRequest, PutRowResponse,
+    ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// A server on a thread and a runtime of its own: dropped, it is gone at once, its connections included.
 pub(crate) struct Serving {
@@ -80,7 +81,8 @@ struct Leases {
     held: HashMap<String, Held>,
     done: HashMap<String, watch::Sender<Option<Outcome>>>,
     tokens: u64,
-    released: Vec<(String, HolderEnd)>,
+    released: Vec<ReleaseRequest>,
+    asked: Vec<AcquireRequest>,
     moods: HashSet<Mood>,
 }
 
@@ -128,7 +130,14 @@ impl FakeLock {
 
     /// Owners whose release came, and how they said that they ended.
     pub(crate) fn released(&self) -> Vec<(String, HolderEnd)> {
-        self.0.lock().unwrap().released.clone()
+        let leases = self.0.lock().unwrap();
+        leases.released.iter().map(|release| (release.owner.clone(), release.end())).collect()
+    }
+
+    /// What was asked and given back, word for word.
+    pub(crate) fn calls(&self) -> (Vec<AcquireRequest>, Vec<ReleaseRequest>) {
+        let leases = self.0.lock().unwrap();
+        (leases.asked.clone(), leases.released.clone())
     }
 
     /// How many wait for a lease now.
@@ -169,6 +178,7 @@ fn outcome(outcome: Outcome) -> Response<AcquireResponse> {
 impl LockService for FakeLock {
     async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<AcquireResponse>, Status> {
         let request = request.into_inner();
+        self.0.lock().unwrap().asked.push(request.clone());
         let give_up = Instant::now() + Duration::from_millis(request.wait_ms.into());
         loop {
             let (mut done, until, holder) = match self.try_acquire(&request) {
@@ -204,7 +214,7 @@ impl LockService for FakeLock {
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let request = request.into_inner();
         let mut leases = self.0.lock().unwrap();
-        leases.released.push((request.owner.clone(), request.end()));
+        leases.released.push(request.clone());
         if leases.moods.contains(&Mood::RefusesRelease) {
             return Err(Status::unavailable("told to refuse"));
         }
@@ -215,7 +225,7 @@ impl LockService for FakeLock {
                 HolderEnd::Abandoned => None,
                 HolderEnd::ValueWritten => Some(Outcome::HolderDone(HolderDone {})),
                 HolderEnd::NoSuchRow | HolderEnd::Failed => {
-                    let ReleaseRequest { end, retryable, message, .. } = request;
+                    let ReleaseRequest { end, retryable, message, .. } = request.clone();
                     Some(Outcome::HolderFailed(HolderFailed { end, retryable, message }))
                 }
             };
@@ -235,13 +245,23 @@ impl LockService for FakeLock {
     }
 }
 
-/// An origin whose answers wait until the test lets them go.
+/// An origin whose answers wait until the test lets them go. It has every row but those named `missing*` and `absent*`,
+/// which exist once they are put.
 #[derive(Clone)]
 pub(crate) struct FakeOrigin {
     asked: Arc<watch::Sender<Vec<FetchRequest>>>,
     traces: Arc<Mutex<Vec<String>>>,
     open: Arc<watch::Sender<bool>>,
     version: Arc<Mutex<u64>>,
+    rows: Arc<Mutex<Rows>>,
+    puts_open: Arc<watch::Sender<bool>>,
+}
+
+#[derive(Default)]
+struct Rows {
+    put: BTreeMap<String, (u64, Vec<u8>)>,
+    keys: Vec<String>,
+    loads: usize,
 }
 
 impl FakeOrigin {
@@ -252,6 +272,8 @@ impl FakeOrigin {
             traces: Arc::default(),
             open: Arc::new(watch::Sender::new(true)),
             version: Arc::new(Mutex::new(1)),
+            rows: Arc::default(),
+            puts_open: Arc::new(watch::Sender::new(true)),
         }
     }
 
@@ -269,9 +291,29 @@ impl FakeOrigin {
         self.open.send_replace(true);
     }
 
+    /// From now on (or no longer) puts are applied and not answered.
+    pub(crate) fn hold_puts(&self, hold: bool) {
+        self.puts_open.send_replace(!hold);
+    }
+
     /// Changes every row.
     pub(crate) fn new_version(&self) {
         *self.version.lock().unwrap() += 1;
+    }
+
+    /// What filters of existing keys are told, beside the rows that were put.
+    pub(crate) fn set_keys(&self, keys: &[&str]) {
+        self.rows.lock().unwrap().keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    }
+
+    /// How often the keys were read.
+    pub(crate) fn loads(&self) -> usize {
+        self.rows.lock().unwrap().loads
+    }
+
+    /// Whether a client wrote this row.
+    pub(crate) fn has_put(&self, key: &str) -> bool {
+        self.rows.lock().unwrap().put.contains_key(key)
     }
 
     /// What was asked so far.
@@ -293,6 +335,23 @@ impl FakeOrigin {
             .expect("asked within 5 s")
             .expect("the sender lives");
     }
+
+    fn row(&self, key: &str) -> Result<FetchResponse, Status> {
+        if let Some((version, value)) = self.rows.lock().unwrap().put.get(key) {
+            return Ok(FetchResponse { value: value.clone().into(), version: *version, took_ms: 0 });
+        }
+        let version = *self.version.lock().unwrap();
+        match key.split('-').next() {
+            Some("missing" | "absent") => Err(Status::not_found("no such row")),
+            Some("failing") => Err(Status::unavailable("the database is away")),
+            Some("refused") => {
+                let mut refused = status(Code::ResourceExhausted, ErrorSource::Origin, "too many at once");
+                set_pushback(&mut refused, Duration::from_millis(1_234));
+                Err(refused)
+            }
+            _ => Ok(FetchResponse { value: format!("{key}@{version}").into(), version, took_ms: 0 }),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -301,17 +360,37 @@ impl Origin for FakeOrigin {
         let trace = request.metadata().get("traceparent").and_then(|trace| trace.to_str().ok());
         self.traces.lock().unwrap().push(trace.unwrap_or_default().to_owned());
         let request = request.into_inner();
-        let version = *self.version.lock().unwrap();
-        let key = request.key.clone();
+        let row = self.row(&request.key);
         self.asked.send_modify(|asked| asked.push(request));
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open).await.map_err(|_| Status::internal("the test ended"))?;
-        if key.starts_with("missing") {
-            return Err(Status::not_found("no such row"));
-        }
+        row.map(Response::new)
+    }
+
+    async fn put(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
+        let PutRowRequest { key, value } = request.into_inner();
         if key.starts_with("failing") {
             return Err(Status::unavailable("the database is away"));
         }
-        Ok(Response::new(FetchResponse { value: format!("{key}@{version}").into(), version, took_ms: 0 }))
+        let version = {
+            let mut rows = self.rows.lock().unwrap();
+            let version = rows.put.get(&key).map_or(1, |(version, _)| version + 1);
+            rows.put.insert(key, (version, value));
+            version
+        };
+        let mut open = self.puts_open.subscribe();
+        open.wait_for(|open| *open).await.map_err(|_| Status::internal("the test ended"))?;
+        Ok(Response::new(PutRowResponse { version }))
+    }
+
+    type KeysStream = tokio_stream::Iter<std::vec::IntoIter<Result<KeysResponse, Status>>>;
+
+    async fn keys(&self, _: Request<KeysRequest>) -> Result<Response<Self::KeysStream>, Status> {
+        let mut rows = self.rows.lock().unwrap();
+        rows.loads += 1;
+        let keys: Vec<_> = rows.keys.iter().chain(rows.put.keys()).cloned().collect();
+        // In several chunks, as in life.
+        let chunks: Vec<_> = keys.chunks(2).map(|keys| Ok(KeysResponse { keys: keys.to_vec() })).collect();
+        Ok(Response::new(tokio_stream::iter(chunks)))
     }
 }

@@ -8,15 +8,19 @@ use herd_cache_node::node::Node;
 use herd_cache_node::peers::{Locks, Origin};
 use herd_cache_node::store::{Look, Store};
 use herd_service::metrics::Metrics;
-use herd_service::rpc::channel;
+use herd_service::rpc::{channel, peer_status};
+use herd_wire::error::ErrorSource;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
 use herd_wire::v1::cache_node_server::CacheNodeServer;
-use herd_wire::v1::{self, GetRequest, GetResponse, InvalidateRequest};
+use herd_wire::v1::{
+    self, GetRequest, GetResponse, InvalidateRequest, PutRequest, PutResponse, StoreWrite, WarmRequest,
+    WarmResponse, WritesRequest,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 /// Parts that are served once for all nodes of a test.
 pub(crate) struct Parts {
@@ -46,7 +50,7 @@ impl Parts {
         redis.set_epoch(1);
         let (lock, origin) = (FakeLock::default(), FakeOrigin::new());
         let (lock_serving, origin_serving) = (lock.serve(), origin.serve());
-        let store = Store::new(&redis.url()).expect("a valid address");
+        let store = Store::new(&redis.url(), "test").expect("a valid address");
         Self {
             lock_url: lock_serving.url(),
             origin_url: origin_serving.url(),
@@ -64,7 +68,7 @@ impl Parts {
         let metrics = Metrics::new();
         let counted = NodeMetrics::register(&metrics);
         let instance: Arc<str> = instance.into();
-        let store = Store::new(&self.redis.url()).expect("a valid address");
+        let store = Store::new(&self.redis.url(), &instance).expect("a valid address");
         let locks = Locks::new(channel(&self.lock_url).expect("a URL"), &instance);
         let origin = Origin::new(channel(&self.origin_url).expect("a URL"), &instance);
         let node = Node::new(store, locks, origin, counted.clone());
@@ -88,7 +92,7 @@ impl Parts {
             Look::Fresh { stored, .. } | Look::Expired { stored, .. } => {
                 Some(String::from_utf8_lossy(&stored.body).into_owned())
             }
-            Look::Absent { .. } => None,
+            Look::Negative { .. } | Look::Absent { .. } => None,
         };
         (body, look.generation())
     }
@@ -112,7 +116,7 @@ impl TestNode {
         let mut client = self.client.clone();
         let mut request = Request::new(GetRequest { key: key.to_owned() });
         request.set_timeout(deadline);
-        tokio::spawn(async move { client.get(request).await.map(tonic::Response::into_inner) })
+        tokio::spawn(async move { as_the_edge_sees_it(client.get(request).await) })
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<GetResponse, Status> {
@@ -122,6 +126,44 @@ impl TestNode {
     pub(crate) async fn invalidate(&self, key: &str) -> Result<u64, Status> {
         let answer = self.client.clone().invalidate(InvalidateRequest { key: key.to_owned() }).await?;
         Ok(answer.into_inner().generation)
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: &str) -> Result<PutResponse, Status> {
+        self.begin_put(key, value, Duration::from_secs(10)).await.expect("no panic")
+    }
+
+    /// Begins a put; abort the handle and the client has hung up.
+    pub(crate) fn begin_put(
+        &self,
+        key: &str,
+        value: &str,
+        deadline: Duration,
+    ) -> JoinHandle<Result<PutResponse, Status>> {
+        let mut client = self.client.clone();
+        let mut request = Request::new(PutRequest { key: key.to_owned(), value: value.into() });
+        request.set_timeout(deadline);
+        tokio::spawn(async move { as_the_edge_sees_it(client.put(request).await) })
+    }
+
+    pub(crate) async fn warm(&self, key: &str, key_prefix: &str) -> Result<WarmResponse, Status> {
+        let request = WarmRequest { key: key.to_owned(), key_prefix: key_prefix.to_owned() };
+        self.client.clone().warm(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// The store's record under a prefix, in the chunks in which it came.
+    pub(crate) async fn writes(&self, key_prefix: &str) -> Result<Vec<Vec<StoreWrite>>, Status> {
+        let request = WritesRequest { key_prefix: key_prefix.to_owned() };
+        let mut stream = self.client.clone().writes(request).await?.into_inner();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = stream.message().await? {
+            chunks.push(chunk.writes);
+        }
+        Ok(chunks)
+    }
+
+    /// Whether a line stands in the metrics.
+    pub(crate) fn counted(&self, line: &str) -> bool {
+        self.metrics.encode().lines().any(|there| there == line)
     }
 
     /// Waits until so many lookups and flights are live.
@@ -137,6 +179,11 @@ impl Drop for TestNode {
     fn drop(&mut self) {
         self.time.abort();
     }
+}
+
+/// At a deadline the client's own timer may be first, and calls it cancelled.
+fn as_the_edge_sees_it<T>(answer: Result<Response<T>, Status>) -> Result<T, Status> {
+    answer.map(Response::into_inner).map_err(|status| peer_status(status, ErrorSource::Peer))
 }
 
 /// Waits for something to be true, for 5 s at most.
@@ -165,7 +212,9 @@ pub(crate) fn single_flight() -> v1::FleetConfig {
             flight_second_look: true,
             lock: None,
             write_guard: v1::WriteGuard::Fenced.into(),
+            ..v1::PolicyConfig::default()
         }),
+        edge_gate: None,
     }
 }
 
@@ -179,6 +228,7 @@ pub(crate) fn fleet_lock() -> v1::FleetConfig {
         second_look: true,
         on_wait_timeout: v1::OnWaitTimeout::WaitError.into(),
         on_unavailable: v1::OnLockUnavailable::FailOpen.into(),
+        ..v1::LockConfig::default()
     });
     fleet
 }

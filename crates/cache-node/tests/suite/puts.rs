@@ -1,0 +1,130 @@
+//! Rows written through a node: the origin first, then the caches, and what is said when only half of it was done.
+
+use crate::harness::{Parts, eventually, single_flight, text};
+use herd_cache_node::store::Look;
+use herd_cache_node::store::Place;
+use herd_cache_node::store::write::{Guard, NewValue};
+use herd_wire::error::{ErrorSource, is_retryable};
+use herd_wire::v1::Served;
+use std::time::Duration;
+use tonic::Code;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Once a put is acknowledged, no node answers with what was there before; the answer names the generation it opened.
+#[tokio::test]
+async fn a_put_is_seen_by_everybody() {
+    let parts = Parts::up().await;
+    let (one, two) = (parts.node("n1", &single_flight()).await, parts.node("n2", &single_flight()).await);
+    assert_eq!(text(&one.get("item-1").await.unwrap()), "item-1@1");
+    let put = one.put("item-1", "mine").await.unwrap();
+    assert_eq!((put.version, put.generation), (1, 2));
+    for node in [&two, &one] {
+        let answer = node.get("item-1").await.unwrap();
+        assert_eq!((text(&answer).as_str(), answer.version, answer.generation), ("mine", 1, 3));
+    }
+    assert_eq!(two.put("item-1", "again").await.unwrap().version, 2);
+    assert_eq!(text(&one.get("item-1").await.unwrap()), "again");
+}
+
+/// A put creates the row, and clears the remembered absence with it: the next request finds the row.
+#[tokio::test]
+async fn a_put_clears_a_remembered_absence() {
+    let parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    let sentinel = NewValue {
+        observed: 0,
+        ttl_ms: 60_000,
+        grace_ms: 0,
+        version: 0,
+        rebuild_trace: [0; 16],
+        rebuild_span: [0; 8],
+        rebuild_took_us: 0,
+        body: None,
+    };
+    let place = Place { prefix: "p:", cache_key: "p:absent-1" };
+    parts.store.write(place, sentinel, Guard::Generation).await.unwrap().unwrap();
+    assert_eq!(node.get("absent-1").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(parts.origin.asked().len(), 0, "it was the sentinel who said so");
+    node.put("absent-1", "here").await.unwrap();
+    assert_eq!(text(&node.get("absent-1").await.unwrap()), "here");
+}
+
+/// What cannot be a row is refused before anything is written.
+#[tokio::test]
+async fn bad_puts_are_refused() {
+    let parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    let large = "x".repeat(herd_cache_node::grpc::PUT_BYTES_MAX + 1);
+    for (key, value) in [("a b", "x"), ("", "x"), ("item-1", large.as_str())] {
+        let status = node.put(key, value).await.unwrap_err();
+        let said = (status.code(), ErrorSource::of(&status));
+        assert_eq!(said, (Code::InvalidArgument, Some(ErrorSource::Client)));
+        assert!(!parts.origin.has_put(key));
+    }
+    node.put("item-1", &large[1..]).await.unwrap();
+    let bare = parts.bare_node("n2").await;
+    assert_eq!(bare.put("item-2", "x").await.unwrap_err().code(), Code::Unavailable);
+    assert!(!parts.origin.has_put("item-2"), "without a prefix no cache could be cleared");
+}
+
+/// The origin refuses the row: its status comes back and the caches stay as they are; that the row may have been written all
+/// the same was not said, so they need not be cleared.
+#[tokio::test]
+async fn the_origin_refuses() {
+    let parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    let status = node.put("failing-1", "x").await.unwrap_err();
+    let said = (status.code(), ErrorSource::of(&status), is_retryable(&status));
+    assert_eq!(said, (Code::Unavailable, Some(ErrorSource::Origin), true));
+}
+
+/// Redis is away after the row was written: the error says that the row is written, and that the caches may hold the old value.
+/// A Redis that comes back in time is no error at all: clearing is tried until the deadline.
+#[tokio::test]
+async fn the_caches_cannot_be_cleared() {
+    let mut parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    parts.redis.stop();
+    let status = node.begin_put("item-1", "mine", Duration::from_millis(600)).await.unwrap().unwrap_err();
+    let said = (status.code(), ErrorSource::of(&status), is_retryable(&status));
+    assert_eq!(said, (Code::Unavailable, Some(ErrorSource::Cache), true), "{status:?}");
+    let message = status.message();
+    assert!(message.contains("written as version 1") && message.contains("before, until"), "{message}");
+    assert!(parts.origin.has_put("item-1"));
+
+    let put = node.begin_put("item-2", "mine", Duration::from_secs(10));
+    eventually("the row is written", || parts.origin.has_put("item-2")).await;
+    parts.redis.restart_empty();
+    let put = put.await.unwrap().unwrap();
+    assert_eq!(put.version, 1);
+    assert_eq!(parts.store.look("p:item-2").await.unwrap(), Look::Absent { generation: put.generation });
+}
+
+/// The client hangs up, or runs out of time, after the row was written: the caches are cleared all the same, so that no old
+/// value stays behind the new row.
+#[tokio::test]
+async fn a_writer_that_goes_away_leaves_no_old_value() {
+    let parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    for (key, hangs_up) in [("item-1", true), ("item-2", false)] {
+        assert_eq!(node.get(key).await.unwrap().served(), Served::Led);
+        parts.origin.hold_puts(true);
+        let limit = if hangs_up { Duration::from_secs(10) } else { Duration::from_millis(500) };
+        let put = node.begin_put(key, "mine", limit);
+        eventually("the row is written", || parts.origin.has_put(key)).await;
+        if hangs_up {
+            put.abort();
+            parts.origin.hold_puts(false);
+        } else {
+            assert_eq!(put.await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+            parts.origin.hold_puts(false);
+        }
+        let cleared = async {
+            while text(&node.get(key).await.unwrap()) != "mine" {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, cleared).await.unwrap_or_else(|_| panic!("{key} was not cleared"));
+    }
+}
