@@ -1,16 +1,19 @@
-//! What must hold of a rung before anything about it can be called valid.
+//! What must hold of a rung before anything about it can be called valid: the load came, the fleet was whole, what was planned
+//! took place. That the ledger can be believed stands in `ledger_sound`, that the lock worked in `lock_used`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herd_history::{FaultPhase, FetchOutcome, History, OperationRecord, Outcome as Ended, Served};
-use herd_scenario::{KeyId, Routing};
+use herd_history::{
+    FaultPhase, FetchOutcome, OperationRecord, Outcome as Ended, RungRecord, Served, StartRecord,
+};
+use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Start};
 use serde::Serialize;
 
 use crate::Case;
 use crate::boundary::own_rows;
-use crate::cluster::{Clusters, clusters, confirmed_by_clients};
-use crate::lock_used;
-use crate::theory::{ABOUT_AT_LEAST, crowd};
+use crate::readers::is_miss;
+use crate::theory::{ABOUT_AT_LEAST, by_owner, crowd};
+use crate::{ledger_sound, lock_used};
 
 /// Below this many expected readers a boundary is too small for statements about a crowd.
 const CROWD_MIN: f64 = 20.0;
@@ -27,7 +30,7 @@ pub struct Assumption {
 }
 
 /// Checks them all, in a fixed order.
-pub(crate) fn all(case: &Case<'_>, run: &History) -> Vec<Assumption> {
+pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
     let mut all = vec![
         offered(case),
         sent(case),
@@ -39,12 +42,10 @@ pub(crate) fn all(case: &Case<'_>, run: &History) -> Vec<Assumption> {
         configuration(case),
         boundaries(case),
         crowd_came(case),
-        ledger_whole(case),
-        ledger_of_rung(case),
-        reconciles(case),
-        counting_agrees(case),
-        faults_took_effect(case, run),
     ];
+    all.extend(ledger_sound::all(case));
+    all.push(faults_took_effect(case));
+    all.extend(as_planned(case));
     all.extend(lock_used::all(case));
     all
 }
@@ -82,38 +83,41 @@ fn joined(case: &Case<'_>) -> Assumption {
     found("nodes joined", all, why)
 }
 
-/// A node that leaves takes its flights with it, and one that comes was not counted in the bound.
+/// A node that leaves takes its flights with it, and one that comes was not counted in the bound. What the scenario planned
+/// is counted: it is no change in this sense.
 fn stood_still(case: &Case<'_>) -> Assumption {
+    let name = "membership stood still during the rung";
     let record = &case.history.record;
-    let changed = record.has_changed_membership();
+    let planned = record.membership.len();
+    let gone = record.membership.iter().fold(0_i64, |gone, change| gone + if change.left { 1 } else { -1 });
+    let before = i64::from(record.nodes_joined);
+    let least = before - gone.max(0);
+    let counted = record.nodes_joined_end.is_none_or(|end| (least..=before).contains(&i64::from(end)));
+    let noted = planned == 0 && record.notes.iter().any(|note| note.starts_with(RungRecord::MEMBERSHIP_NOTE));
+    let changed = record.membership_changed == Some(true) || !counted || noted;
+    let beside = match planned {
+        0 => String::new(),
+        planned => format!(" beside {planned} planned changes"),
+    };
     let why = match (changed, record.nodes_joined_end) {
         (true, Some(end)) => {
-            format!(
-                "the membership changed during the rung: {} nodes before, {end} after",
-                record.nodes_joined
-            )
+            format!("the membership changed during the rung{beside}: {before} nodes before, {end} after")
         }
-        (true, None) => "the membership changed during the rung".to_owned(),
-        (false, Some(end)) => {
-            format!("{} nodes before, {end} after, nobody came or went", record.nodes_joined)
-        }
+        (true, None) => format!("the membership changed during the rung{beside}"),
+        (false, Some(end)) => format!("{before} nodes before, {end} after, nobody came or went{beside}"),
         (false, None) => "an older record, which notes no change of the membership".to_owned(),
     };
-    found("membership stood still during the rung", !changed, why)
+    found(name, !changed, why)
 }
 
 fn took_part(case: &Case<'_>) -> Assumption {
     let wanted = case.scenario.fleet.nodes as usize;
     let nodes: BTreeSet<&str> = case.history.operations.iter().map(|row| row.node.as_str()).collect();
     let seen = nodes.iter().filter(|node| !node.is_empty()).count();
-    match case.scenario.fleet.routing {
-        Routing::Owner => {
-            found("nodes took part", seen >= 1, format!("{seen} nodes answered under owner routing"))
-        }
-        Routing::Spread | Routing::Random => {
-            found("nodes took part", seen == wanted, format!("{seen} of {wanted} nodes answered requests"))
-        }
+    if by_owner(case) {
+        return found("nodes took part", seen >= 1, format!("{seen} nodes answered under owner routing"));
     }
+    found("nodes took part", seen == wanted, format!("{seen} of {wanted} nodes answered requests"))
 }
 
 fn lag(case: &Case<'_>) -> Assumption {
@@ -123,19 +127,62 @@ fn lag(case: &Case<'_>) -> Assumption {
     found("generator lag", lag_us <= most_us, why)
 }
 
+/// A rung in which most requests fail did not put its load on anything. What a layer refuses, or a reader gives up, as the rung
+/// has it, is the layer's work and no failure of the run.
 fn answered(case: &Case<'_>) -> Assumption {
     let operations = &case.history.operations;
-    let good = operations.iter().filter(|row| row.outcome == Ended::Answered).count();
-    let enough = good as f64 >= 0.9 * operations.len() as f64;
-    found("requests answered", enough, format!("{good} of {} requests were answered", operations.len()))
+    let (mut good, mut refused, mut gave_up) = (0_usize, 0_usize, 0_usize);
+    for row in operations {
+        if case.rows.is_good(row) {
+            good += 1;
+        } else if row.outcome == Ended::ResourceExhausted && case.rung.has(Layer::Shed) {
+            refused += 1;
+        } else if may_give_up(case) && is_error_of_a_part(row) {
+            gave_up += 1;
+        }
+    }
+    let enough = (good + refused + gave_up) as f64 >= 0.9 * operations.len() as f64 && good > 0;
+    let mut why = format!("{good} of {} requests were answered", operations.len());
+    for (count, what) in
+        [(refused, "were refused for load"), (gave_up, "ended in an error of the rung's own")]
+    {
+        if count > 0 {
+            why = format!("{why}, {count} {what}");
+        }
+    }
+    found("requests answered", enough, why)
 }
 
+/// Whether the rung means some of its readers to get an error.
+fn may_give_up(case: &Case<'_>) -> bool {
+    let ends_in_error = |then: OnWaitTimeout| then != OnWaitTimeout::Origin;
+    let rebuild_ms = case.scenario.origin.model.longest_ms();
+    let of_lock = case.rung.lock.as_ref().is_some_and(|lock| {
+        (ends_in_error(lock.on_wait_timeout) && lock.wait_ms < rebuild_ms)
+            || lock.on_unavailable == OnUnavailable::FailClosed
+    });
+    let of_waiter =
+        case.rung.waiter.is_some_and(|waiter| ends_in_error(waiter.then) && waiter.wait_ms < rebuild_ms);
+    of_lock || of_waiter || case.scenario.origin.failing.is_some()
+}
+
+fn is_error_of_a_part(row: &OperationRecord) -> bool {
+    matches!(row.outcome, Ended::Unavailable | Ended::DeadlineExceeded | Ended::Failed)
+}
+
+/// One configuration, or the two of a deploy.
 fn configuration(case: &Case<'_>) -> Assumption {
-    let version = case.history.record.config_version;
+    let record = &case.history.record;
+    let deployed = record.deploy.as_ref().map(|deploy| deploy.config_version);
+    let is_other = |version: u64| version != record.config_version && Some(version) != deployed;
     let operations = case.history.operations.iter().filter(|row| row.outcome == Ended::Answered);
-    let other = operations.filter(|row| row.config_version != version).count();
-    let rebuilt = own_rows(case.history).filter(|row| row.config_version != version).count();
-    let why = format!("{other} answers and {rebuilt} rebuilds under another configuration than {version}");
+    let other = operations.filter(|row| is_other(row.config_version)).count();
+    let rebuilt = own_rows(case.history).filter(|row| is_other(row.config_version)).count();
+    let versions = deployed.map_or_else(
+        || record.config_version.to_string(),
+        |next| format!("{} and {next}", record.config_version),
+    );
+    let why = format!("{other} answers and {rebuilt} rebuilds under another configuration than {versions}");
     found("one configuration", other == 0 && rebuilt == 0, why)
 }
 
@@ -150,9 +197,13 @@ fn boundaries(case: &Case<'_>) -> Assumption {
     found("boundaries", most >= wanted, format!("{most} complete boundaries, {wanted} wanted"))
 }
 
-/// Every layer leaves the readers of a boundary waiting or rebuilding: without that crowd a small count shows nothing.
+/// Every layer leaves the readers of a boundary waiting, rebuilding or with a stale value: without that crowd a small count shows
+/// nothing. Only early recomputation leaves none; there the load that came is the crowd.
 fn crowd_came(case: &Case<'_>) -> Assumption {
     let name = "crowd";
+    if case.rung.has(Layer::Early) {
+        return found(name, true, "values are recomputed before a crowd comes".to_owned());
+    }
     let mut least = 0.0;
     for boundary in case.boundaries.iter().filter(|boundary| boundary.complete) {
         let expected = crowd(case, boundary.key);
@@ -160,111 +211,18 @@ fn crowd_came(case: &Case<'_>) -> Assumption {
             least += ABOUT_AT_LEAST * expected;
         }
     }
-    let missed = case.history.operations.iter().filter(|row| is_miss(row)).count();
-    let why = format!("{missed} reads missed, at least {least:.0} expected from r*D at each boundary");
+    let came = |row: &&OperationRecord| is_miss(row) || row.served == Served::Stale;
+    let missed = case.history.operations.iter().filter(came).count();
+    let why = format!(
+        "{missed} reads missed or got a stale value, at least {least:.0} expected from r*D at each boundary"
+    );
     found(name, missed as f64 >= least, why)
 }
 
-/// Whether a request found nothing fresh at its first look.
-pub(crate) fn is_miss(row: &OperationRecord) -> bool {
-    row.outcome != Ended::Answered || !row.served.is_hit()
-}
-
-fn ledger_whole(case: &Case<'_>) -> Assumption {
-    let span = &case.history.record.ledger;
-    let mut numbers: Vec<u64> =
-        case.history.ledger.iter().flat_map(|row| [Some(row.rebuild), row.end_seq]).flatten().collect();
-    numbers.extend(&span.foreign_ends);
-    numbers.sort_unstable();
-    let total = numbers.len() as u64;
-    numbers.dedup();
-    let whole = numbers.len() as u64 == total
-        && total == span.last_seq.saturating_add(1).saturating_sub(span.first_seq)
-        && numbers.first().is_none_or(|first| *first == span.first_seq)
-        && numbers.last().is_none_or(|last| *last == span.last_seq);
-    let open = own_rows(case.history).filter(|row| row.end_us.is_none()).count();
-    let why = format!(
-        "{total} ledger events for sequence numbers {} to {}, {open} rebuilds without an end",
-        span.first_seq, span.last_seq
-    );
-    found("ledger whole", whole && open == 0, why)
-}
-
-/// A row under a foreign cache key is counted nowhere, and its cache key is the caller's own word: whoever asked the origin
-/// during the rung for anything but the rung's own keys may hide a herd there.
-fn ledger_of_rung(case: &Case<'_>) -> Assumption {
-    let name = "ledger rows belong to the rung";
-    let workload = &case.scenario.workload;
-    let keys: BTreeSet<String> = (0..workload.keys).map(|key| workload.key_name(KeyId::Row(key))).collect();
-    let mut own = BTreeSet::new();
-    own.extend(own_rows(case.history).filter(|row| keys.contains(&row.key)).map(|row| row.rebuild));
-    let mut strangers = case.history.ledger.iter().filter(|row| !own.contains(&row.rebuild));
-    let Some(first) = strangers.next() else {
-        return found(name, true, format!("all {} rebuilds are of the rung's own keys", own.len()));
-    };
-    let why = format!(
-        "{} rebuilds of foreign cache keys; first: rebuild {} by {} of {} under the cache key {}",
-        strangers.count() + 1,
-        first.rebuild,
-        first.node,
-        first.key,
-        first.cache_key
-    );
-    found(name, false, why)
-}
-
-/// What clients were given must have come from rebuilds that the ledger knows.
-fn reconciles(case: &Case<'_>) -> Assumption {
-    let name = "records reconcile";
-    let mut made: BTreeSet<(&str, u64)> = BTreeSet::new();
-    let mut traces: BTreeSet<&str> = BTreeSet::new();
-    for row in own_rows(case.history) {
-        traces.insert(&row.trace);
-        if row.outcome == Some(FetchOutcome::Fetched) {
-            made.insert((&row.key, row.generation.saturating_add(1)));
-        }
-    }
-    let answers = case.history.operations.iter().filter(|row| row.outcome == Ended::Answered);
-    for row in answers {
-        if row.generation > 0 && !made.contains(&(row.key.as_str(), row.generation)) {
-            let why = format!(
-                "request {} got generation {} of {}, which no rebuild of the ledger made",
-                row.seq, row.generation, row.key
-            );
-            return found(name, false, why);
-        }
-        let led = matches!(row.served, Served::Led | Served::Uncoordinated);
-        if led && !row.rebuild_trace.is_empty() && !traces.contains(row.rebuild_trace.as_str()) {
-            let why =
-                format!("request {} led rebuild {}, which is not in the ledger", row.seq, row.rebuild_trace);
-            return found(name, false, why);
-        }
-    }
-    found(
-        name,
-        true,
-        format!("every answer came from one of {} rebuilt generations in the ledger", made.len()),
-    )
-}
-
-fn counting_agrees(case: &Case<'_>) -> Assumption {
-    let (holds, why) = match clusters(case.scenario, case.history) {
-        Clusters::Agree { herds } => (true, format!("time clustering finds the same {herds} herds")),
-        Clusters::Differ { why } => (false, why),
-        Clusters::Indistinct => match confirmed_by_clients(case.scenario, case.history) {
-            Ok(answers) => (
-                true,
-                format!("TTL too short to cluster by time, but {answers} answers of rebuilders confirm it"),
-            ),
-            Err(why) => (false, format!("TTL too short beside D for the cross-check by time, and {why}")),
-        },
-    };
-    found("counting agrees", holds, why)
-}
-
-fn faults_took_effect(case: &Case<'_>, run: &History) -> Assumption {
-    let of_rung = run.faults.iter().filter(|fault| fault.rung == case.rung.name);
-    let missed: Vec<&str> = of_rung
+fn faults_took_effect(case: &Case<'_>) -> Assumption {
+    let missed: Vec<&str> = case
+        .faults
+        .iter()
         .filter(|fault| fault.phase == FaultPhase::Unconfirmed)
         .map(|fault| fault.fault.as_str())
         .collect();
@@ -274,6 +232,42 @@ fn faults_took_effect(case: &Case<'_>, run: &History) -> Assumption {
         format!("faults did not take effect: {}", missed.join(", "))
     };
     found("faults took effect", missed.is_empty(), why)
+}
+
+/// What the scenario planned beside the load: none for a rung that planned nothing.
+fn as_planned(case: &Case<'_>) -> Vec<Assumption> {
+    let record = &case.history.record;
+    let mut all = Vec::new();
+    if case.rung.start != Start::Warm {
+        all.push(began(case));
+    }
+    if case.rung.deploy.is_some() {
+        let why = record.deploy.as_ref().map_or("no deploy was recorded", |deploy| deploy.why.as_str());
+        let switched = record.deploy.as_ref().is_some_and(|deploy| deploy.switched_us.is_some());
+        all.push(found("deploy took place", switched, why.to_owned()));
+    }
+    if !case.rung.membership.is_empty() {
+        let planned = case.rung.membership.len();
+        let left = record.membership.iter().filter(|change| change.left).count();
+        let why = format!("{left} of {planned} planned departures took place");
+        all.push(found("membership changed as planned", left == planned, why));
+    }
+    if case.scenario.origin.failing.is_some() {
+        let failed = own_rows(case.history).filter(|row| row.outcome == Some(FetchOutcome::Failed)).count();
+        all.push(found("origin failed as planned", failed > 0, format!("{failed} fetches failed")));
+    }
+    all
+}
+
+fn began(case: &Case<'_>) -> Assumption {
+    let name = "keys began as planned";
+    match (&case.rung.start, &case.history.record.start) {
+        (Start::Prewarmed { .. }, StartRecord::Prewarmed { opened, why, .. }) => {
+            found(name, *opened, why.clone())
+        }
+        (Start::Cold, StartRecord::Cold) => found(name, true, "nothing was cached".to_owned()),
+        (planned, recorded) => found(name, false, format!("planned {planned:?}, recorded {recorded:?}")),
+    }
 }
 
 fn ms(us: u64) -> f64 {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use herd_history::{LedgerRow, RungHistory};
+use herd_history::{FetchOutcome, LedgerRow, OperationRecord, RungHistory};
 use herd_scenario::Scenario;
 
-/// One expiry of one key in one rung: every rebuild whose caller named this generation.
+/// One expiry of one key in one rung: every rebuild whose caller named this generation. A fetch that the origin's gate
+/// refused is none: no work was done.
 #[derive(Debug, Clone)]
 pub struct Boundary<'a> {
     /// The row's key.
     pub key: &'a str,
+    /// The full key in the cache: a deploy in the middle of a rung gives a key two lives at once.
+    pub cache_key: &'a str,
     /// The generation that expired, from 1.
     pub generation: u64,
     /// The herd: at least one rebuild, in order of their starts.
@@ -50,18 +53,44 @@ impl Boundary<'_> {
     }
 }
 
-/// The rows of a rung's ledger that belong to it: those of its own key prefix.
+/// The rung's own key prefixes: two, if a deploy changed it in the middle.
+pub(crate) fn prefixes(history: &RungHistory) -> impl Iterator<Item = &str> {
+    let deployed = history.record.deploy.as_ref().map(|deploy| deploy.prefix.as_str());
+    [Some(history.record.prefix.as_str()), deployed].into_iter().flatten()
+}
+
+/// The rows of a rung's ledger that belong to it: those of its own key prefixes.
 pub(crate) fn own_rows(history: &RungHistory) -> impl Iterator<Item = &LedgerRow> {
-    let prefix = history.record.prefix.as_str();
-    history.ledger.iter().filter(move |row| row.cache_key.strip_prefix(prefix) == Some(row.key.as_str()))
+    let own = |row: &LedgerRow| {
+        prefixes(history).any(|prefix| row.cache_key.strip_prefix(prefix) == Some(row.key.as_str()))
+    };
+    history.ledger.iter().filter(move |row| own(row))
+}
+
+/// The prefix of an own row.
+pub(crate) fn prefix_of(row: &LedgerRow) -> &str {
+    row.cache_key.strip_suffix(row.key.as_str()).unwrap_or_default()
+}
+
+/// The prefix under which an answer was given: its configuration tells.
+pub(crate) fn prefix_of_answer<'a>(history: &'a RungHistory, row: &OperationRecord) -> &'a str {
+    match &history.record.deploy {
+        Some(deploy) if deploy.config_version == row.config_version => &deploy.prefix,
+        _ => &history.record.prefix,
+    }
+}
+
+/// Whether the origin worked on it, or was asked to: whatever its gate did not refuse.
+pub(crate) fn was_admitted(row: &LedgerRow) -> bool {
+    row.outcome != Some(FetchOutcome::Rejected)
 }
 
 /// Every boundary of a rung, ordered by first start. Cold fills (generation 0) are none.
 #[must_use]
 pub fn boundaries<'a>(scenario: &Scenario, history: &'a RungHistory) -> Vec<Boundary<'a>> {
     let mut herds: BTreeMap<(&str, u64), Vec<&LedgerRow>> = BTreeMap::new();
-    for row in own_rows(history).filter(|row| row.generation >= 1) {
-        herds.entry((&row.key, row.generation)).or_default().push(row);
+    for row in own_rows(history).filter(|row| row.generation >= 1 && was_admitted(row)) {
+        herds.entry((&row.cache_key, row.generation)).or_default().push(row);
     }
     let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
     for (key, generation) in herds.keys() {
@@ -71,18 +100,18 @@ pub fn boundaries<'a>(scenario: &Scenario, history: &'a RungHistory) -> Vec<Boun
     let window_us = history.record.window_start_us..history.record.window_end_us;
     let mut all: Vec<Boundary<'a>> = herds
         .into_iter()
-        .map(|((key, generation), mut rebuilds)| {
+        .map(|((cache_key, generation), mut rebuilds)| {
             rebuilds.sort_by_key(|row| (row.start_us, row.rebuild));
             let began_inside = window_us.contains(&rebuilds[0].start_us);
             let ends: Option<Vec<u64>> = rebuilds.iter().map(|row| row.end_us).collect();
             let last_end_us = ends.and_then(|ends| ends.into_iter().max());
             let complete = began_inside
                 && last_end_us.is_some_and(|end_us| {
-                    generation < newest[key] || end_us.saturating_add(rebuild_us) <= window_us.end
+                    generation < newest[cache_key] || end_us.saturating_add(rebuild_us) <= window_us.end
                 });
-            Boundary { key, generation, rebuilds, complete }
+            Boundary { key: &rebuilds[0].key, cache_key, generation, rebuilds, complete }
         })
         .collect();
-    all.sort_by_key(|boundary| (boundary.first_start_us(), boundary.key, boundary.generation));
+    all.sort_by_key(|boundary| (boundary.first_start_us(), boundary.cache_key, boundary.generation));
     all
 }

@@ -2,14 +2,16 @@
 //!
 //! A value lives for a TTL after it was written, so that the starts of two herds of one key lie about a TTL apart, while starts
 //! within a herd follow each other within a rebuild time. Splitting the starts at gaps longer than half a TTL
-//! therefore finds the same herds, without a word about generations.
+//! therefore finds the same herds, without a word about generations. With jitter the shortest TTL counts.
 
 use std::collections::BTreeMap;
 
-use herd_history::{LedgerRow, OperationRecord, Outcome as Ended, RungHistory};
+use herd_history::{FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, RungHistory, Served};
 use herd_scenario::Scenario;
 
-use crate::boundary::own_rows;
+use crate::Case;
+use crate::boundary::{own_rows, prefix_of_answer, was_admitted};
+use crate::readers::CLOCK_SLACK_US;
 
 /// Whether time tells the same herds apart as generations do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,21 +30,32 @@ pub enum Clusters {
     Indistinct,
 }
 
-/// Compares the two ways of counting for one rung.
+/// Compares the two ways of counting for one rung whose values all live for the scenario's TTL.
 #[must_use]
 pub fn clusters(scenario: &Scenario, history: &RungHistory) -> Clusters {
-    let gap_us = u64::from(scenario.policy.ttl_ms) * 1_000 / 2;
+    clusters_of(scenario, history, u64::from(scenario.policy.ttl_ms) * 1_000, |_| true)
+}
+
+/// The same where values live at least this long, for the keys of which `counts` is true: an absence has a TTL of its own.
+pub(crate) fn clusters_of(
+    scenario: &Scenario,
+    history: &RungHistory,
+    life_us: u64,
+    counts: impl Fn(&str) -> bool,
+) -> Clusters {
+    let gap_us = life_us / 2;
     let rebuild_us = u64::from(scenario.origin.model.longest_ms()) * 1_000;
     if gap_us <= rebuild_us {
         return Clusters::Indistinct;
     }
     let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
-    for row in own_rows(history) {
-        keys.entry(&row.key).or_default().push(row);
+    for row in own_rows(history).filter(|row| was_admitted(row) && counts(&row.key)) {
+        keys.entry(&row.cache_key).or_default().push(row);
     }
     let mut herds = 0;
-    for (key, mut rows) in keys {
+    for mut rows in keys.into_values() {
         rows.sort_by_key(|row| (row.start_us, row.rebuild));
+        let key = rows[0].key.as_str();
         let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
         for herd in rows.chunk_by(|a, b| b.start_us - a.start_us <= gap_us) {
             herds += 1;
@@ -65,45 +78,92 @@ pub fn clusters(scenario: &Scenario, history: &RungHistory) -> Clusters {
     Clusters::Agree { herds }
 }
 
+/// What is known of one herd: whether a client tells of it, its first start and the end of its first fetch.
+struct Told {
+    seen: bool,
+    start_us: u64,
+    made_us: u64,
+}
+
 /// The cross-check where time cannot tell herds apart: whether the clients saw the generations that the ledger's rows name. Every
 /// boundary must have been seen by a request that tells the trace of one of its rebuilds and was given the generation
-/// after the one that the rebuild named, and must begin a TTL after the rebuild that made the expired value.
+/// after the one that the rebuild named (or the expired one itself, if it was served stale meanwhile), and must begin a life
+/// after the rebuild that made the expired value.
 ///
 /// Returns the number of such requests, or what contradicts or lacks.
-pub(crate) fn confirmed_by_clients(scenario: &Scenario, history: &RungHistory) -> Result<usize, String> {
+pub(crate) fn confirmed_by_clients(case: &Case<'_>, life_us: u64) -> Result<usize, String> {
+    let history = case.history;
     let told = |row: &&OperationRecord| {
         row.outcome == Ended::Answered && row.generation > 0 && !row.rebuild_trace.is_empty()
     };
-    let given: BTreeMap<&str, &OperationRecord> =
-        history.operations.iter().filter(told).map(|row| (row.rebuild_trace.as_str(), row)).collect();
+    // Of those who name the same rebuild, one who was given what it made tells more than one who was not.
+    let mut given: BTreeMap<&str, &OperationRecord> = BTreeMap::new();
+    for row in history.operations.iter().filter(told) {
+        let known = given.entry(row.rebuild_trace.as_str()).or_insert(row);
+        if known.served == Served::Stale {
+            *known = row;
+        }
+    }
     let mut confirmed = 0;
-    let mut herds: BTreeMap<(&str, u64), (bool, u64, u64)> = BTreeMap::new();
-    for row in own_rows(history) {
-        let ended_us = row.end_us.unwrap_or(u64::MAX);
-        let herd = herds.entry((&row.key, row.generation)).or_insert((false, u64::MAX, u64::MAX));
-        (herd.1, herd.2) = (herd.1.min(row.start_us), herd.2.min(ended_us));
+    let mut herds: BTreeMap<(&str, u64), Told> = BTreeMap::new();
+    for row in own_rows(history).filter(|row| was_admitted(row) && case.rows.is_row(&row.key)) {
+        let new = Told { seen: false, start_us: u64::MAX, made_us: u64::MAX };
+        let herd = herds.entry((&row.cache_key, row.generation)).or_insert(new);
+        herd.start_us = herd.start_us.min(row.start_us);
+        herd.made_us = herd.made_us.min(row.end_us.unwrap_or(u64::MAX));
         let Some(answer) = given.get(row.trace.as_str()) else { continue };
-        if answer.key != row.key || answer.generation != row.generation.saturating_add(1) {
+        let made = u64::from(answer.served != Served::Stale);
+        let place_differs =
+            row.cache_key.strip_prefix(prefix_of_answer(history, answer)) != Some(&answer.key);
+        if place_differs || answer.generation != row.generation.saturating_add(made) {
             return Err(format!(
                 "request {} got generation {} from rebuild {}, which names generation {}",
                 answer.seq, answer.generation, row.rebuild, row.generation
             ));
         }
-        herd.0 = true;
+        herd.seen = true;
         confirmed += 1;
     }
     // Starts and ends are read from the origin's clock, the TTL runs by the store's.
-    let least_us = u64::from(scenario.policy.ttl_ms) * 900;
-    for ((key, generation), (seen, start_us, _)) in herds.iter().filter(|((_, g), _)| *g > 0) {
-        if !seen {
+    let least_us = life_us / 10 * 9;
+    for ((key, generation), herd) in herds.iter().filter(|((_, generation), _)| *generation > 0) {
+        if !herd.seen {
             return Err(format!("no client tells who rebuilt generation {generation} of {key}"));
         }
         let made = herds.get(&(*key, generation - 1));
-        if made.is_none_or(|(_, _, made_us)| made_us.saturating_add(least_us) > *start_us) {
+        if made.is_none_or(|made| made.made_us.saturating_add(least_us) > herd.start_us) {
             return Err(format!(
                 "generation {generation} of {key} expired sooner than a TTL after it was made"
             ));
         }
     }
     Ok(confirmed)
+}
+
+/// The cross-check where values may be replaced at any age: nobody can name a generation before the rebuild that made it ended.
+///
+/// Returns the number of herds, or what contradicts.
+pub(crate) fn in_order(case: &Case<'_>) -> Result<usize, String> {
+    let mut made: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+    let mut starts: BTreeMap<(&str, u64), &LedgerRow> = BTreeMap::new();
+    for row in own_rows(case.history).filter(|row| was_admitted(row) && case.rows.is_row(&row.key)) {
+        let first = starts.entry((&row.cache_key, row.generation)).or_insert(row);
+        if row.start_us < first.start_us {
+            *first = row;
+        }
+        if let (Some(FetchOutcome::Fetched), Some(end_us)) = (row.outcome, row.end_us) {
+            let made_us = made.entry((&row.cache_key, row.generation.saturating_add(1))).or_insert(end_us);
+            *made_us = (*made_us).min(end_us);
+        }
+    }
+    for ((key, generation), row) in starts.iter().filter(|((_, generation), _)| *generation > 0) {
+        let made_us = made.get(&(*key, *generation));
+        if made_us.is_none_or(|made_us| *made_us > row.start_us.saturating_add(CLOCK_SLACK_US)) {
+            return Err(format!(
+                "rebuild {} by {} names generation {generation} of {key}, which no rebuild had made yet",
+                row.rebuild, row.node
+            ));
+        }
+    }
+    Ok(starts.len())
 }

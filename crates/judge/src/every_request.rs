@@ -1,4 +1,7 @@
-//! Property: every request gets exactly one good answer; errors are counted by kind.
+//! Property: every request gets exactly one good answer; what is none is counted by kind.
+//!
+//! That a row does not exist is a good answer to who asked for one that does not, or whose insertion was not acknowledged when the
+//! request was sent. A value of a row that nobody inserted yet is none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +9,7 @@ use herd_history::{OperationRecord, Outcome as Ended};
 use herd_scenario::Claim;
 
 use crate::Case;
-use crate::rebuilds_per_boundary::limit;
-use crate::theory::Limit;
+use crate::limit::Limit;
 use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
@@ -19,7 +21,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     for row in operations {
         let what = if !seen.insert(row.seq) {
             "answered twice".to_owned()
-        } else if row.outcome != Ended::Answered {
+        } else if !case.rows.is_good(row) {
             kind(row.outcome).to_owned()
         } else {
             continue;
@@ -27,8 +29,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         *kinds.entry(what.clone()).or_default() += 1;
         bad.push((row, if row.error.is_empty() { what } else { format!("{what}: {}", row.error) }));
     }
-    let limit =
-        limit(claim, || Limit { at_most: 0, at_least: 0.0, text: "0".to_owned(), broken_premise: None });
+    let limit = Limit::of(claim, Limit::none);
     let observed = bad.len() as u64;
     let sent = case.history.record.load.sent;
     let missing = sent.saturating_sub(seen.len() as u64);
@@ -55,7 +56,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
 
 fn kind(outcome: Ended) -> &'static str {
     match outcome {
-        Ended::Answered => "answered",
+        Ended::Answered => "a value of a row that does not exist",
         Ended::NotFound => "not found",
         Ended::InvalidArgument => "invalid argument",
         Ended::Unavailable => "unavailable",

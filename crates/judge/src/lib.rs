@@ -8,30 +8,68 @@
 //! What it never does: share code with what it judges (no policy, no wire protocol), touch files, read a clock. The same
 //! history always gets the same verdicts, so that a run can be judged again from disk.
 //!
-//! Map: `verdict` what is said · `boundary` counting by generation · `cluster` the cross-check by time · `overlap` rebuilds at
-//! the same instant · `assumptions` what must hold before anything is valid,
-//! `lock_used` where there is a lock · `theory` the bounds · `measures` the figures of a
-//! rung · one file per property: `rebuilds_per_boundary`, `concurrent_rebuilds`, `never_go_back`, `every_request` · `witness`.
+//! Map: `verdict` what is said, `witness` what shows it · `theory` the bounds on herds, `limit` a bound, `chance` what luck may
+//! do · `assumptions`, `ledger_sound`, `lock_used` what must hold before anything is valid · `boundary` counting by
+//! generation, `cluster` the cross-check by time, `overlap` rebuilds at the same instant, `lives` when each value began to live,
+//! `readers` who may have started a rebuild, `rows` which rows exist, `worst` the worst of many counts · `measures` the figures of a
+//! rung · and one file per property:
+//!
+//! | property | file |
+//! | --- | --- |
+//! | herds | `rebuilds_per_boundary`, `concurrent_rebuilds`, `cold_fills`, `origin_queries`, `while_failing`, `early_rebuilds` |
+//! | values | `never_go_back`, `stale_beyond_bound`, `accepted_writes`, `stale_writes` |
+//! | readers | `every_request`, `readers_waited`, `longest_wait`, `miss_percent` |
+//! | absent rows | `negative_queries`, `absent_key_queries`, `absence_outlives_insert` |
+//! | many keys, and time | `highest_bucket`, `sawtooth` |
+//! | overload | `origin_in_flight`, `sends` |
+//! | the records themselves | `records_disagree` |
 
+mod absence_outlives_insert;
+mod absent_key_queries;
+mod accepted_writes;
 mod assumptions;
 mod boundary;
+mod chance;
 mod cluster;
+mod cold_fills;
 mod concurrent_rebuilds;
+mod early_rebuilds;
 mod every_request;
+mod highest_bucket;
+mod ledger_sound;
+mod limit;
+mod lives;
 mod lock_used;
+mod longest_wait;
 mod measures;
+mod miss_percent;
+mod negative_queries;
 mod never_go_back;
+mod origin_in_flight;
+mod origin_queries;
 mod overlap;
+mod readers;
+mod readers_waited;
 mod rebuilds_per_boundary;
+mod records_disagree;
+mod rows;
+mod sawtooth;
+mod sends;
+mod stale_beyond_bound;
+mod stale_writes;
 mod theory;
 mod verdict;
+mod while_failing;
 mod witness;
+mod worst;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use herd_history::{History, Manifest, OperationRecord, RungHistory};
+use herd_history::{FaultRecord, History, Manifest, RungHistory};
 use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
+
+use readers::Readers;
+use rows::Rows;
 
 pub use assumptions::Assumption;
 pub use boundary::{Boundary, boundaries};
@@ -39,7 +77,7 @@ pub use cluster::{Clusters, clusters};
 pub use measures::{HerdFigures, LatencyFigures, LoadFigures, PerBoundary, RungFigures, percentile};
 pub use overlap::peak_overlap;
 pub use verdict::{Judgement, Outcome, Verdict};
-pub use witness::{Witness, WitnessOperation, WitnessRebuild};
+pub use witness::{Witness, WitnessOperation, WitnessRebuild, WitnessWrite};
 
 /// Everything that a checker may look at: one rung of one run.
 pub(crate) struct Case<'a> {
@@ -48,8 +86,11 @@ pub(crate) struct Case<'a> {
     pub(crate) history: &'a RungHistory,
     pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
-    /// Requests that were not plain hits, by key: whoever started a rebuild is among them.
-    pub(crate) readers: BTreeMap<&'a str, Vec<&'a OperationRecord>>,
+    /// Whoever started a rebuild is among them.
+    pub(crate) readers: Readers<'a>,
+    pub(crate) rows: Rows<'a>,
+    /// The faults of this rung.
+    pub(crate) faults: Vec<&'a FaultRecord>,
     pub(crate) assumptions: Vec<Assumption>,
 }
 
@@ -98,10 +139,12 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             history: driven,
             shares: scenario.workload.shares(),
             boundaries,
-            readers: theory::readers(driven),
+            readers: Readers::of(driven),
+            rows: Rows::of(scenario, driven),
+            faults: history.faults.iter().filter(|fault| fault.rung == rung.name).collect(),
             assumptions: Vec::new(),
         };
-        case.assumptions = assumptions::all(&case, history);
+        case.assumptions = assumptions::all(&case);
         verdicts.extend(claims.map(|claim| judged(claim, check_guarded(&case, claim))));
         rungs.push(measures::figures(&case));
     }
@@ -138,7 +181,24 @@ fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Property::ConcurrentRebuilds => concurrent_rebuilds::check(case, claim),
         Property::AnswersNeverGoBack => never_go_back::check(case, claim),
         Property::EveryRequestAnswered => every_request::check(case, claim),
-        _ => Verdict::unknown(case.rung, claim, "this build has no checker for it"),
+        Property::AcceptedWritesPerGeneration => accepted_writes::check(case, claim),
+        Property::StaleWrites => stale_writes::check(case, claim),
+        Property::StaleBeyondBound => stale_beyond_bound::check(case, claim),
+        Property::ReadersWaited => readers_waited::check(case, claim),
+        Property::LongestWaitMs => longest_wait::check(case, claim),
+        Property::NegativeQueries => negative_queries::check(case, claim),
+        Property::AbsentKeyQueries => absent_key_queries::check(case, claim),
+        Property::AbsenceOutlivesInsert => absence_outlives_insert::check(case, claim),
+        Property::HighestBucket => highest_bucket::check(case, claim),
+        Property::EarlyRebuildsPerWindow => early_rebuilds::check(case, claim),
+        Property::OriginInFlight => origin_in_flight::check(case, claim),
+        Property::SendsPerHundredRequests => sends::check(case, claim),
+        Property::Sawtooth => sawtooth::check(case, claim),
+        Property::ColdFills => cold_fills::check(case, claim),
+        Property::OriginQueries => origin_queries::check(case, claim),
+        Property::RebuildsWhileFailing => while_failing::check(case, claim),
+        Property::MissPercent => miss_percent::check(case, claim),
+        Property::RecordsDisagree => records_disagree::check(case, claim),
     };
     verdict.under(&case.assumptions)
 }

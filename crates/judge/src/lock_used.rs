@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use herd_history::{LedgerRow, Reason};
-use herd_scenario::Layer;
+use herd_scenario::{Layer, OnWaitTimeout};
 
 use crate::Case;
 use crate::assumptions::{Assumption, found};
@@ -14,22 +14,33 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
     if case.rung.has(Layer::Lock) { vec![leased(case), tokens_grow(case)] } else { Vec::new() }
 }
 
-/// Every rebuild of every boundary was made under a lease. Fail-open and waiters that give up are configured ways around the
-/// lock: they are not wrong, but a rung in which they were taken does not show what the lock does.
+/// Every rebuild of every boundary was made under a lease, whatever moved the flight: its readers, a stale or an ageing value.
+/// Fail-open and flights that give up are configured ways around the lock: they are not wrong, but a rung in which they
+/// were taken does not show what the lock does. Only where a wait is meant to end at the origin, and ends before a rebuild does,
+/// is that what the rung shows.
 fn leased(case: &Case<'_>) -> Assumption {
     let rows = || case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
     let mut others: BTreeMap<&str, (u64, &LedgerRow)> = BTreeMap::new();
-    for row in rows().filter(|row| row.reason != Reason::LeaseHolder || row.token == 0) {
-        let what = if row.reason == Reason::LeaseHolder {
-            "lease_holder without a token"
-        } else {
-            row.reason.name()
+    for row in rows() {
+        let what = match row.reason {
+            Reason::WaitTimeout if goes_to_origin(case) => continue,
+            Reason::LeaseHolder | Reason::Refresh | Reason::Early | Reason::Warm | Reason::Retry
+                if row.token > 0 =>
+            {
+                continue;
+            }
+            Reason::LeaseHolder => "lease_holder without a token",
+            Reason::Refresh => "refresh without a token",
+            Reason::Early => "early without a token",
+            Reason::Warm => "warm without a token",
+            Reason::Retry => "retry without a token",
+            other => other.name(),
         };
         others.entry(what).or_insert((0, row)).0 += 1;
     }
     let total = rows().count();
     let why = if others.is_empty() {
-        format!("all {total} rebuilds were made by holders of a lease")
+        format!("all {total} rebuilds were made by holders of a lease, or by who was to go around it")
     } else {
         let listed = others.iter().map(|(what, (count, row))| {
             format!("{count} of {total} rebuilds by {what} (first: rebuild {} by {})", row.rebuild, row.node)
@@ -39,12 +50,20 @@ fn leased(case: &Case<'_>) -> Assumption {
     found("lock used", others.is_empty(), why)
 }
 
+/// Whether the rung means those whose wait ran out to ask the origin, before a rebuild can be done.
+fn goes_to_origin(case: &Case<'_>) -> bool {
+    let rebuild_ms = case.scenario.origin.model.longest_ms();
+    let ends = |then: OnWaitTimeout, wait_ms: u32| then == OnWaitTimeout::Origin && wait_ms < rebuild_ms;
+    case.rung.waiter.is_some_and(|waiter| ends(waiter.then, waiter.wait_ms))
+        || case.rung.lock.as_ref().is_some_and(|lock| ends(lock.on_wait_timeout, lock.wait_ms))
+}
+
 /// Of two rebuilds of a key that saw different generations, the later has the larger epoch and token; no token comes twice.
 fn tokens_grow(case: &Case<'_>) -> Assumption {
     let name = "tokens grow";
     let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
     for row in own_rows(case.history).filter(|row| row.token > 0) {
-        keys.entry(&row.key).or_default().push(row);
+        keys.entry(&row.cache_key).or_default().push(row);
     }
     let fence = |row: &LedgerRow| (row.epoch, row.token);
     for (key, mut rows) in keys {

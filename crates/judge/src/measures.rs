@@ -1,11 +1,16 @@
 //! The figures of a rung, for tables and plots. Nothing here decides a verdict.
 
-use herd_history::{Outcome as Ended, Served};
+use herd_history::{OperationRecord, Outcome as Ended, Served};
 use serde::Serialize;
 
-use crate::Case;
-use crate::assumptions::{Assumption, is_miss};
+use crate::absent_key_queries::is_of_absent;
+use crate::assumptions::Assumption;
+use crate::boundary::{Boundary, own_rows};
+use crate::early_rebuilds::hot_key;
 use crate::overlap::peak_overlap;
+use crate::readers::is_miss;
+use crate::readers_waited::has_waited;
+use crate::{Case, highest_bucket, sends};
 
 /// Herds that the figures list one by one; further ones only enter the sums.
 const HERDS_MAX: usize = 1_000;
@@ -17,13 +22,13 @@ pub struct RungFigures {
     pub name: String,
     /// Its layers, from the inside out.
     pub layers: Vec<String>,
-    /// Complete boundaries.
+    /// Complete boundaries of the key that is read most; of all keys where each is read alike.
     pub boundaries: u64,
     /// Requests recorded.
     pub requests: u64,
-    /// Requests without an answer.
+    /// Requests without a good answer. That a row does not exist is one to who asks for such a row.
     pub errors: u64,
-    /// Rebuilds that the origin started.
+    /// Rebuilds that the origin started, for the same keys as `boundaries`: rarely read ones would dilute the mean.
     pub origin_queries_per_boundary: PerBoundary,
     /// Rebuilds under way at once, over all keys, cold fills aside.
     pub peak_concurrent_rebuilds: u64,
@@ -33,6 +38,21 @@ pub struct RungFigures {
     pub miss_rate: f64,
     /// Answers that were stale.
     pub stale_served: u64,
+    /// Requests that waited for a rebuild, their own or another's.
+    pub waited: u64,
+    /// Requests that were refused for load.
+    pub refused: u64,
+    /// Requests with a good answer, per second of the window.
+    pub goodput_per_s: f64,
+    /// Answers from the process's own tier.
+    pub local_hits: u64,
+    /// Times sent for each hundred requests, retries included, rounded up.
+    pub sends_per_hundred: u64,
+    /// Origin queries for rows that do not exist.
+    pub absent_queries: u64,
+    /// Most rebuilds over all keys that the origin started within one bucket of the window: a second, or a tenth of the TTL if that
+    /// is less.
+    pub highest_bucket: u64,
     /// The generator.
     pub load: LoadFigures,
     /// Length of the window, seconds.
@@ -103,39 +123,64 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
     let record = &case.history.record;
     let operations = &case.history.operations;
     let requests = operations.len() as u64;
-    let misses = operations.iter().filter(|row| is_miss(row)).count() as f64;
-    let complete: Vec<u64> =
-        case.boundaries.iter().filter(|b| b.complete).map(crate::Boundary::count).collect();
+    let many = |counts: &dyn Fn(&OperationRecord) -> bool| {
+        operations.iter().filter(|row| counts(row)).count() as u64
+    };
+    let good = many(&|row| case.rows.is_good(row));
+    let misses = many(&is_miss) as f64;
+    let window_s = record.window_end_us.saturating_sub(record.window_start_us) as f64 / 1e6;
     let rows = case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
-    let mut latencies: Vec<u64> =
-        operations.iter().map(|row| row.done_us.saturating_sub(row.intended_us)).collect();
-    latencies.sort_unstable();
-    let latency_ms = |share: f64| percentile(&latencies, share) as f64 / 1e3;
+    let (boundaries, origin_queries_per_boundary) = per_boundary(case);
     RungFigures {
         name: record.name.clone(),
         layers: record.layers.clone(),
-        boundaries: complete.len() as u64,
+        boundaries,
         requests,
-        errors: operations.iter().filter(|row| row.outcome != Ended::Answered).count() as u64,
-        origin_queries_per_boundary: PerBoundary {
-            max: case.boundaries.iter().map(crate::Boundary::count).max().unwrap_or(0),
-            mean: complete.iter().sum::<u64>() as f64 / (complete.len().max(1)) as f64,
-            min: complete.iter().copied().min().unwrap_or(0),
-        },
+        errors: requests - good,
+        origin_queries_per_boundary,
         peak_concurrent_rebuilds: peak_overlap(rows).0,
-        latency_ms: LatencyFigures { p50: latency_ms(0.5), p99: latency_ms(0.99), max: latency_ms(1.0) },
+        latency_ms: latencies(operations),
         miss_rate: if requests == 0 { 0.0 } else { misses / requests as f64 },
-        stale_served: operations.iter().filter(|row| row.served == Served::Stale).count() as u64,
+        stale_served: many(&|row| row.served == Served::Stale),
+        waited: many(&has_waited),
+        refused: many(&|row| row.outcome == Ended::ResourceExhausted),
+        goodput_per_s: if window_s > 0.0 { good as f64 / window_s } else { 0.0 },
+        local_hits: many(&|row| row.served == Served::HitLocal),
+        sends_per_hundred: sends::per_hundred(operations),
+        absent_queries: own_rows(case.history).filter(|row| is_of_absent(case, row)).count() as u64,
+        highest_bucket: highest_bucket::highest(case.scenario, case.history),
         load: LoadFigures {
             offered_per_s: record.load.offered_per_s,
             sent_per_s: record.load.sent_per_s,
             lag_p99_ms: record.load.lag_p99_us as f64 / 1e3,
         },
-        window_s: record.window_end_us.saturating_sub(record.window_start_us) as f64 / 1e6,
+        window_s,
         herds: herds(case),
         assumptions: case.assumptions.clone(),
         notes: record.notes.clone(),
     }
+}
+
+/// Complete boundaries and what they cost, of the key that is read most if one is.
+fn per_boundary(case: &Case<'_>) -> (u64, PerBoundary) {
+    let hot = hot_key(case);
+    let counts = |boundary: &&Boundary<'_>| hot.is_none_or(|key| boundary.key == key);
+    let all: Vec<&Boundary<'_>> = case.boundaries.iter().filter(counts).collect();
+    let complete: Vec<u64> = all.iter().filter(|b| b.complete).map(|boundary| boundary.count()).collect();
+    let figures = PerBoundary {
+        max: all.iter().map(|boundary| boundary.count()).max().unwrap_or(0),
+        mean: complete.iter().sum::<u64>() as f64 / (complete.len().max(1)) as f64,
+        min: complete.iter().copied().min().unwrap_or(0),
+    };
+    (complete.len() as u64, figures)
+}
+
+fn latencies(operations: &[OperationRecord]) -> LatencyFigures {
+    let mut latencies: Vec<u64> =
+        operations.iter().map(|row| row.done_us.saturating_sub(row.intended_us)).collect();
+    latencies.sort_unstable();
+    let at_ms = |share: f64| percentile(&latencies, share) as f64 / 1e3;
+    LatencyFigures { p50: at_ms(0.5), p99: at_ms(0.99), max: at_ms(1.0) }
 }
 
 fn herds(case: &Case<'_>) -> Vec<HerdFigures> {

@@ -3,7 +3,9 @@
 use herd_scenario::{AtMost, Claim, Rung};
 use serde::Serialize;
 
+use crate::Case;
 use crate::assumptions::Assumption;
+use crate::limit::Limit;
 use crate::measures::RungFigures;
 use crate::witness::Witness;
 
@@ -121,6 +123,48 @@ impl Verdict {
 
     pub(crate) fn unknown(rung: &Rung, claim: &Claim, why: &str) -> Self {
         Self { why: why.to_owned(), ..Self::new(rung, claim) }
+    }
+
+    /// A count against its limit: beyond it the claim is refuted, if the limit's premise held.
+    pub(crate) fn counted(
+        case: &Case<'_>,
+        claim: &Claim,
+        limit: &Limit,
+        observed: u64,
+        why: impl Into<String>,
+        witness: Option<Witness>,
+    ) -> Self {
+        let beyond = observed > limit.at_most;
+        let mut why: String = why.into();
+        let outcome = match &limit.broken_premise {
+            Some(premise) if beyond => {
+                why = format!("{why}; the bound is {}, but its premise did not hold: {premise}", limit.text);
+                Outcome::Unknown
+            }
+            _ if beyond => {
+                why = format!("{why}; the bound is {}", limit.text);
+                Outcome::Invalid
+            }
+            _ => Outcome::Valid,
+        };
+        Self {
+            bound: Some(limit.at_most),
+            bound_text: limit.text.clone(),
+            observed: Some(observed),
+            outcome,
+            why,
+            witness,
+            ..Self::new(case.rung, claim)
+        }
+    }
+
+    /// What is valid becomes unknown where this, which was needed to say so, is missing.
+    pub(crate) fn unless(mut self, missing: Option<String>) -> Self {
+        if let Some(missing) = missing.filter(|_| self.outcome == Outcome::Valid) {
+            self.outcome = Outcome::Unknown;
+            self.why = format!("{missing} ({})", self.why);
+        }
+        self
     }
 
     /// What was seen can refute a claim whatever is missing; it confirms one only where every assumption holds.

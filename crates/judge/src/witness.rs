@@ -1,9 +1,9 @@
 //! The worst case of a verdict, with what is needed to look it up in the traces.
 
-use herd_history::{LedgerRow, OperationRecord};
+use herd_history::{LedgerRow, OperationRecord, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict};
 use serde::Serialize;
 
-/// Rebuilds or operations that a witness lists; the rest is only counted.
+/// Rebuilds, requests or writes that a witness lists; the rest is only counted.
 const LISTED_MAX: usize = 12;
 
 /// The worst case that was seen.
@@ -27,6 +27,33 @@ pub struct Witness {
     pub operations_total: u64,
     /// The first of them.
     pub operations: Vec<WitnessOperation>,
+    /// Writes of the store involved; at most 12 of them are listed.
+    pub writes_total: u64,
+    /// The first of them, in the store's order.
+    pub writes: Vec<WitnessWrite>,
+}
+
+/// One write of a witness, as the store recorded it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WitnessWrite {
+    /// Unix microseconds, the store's clock.
+    pub at_us: u64,
+    /// The generation that it became.
+    pub generation: u64,
+    /// Fencing token; 0 without a lease.
+    pub token: u64,
+    /// Epoch of the lease; 0 without one.
+    pub epoch: u64,
+    /// The row's version; 0 for a deletion or an absence.
+    pub version: u64,
+    /// Who wrote.
+    pub node: String,
+    /// `value`, `absence` or `deletion`.
+    pub kind: &'static str,
+    /// `accepted`, or why it was refused.
+    pub verdict: &'static str,
+    /// Trace of the rebuild.
+    pub trace: String,
 }
 
 /// One rebuild of a witness.
@@ -105,6 +132,39 @@ impl Witness {
             at_us: rows.first().map_or(0, |(row, _)| row.sent_us),
             operations_total: total,
             operations: operations.collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn of_writes(what: String, rows: &[&StoreWriteRecord]) -> Self {
+        let writes = rows.iter().take(LISTED_MAX).map(|row| WitnessWrite {
+            at_us: row.at_us,
+            generation: row.generation,
+            token: row.token,
+            epoch: row.epoch,
+            version: row.version,
+            node: row.node.clone(),
+            kind: match row.kind {
+                StoreWriteKind::Value => "value",
+                StoreWriteKind::Absence => "absence",
+                StoreWriteKind::Deletion => "deletion",
+            },
+            verdict: match row.verdict {
+                StoreWriteVerdict::Accepted => "accepted",
+                StoreWriteVerdict::EpochMissing => "epoch_missing",
+                StoreWriteVerdict::EpochOld => "epoch_old",
+                StoreWriteVerdict::GenerationMoved => "generation_moved",
+                StoreWriteVerdict::TokenOld => "token_old",
+            },
+            trace: row.trace.clone(),
+        });
+        Self {
+            what,
+            key: rows.first().map(|row| row.key.clone()),
+            generation: rows.first().map(|row| row.generation),
+            at_us: rows.first().map_or(0, |row| row.at_us),
+            writes_total: rows.len() as u64,
+            writes: writes.collect(),
             ..Self::default()
         }
     }

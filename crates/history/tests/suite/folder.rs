@@ -6,7 +6,7 @@ use herd_history::{
     FORMAT_VERSION, FaultPhase, FaultRecord, HistoryError, LINE_BYTES_MAX, Manifest, Reader, Writer,
 };
 
-use crate::{manifest, operation, record, row};
+use crate::{insert, manifest, operation, record, row, store_write};
 
 fn written(dir: &Path, operations: u64) -> Writer {
     let mut writer = Writer::create(dir, &manifest()).unwrap();
@@ -15,6 +15,8 @@ fn written(dir: &Path, operations: u64) -> Writer {
         writer.operation(&operation(seq)).unwrap();
     }
     writer.ledger_row(&row(1)).unwrap();
+    writer.store_write(&store_write(7)).unwrap();
+    writer.insert(&insert(0)).unwrap();
     writer.end_rung(record("none")).unwrap();
     writer
 }
@@ -44,6 +46,8 @@ fn a_run_reads_back_as_it_was_written() {
     assert_eq!(run.rungs[0].record, record("none"));
     assert_eq!(run.rungs[0].operations, [operation(0), operation(1), operation(2)]);
     assert_eq!(run.rungs[0].ledger, [row(1)]);
+    assert_eq!(run.rungs[0].writes, [store_write(7)]);
+    assert_eq!(run.rungs[0].inserts, [insert(0)]);
     assert_eq!(run.faults, [fault]);
     assert!(run.notes.is_empty(), "{:?}", run.notes);
     assert!(!dir.with_extension("partial").exists());
@@ -222,4 +226,25 @@ fn a_record_without_the_membership_at_the_end_reads() {
     assert!(!read.has_changed_membership());
     read.notes.push("the membership changed while the load ran: 3 nodes before, 2 after".to_owned());
     assert!(read.has_changed_membership());
+}
+
+/// Goal: a run of a build that recorded neither writes nor inserts reads as one without them, and does not claim to have all writes.
+#[test]
+fn a_run_without_writes_and_inserts_reads() {
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("run");
+    written(&dir, 1).finish().unwrap();
+    for file in ["writes-none.jsonl", "inserts-none.jsonl"] {
+        fs::remove_file(dir.join(file)).unwrap();
+    }
+    let mut old = serde_json::to_value(vec![record("none")]).unwrap();
+    for field in ["start", "membership", "deploy", "writes_complete"] {
+        old[0].as_object_mut().unwrap().remove(field).unwrap();
+    }
+    fs::write(dir.join("rungs.json"), serde_json::to_vec(&old).unwrap()).unwrap();
+    let run = Reader::open(&dir).unwrap().load().unwrap();
+    assert!(run.rungs[0].writes.is_empty() && run.rungs[0].inserts.is_empty());
+    let read = &run.rungs[0].record;
+    assert!(!read.writes_complete && read.deploy.is_none() && read.membership.is_empty());
+    assert_eq!(read.start, herd_history::StartRecord::Warm);
 }

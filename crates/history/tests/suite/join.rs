@@ -11,6 +11,7 @@ fn end(seq: u64, rebuild: u64) -> Ended {
         version: 4,
         queued_us: 1,
         worked_us: 95,
+        gate_us: 2,
     }
 }
 
@@ -26,6 +27,7 @@ fn starts_and_ends_are_joined() {
     let (rows, span) = joiner.finish();
     assert_eq!(span, LedgerSpan { first_seq: 5, last_seq: 8, foreign_ends: vec![5] });
     assert_eq!((rows[0].end_seq, rows[0].end_us, rows[0].version), (Some(8), Some(100), 4));
+    assert_eq!((rows[0].queued_us, rows[0].worked_us, rows[0].gate_us), (1, 95, 2));
     assert_eq!((rows[1].rebuild, rows[1].end_seq), (7, None));
 }
 

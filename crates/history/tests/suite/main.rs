@@ -4,7 +4,8 @@ mod folder;
 mod join;
 
 use herd_history::{
-    FORMAT_VERSION, LedgerRow, Manifest, OperationRecord, Outcome, Reason, RungRecord, Served,
+    DeployRecord, FORMAT_VERSION, InsertRecord, LedgerRow, Manifest, MembershipRecord, OperationRecord,
+    Outcome, Reason, RungRecord, Served, StartRecord, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict,
 };
 
 pub(crate) fn manifest() -> Manifest {
@@ -36,6 +37,29 @@ pub(crate) fn record(name: &str) -> RungRecord {
         nodes_acknowledged: 3,
         nodes_joined_end: Some(3),
         membership_changed: Some(false),
+        start: StartRecord::Prewarmed {
+            keys: 10,
+            filled: 9,
+            hit_rate: 0.8,
+            wanted: 0.7,
+            opened: true,
+            why: "0.8 of the log's reads hit".to_owned(),
+            took_ms: 30,
+        },
+        membership: vec![MembershipRecord { at_us: 5, node: "node-2".to_owned(), left: true }],
+        deploy: Some(DeployRecord {
+            strategy: "versioned".to_owned(),
+            prefix: "q:".to_owned(),
+            config_version: 3,
+            fill_began_us: Some(1),
+            switched_us: Some(2),
+            retired_us: None,
+            fill_keys: 10,
+            filled: 10,
+            pauses: 0,
+            why: "switched".to_owned(),
+        }),
+        writes_complete: true,
         load: herd_history::LoadRecord::default(),
         ledger: herd_history::LedgerSpan::default(),
         notes: vec!["note".to_owned()],
@@ -59,6 +83,7 @@ pub(crate) fn operation(seq: u64) -> OperationRecord {
         reference: "0af7651916cd43dd8448eb211c80319c".to_owned(),
         rebuild_trace: String::new(),
         error: String::new(),
+        attempts: 1,
     }
 }
 
@@ -81,5 +106,34 @@ pub(crate) fn row(rebuild: u64) -> LedgerRow {
         version: 0,
         queued_us: 0,
         worked_us: 0,
+        gate_us: 0,
+    }
+}
+
+pub(crate) fn store_write(at_us: u64) -> StoreWriteRecord {
+    StoreWriteRecord {
+        at_us,
+        key: "item-1".to_owned(),
+        prefix: "p:".to_owned(),
+        generation: 3,
+        token: 9,
+        epoch: 1,
+        version: 1,
+        trace: String::new(),
+        node: "node-1".to_owned(),
+        kind: StoreWriteKind::Value,
+        verdict: StoreWriteVerdict::Accepted,
+    }
+}
+
+pub(crate) fn insert(seq: u64) -> InsertRecord {
+    InsertRecord {
+        seq,
+        key: format!("absent-{}", seq + 1),
+        sent_us: 20,
+        done_us: 25,
+        outcome: Outcome::Answered,
+        version: 1,
+        error: String::new(),
     }
 }

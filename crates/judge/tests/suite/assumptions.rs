@@ -235,3 +235,27 @@ fn faults() {
         });
     });
 }
+
+/// Goal: an origin that was to fail and did not has put no layer to the test.
+#[test]
+fn failures_that_did_not_come() {
+    let mut failing = scenario(LOCK, CLAIM);
+    failing.origin.failing = Some(herd_scenario::Failing { at_ms: 1_000, for_ms: 100, share: 1.0 });
+    let mut run = history(&[(0, 0)]);
+    let unknown = verdict(&failing, &run);
+    assert_eq!(unknown.outcome, Unknown, "{unknown:#?}");
+    assert!(unknown.why.contains("0 fetches failed"), "{}", unknown.why);
+    run.rungs[0].ledger[1].outcome = Some(herd_history::FetchOutcome::Failed);
+    run.rungs[0].operations.iter_mut().filter(|row| row.generation == 2).for_each(|row| row.generation = 1);
+    assert_eq!(verdict(&failing, &run).outcome, Valid);
+}
+
+/// Goal: the generator's lag is small beside D: a quarter of it, and no more.
+#[test]
+fn lag_is_small_beside_the_rebuild() {
+    let mut run = history(&[(0, 0)]);
+    run.rungs[0].record.load.lag_p99_us = 25_000;
+    assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, Valid);
+    run.rungs[0].record.load.lag_p99_us = 25_001;
+    assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, Unknown);
+}

@@ -1,0 +1,137 @@
+//! Property: how many rebuilds a life of the hot key has under early recomputation (XFetch), on average, in hundredths.
+//!
+//! Every rebuild that names the generation counts, whatever reason its caller gives. Without coalescing the number is e^(1/beta)
+//! on average: the first reader who recomputes comes when one such reader is expected, and while it rebuilds their rate grows
+//! by e^(1/beta) (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015, for the rule). The
+//! claim is confirmed where that value lies in Student's interval around the mean at 99 %, and refuted where the whole interval
+//! lies above it. Fewer rebuilds than theory says are no refutation of a bound, but no confirmation of the theory.
+//!
+//! Where rebuilds are coalesced the bound is that of the coalescing layer for each single life.
+
+use herd_history::LedgerRow;
+use herd_scenario::{AtMost, Claim, Layer, OriginModel, Popularity, Scope};
+
+use crate::Case;
+use crate::boundary::Boundary;
+use crate::chance::{Mean, mean_of};
+use crate::limit::Limit;
+use crate::theory::{self, EARLY_CROWD_MIN};
+use crate::verdict::{Outcome, Verdict};
+use crate::witness::Witness;
+
+/// Lives below which the mean says too little: the counts are geometric, whose skew small samples do not show.
+const LIVES_MIN: usize = 30;
+
+/// The widest interval that still says something: half its width beside the mean.
+const REACH_MAX: f64 = 0.5;
+
+pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+    let Some(key) = hot_key(case) else {
+        return Verdict::unknown(case.rung, claim, "no key is read more than the others");
+    };
+    let lives: Vec<&Boundary<'_>> =
+        case.boundaries.iter().filter(|boundary| boundary.complete && boundary.key == key).collect();
+    // The first of the worst.
+    let Some(worst) = lives.iter().rev().max_by_key(|life| life.count()) else {
+        return Verdict::unknown(case.rung, claim, "no life of the hot key was seen whole");
+    };
+    let told = format!("{} rebuilds for generation {} of {key}", worst.count(), worst.generation);
+    let witness = Some(Witness::of_rebuilds(told.clone(), &worst.rebuilds));
+    if claim.at_most == AtMost::Theory && case.rung.has(Layer::SingleFlight) {
+        return coalesced(case, claim, worst, &format!("at worst of {} lives: {told}", lives.len()), witness);
+    }
+    let theory = match (claim.at_most, case.rung.early_beta) {
+        (AtMost::Number(number), _) => Ok(number as f64 / 100.0),
+        (AtMost::Theory, Some(beta)) => premise(case, key, beta, &lives).map(|()| (1.0 / beta).exp()),
+        (AtMost::Theory, None) => Err("no layer of the rung recomputes early".to_owned()),
+    };
+    let bound = match theory {
+        Ok(bound) => bound,
+        Err(why) => {
+            return Verdict { witness, ..Verdict::unknown(case.rung, claim, &format!("{why}; {told}")) };
+        }
+    };
+    let counts: Vec<f64> = lives.iter().map(|life| life.count() as f64).collect();
+    let Some(found) = mean_of(&counts) else {
+        return Verdict::unknown(case.rung, claim, "one life alone has no mean");
+    };
+    let (outcome, why) = decide(claim, found, bound, lives.len());
+    let text = match claim.at_most {
+        AtMost::Theory => format!("e^(1/beta) = {bound:.2} on average"),
+        AtMost::Number(_) => format!("{bound:.2} on average"),
+    };
+    Verdict {
+        bound: Some((bound * 100.0).round() as u64),
+        bound_text: text,
+        observed: Some((found.mean * 100.0).round() as u64),
+        outcome,
+        why,
+        witness,
+        ..Verdict::new(case.rung, claim)
+    }
+}
+
+/// What the interval around the mean says of the bound.
+fn decide(claim: &Claim, found: Mean, bound: f64, lives: usize) -> (Outcome, String) {
+    let Mean { mean, low, high } = found;
+    let seen = format!("{mean:.2} on average of {lives} lives, {low:.2} to {high:.2} at 99 %");
+    let is_theory = claim.at_most == AtMost::Theory;
+    if low > bound {
+        return (Outcome::Invalid, format!("{seen}: above {bound:.2}"));
+    }
+    if lives < LIVES_MIN {
+        return (Outcome::Unknown, format!("{lives} lives are too few, {LIVES_MIN} needed: {seen}"));
+    }
+    if high - mean > REACH_MAX * mean {
+        return (Outcome::Unknown, format!("the lives differ too much for their number: {seen}"));
+    }
+    if is_theory && high < bound {
+        return (Outcome::Unknown, format!("{seen}: below {bound:.2}, so that theory is not confirmed"));
+    }
+    if !is_theory && mean > bound {
+        return (Outcome::Unknown, format!("{seen}: above {bound:.2}, but by luck perhaps"));
+    }
+    (Outcome::Valid, format!("{seen}; theory: {bound:.2}"))
+}
+
+/// Each single life, against the layer that coalesces.
+fn coalesced(
+    case: &Case<'_>,
+    claim: &Claim,
+    worst: &Boundary<'_>,
+    why: &str,
+    witness: Option<Witness>,
+) -> Verdict {
+    let limit = theory::rebuilds(case, worst.key, &worst.rebuilds, Scope::Fleet);
+    let hundredths = Limit { at_most: limit.at_most.saturating_mul(100), ..limit };
+    Verdict::counted(case, claim, &hundredths, worst.count() * 100, why, witness)
+}
+
+/// What e^(1/beta) supposes: many readers during a rebuild, and rebuilds that take alike.
+fn premise(case: &Case<'_>, key: &str, beta: f64, lives: &[&Boundary<'_>]) -> Result<(), String> {
+    let OriginModel::Fixed { latency_ms } = case.scenario.origin.model else {
+        return Err(
+            "e^(1/beta) holds where every rebuild takes alike, and this origin's time varies".to_owned()
+        );
+    };
+    let readers = theory::crowd(case, key) * beta;
+    if readers < EARLY_CROWD_MIN {
+        let why = "readers during a rebuild are too few for e^(1/beta)";
+        return Err(format!("r*beta*D = {readers:.1}: {why}"));
+    }
+    let took = |row: &&LedgerRow| row.end_us.map(|end_us| end_us.saturating_sub(row.start_us) / 1_000);
+    let longest_ms =
+        lives.iter().flat_map(|life| life.rebuilds.iter().copied()).filter_map(|row| took(&row)).max();
+    match longest_ms {
+        Some(longest_ms) if 2 * longest_ms > 3 * u64::from(latency_ms) => Err(format!(
+            "a rebuild took {longest_ms} ms instead of {latency_ms} ms: a slow origin defeats early recomputation"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The key that is read most, if one is.
+pub(crate) fn hot_key(case: &Case<'_>) -> Option<&'static str> {
+    let workload = &case.scenario.workload;
+    (workload.keys == 1 || workload.popularity != Popularity::Uniform).then_some("item-1")
+}

@@ -1,0 +1,41 @@
+//! A bound, and what a count beyond or below it means.
+
+use herd_scenario::{AtMost, Claim};
+
+/// A bound on one count.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Limit {
+    pub(crate) at_most: u64,
+    /// Below it, on average over complete boundaries, the herd never formed and nothing is shown.
+    pub(crate) at_least: f64,
+    pub(crate) text: String,
+    /// A premise of the bound that did not hold in this case: exceeding the bound then shows nothing.
+    pub(crate) broken_premise: Option<String>,
+}
+
+impl Limit {
+    pub(crate) fn exactly(at_most: u64, text: impl Into<String>) -> Self {
+        Self { at_most, at_least: 0.0, text: text.into(), broken_premise: None }
+    }
+
+    /// Nothing at all.
+    pub(crate) fn none() -> Self {
+        Self::exactly(0, "0")
+    }
+
+    /// The claim's bound: a number that is claimed stands for itself.
+    pub(crate) fn of(claim: &Claim, theory: impl FnOnce() -> Self) -> Self {
+        match claim.at_most {
+            AtMost::Theory => theory(),
+            AtMost::Number(number) => Self::exactly(number, number.to_string()),
+        }
+    }
+
+    /// The same where theory may have nothing to say.
+    pub(crate) fn of_some(claim: &Claim, theory: impl FnOnce() -> Option<Self>) -> Option<Self> {
+        match claim.at_most {
+            AtMost::Theory => theory(),
+            AtMost::Number(number) => Some(Self::exactly(number, number.to_string())),
+        }
+    }
+}

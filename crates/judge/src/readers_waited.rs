@@ -1,0 +1,83 @@
+//! Property: how many reads waited for a rebuild.
+//!
+//! Where stale values are served while they are refreshed, nobody waits who reads a key that is safe for it and of which there is a
+//! value within its grace. A read counts if there surely was one when it was sent and for 100 ms more, in which a busy node has
+//! looked: the store had taken a value (by its record, or by the end of the rebuild and some time for the write), the shortest TTL
+//! and the grace were not yet over, and no deletion came between. Reads of cold keys and of values past their grace wait by right.
+//!
+//! In a rung without that layer every read of a row that exists counts, and theory bounds none of them.
+
+use herd_history::{OperationRecord, Outcome as Ended, Served};
+use herd_scenario::{Claim, Layer};
+
+use crate::Case;
+use crate::boundary::prefix_of_answer;
+use crate::limit::Limit;
+use crate::lives::Lives;
+use crate::readers::CLOCK_SLACK_US;
+use crate::verdict::Verdict;
+use crate::witness::Witness;
+
+/// How long after it was sent a request's first look may come.
+const LOOK_SLACK_US: u64 = 100_000;
+
+pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+    let serves_stale = case.rung.has(Layer::StaleWhileRevalidate);
+    let limit = Limit::of_some(claim, || {
+        serves_stale.then(|| Limit::exactly(0, "0 while a value is within its grace"))
+    });
+    let Some(limit) = limit else {
+        return Verdict::unknown(case.rung, claim, "no layer of the rung keeps readers from waiting");
+    };
+    let lives = serves_stale.then(|| Lives::of(case.history));
+    let counts = |row: &&OperationRecord| match &lives {
+        Some(lives) => is_servable(case, lives, row),
+        None => case.rows.is_row(&row.key),
+    };
+    let reads: Vec<&OperationRecord> = case.history.operations.iter().filter(counts).collect();
+    let waited: Vec<(&OperationRecord, String)> =
+        reads.iter().filter(|row| has_waited(row)).map(|row| (*row, told(row))).collect();
+    let others = case.history.operations.iter().filter(|row| has_waited(row)).count() - waited.len();
+    let observed = waited.len() as u64;
+    let why =
+        format!("{observed} of {} reads that count waited for a rebuild, and {others} others", reads.len());
+    let stale = reads.iter().filter(|row| row.served == Served::Stale).count();
+    let missing = if reads.is_empty() {
+        Some("no read counts".to_owned())
+    } else {
+        (serves_stale && stale == 0).then(|| "no value was read after its expiry".to_owned())
+    };
+    let witness = (!waited.is_empty())
+        .then(|| Witness::of_operations("reads that waited for a rebuild".to_owned(), observed, &waited));
+    Verdict::counted(case, claim, &limit, observed, why, witness).unless(missing)
+}
+
+/// Whether the request waited for a rebuild, its own or another's, in vain or not.
+pub(crate) fn has_waited(row: &OperationRecord) -> bool {
+    match row.outcome {
+        Ended::Answered | Ended::NotFound => matches!(
+            row.served,
+            Served::Led | Served::Waited | Served::WaitedFleet | Served::SecondLook | Served::Uncoordinated
+        ),
+        Ended::DeadlineExceeded => true,
+        _ => false,
+    }
+}
+
+/// Whether a value that may be served was there all the time.
+fn is_servable(case: &Case<'_>, lives: &Lives<'_>, row: &OperationRecord) -> bool {
+    let Some(stale) = case.rung.stale.as_ref().filter(|stale| stale.is_safe(&row.key)) else { return false };
+    let Some(of_key) = lives.of_key((prefix_of_answer(case.history, row), &row.key)) else { return false };
+    let shortest_ms = f64::from(case.scenario.policy.ttl_ms) * (1.0 - case.rung.jitter.unwrap_or(0.0));
+    let servable_us = (shortest_ms * 1e3) as u64 + u64::from(stale.grace_ms) * 1_000;
+    of_key.newest_at(row.sent_us).is_some_and(|life| {
+        let until_us = life.first_us.saturating_add(servable_us).saturating_sub(CLOCK_SLACK_US);
+        let from_us = life.first_us.saturating_sub(CLOCK_SLACK_US);
+        row.sent_us.saturating_add(LOOK_SLACK_US) <= until_us
+            && !of_key.is_deleted_between(from_us, row.done_us.saturating_add(CLOCK_SLACK_US))
+    })
+}
+
+fn told(row: &OperationRecord) -> String {
+    format!("{:?} after {:.1} ms", row.served, row.done_us.saturating_sub(row.sent_us) as f64 / 1e3)
+}

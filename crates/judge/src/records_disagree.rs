@@ -1,0 +1,171 @@
+//! Property: what one of the three records of a run (clients, the origin's ledger, the store's writes) has and another contradicts or
+//! lacks. Each of them is kept by another process.
+//!
+//! | counted | records |
+//! | --- | --- |
+//! | a request with two answers | clients |
+//! | an answer of a generation that no fetch made | clients, ledger |
+//! | an answer that names a rebuild which the ledger lacks, or has for another key or generation | clients, ledger |
+//! | an accepted value or absence whose fetch the ledger lacks, or has with another outcome, key or generation | store, ledger |
+//! | a fetched row of which the store was never asked to take the value | ledger, store |
+//!
+//! An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. The last two need the
+//! store's record; while that is not complete the claim is not confirmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herd_history::{
+    FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, Served, StoreWriteKind, StoreWriteRecord,
+    StoreWriteVerdict,
+};
+use herd_scenario::Claim;
+
+use crate::Case;
+use crate::accepted_writes::incomplete;
+use crate::boundary::{own_rows, prefix_of, prefix_of_answer};
+use crate::limit::Limit;
+use crate::verdict::Verdict;
+use crate::witness::Witness;
+
+/// The ledger, by what others name.
+struct Ledger<'a> {
+    /// A flight that asks twice does so in one trace.
+    traces: BTreeMap<&'a str, Vec<&'a LedgerRow>>,
+    rebuilds: usize,
+    /// Prefix, key and generation of every value that a fetch made.
+    made: BTreeSet<(&'a str, &'a str, u64)>,
+}
+
+pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+    let ledger = Ledger::of(case);
+    let mut seen = BTreeSet::new();
+    let mut answers: Vec<(&OperationRecord, String)> = Vec::new();
+    for row in &case.history.operations {
+        if !seen.insert(row.seq) {
+            answers.push((row, "a second record of the same request".to_owned()));
+        } else if let Some(what) = ledger.contradicts_answer(case, row) {
+            answers.push((row, what));
+        }
+    }
+    let mut writes: Vec<(&StoreWriteRecord, &str)> = Vec::new();
+    for write in &case.history.writes {
+        writes.extend(ledger.contradicts_write(write).map(|what| (write, what)));
+    }
+    let unwritten = if case.history.record.writes_complete { ledger.unwritten(case) } else { Vec::new() };
+    let observed = (answers.len() + writes.len() + unwritten.len()) as u64;
+    let why = format!(
+        "{} of {} answers, {} of {} writes and {} of {} rebuilds disagree with another record",
+        answers.len(),
+        case.history.operations.len(),
+        writes.len(),
+        case.history.writes.len(),
+        unwritten.len(),
+        ledger.rebuilds
+    );
+    let first = answers
+        .first()
+        .map(|(row, what)| format!("request {}: {what}", row.seq))
+        .or_else(|| writes.first().map(|(write, what)| format!("a write of {}: {what}", write.key)))
+        .or_else(|| {
+            unwritten.first().map(|row| format!("rebuild {} was fetched, never written", row.rebuild))
+        });
+    let why = first.as_ref().map_or(why.clone(), |first| format!("{why}; first: {first}"));
+    let witness = first.map(|first| {
+        let of_writes: Vec<&StoreWriteRecord> = writes.iter().map(|(write, _)| *write).collect();
+        let mut witness = Witness::of_operations(first, answers.len() as u64, &answers);
+        let listed = Witness::of_rebuilds(String::new(), &unwritten);
+        (witness.rebuilds_total, witness.rebuilds) = (listed.rebuilds_total, listed.rebuilds);
+        let listed = Witness::of_writes(String::new(), &of_writes);
+        (witness.writes_total, witness.writes) = (listed.writes_total, listed.writes);
+        let others = of_writes.first().map(|write| &write.key).or(unwritten.first().map(|row| &row.key));
+        witness.key = witness.key.or(others.cloned());
+        witness
+    });
+    let sent = case.history.record.load.sent;
+    let lost = sent.saturating_sub(seen.len() as u64);
+    let missing = (lost > 0).then(|| format!("{lost} of {sent} requests have no record"));
+    let limit = Limit::of(claim, Limit::none);
+    Verdict::counted(case, claim, &limit, observed, why, witness).unless(missing.or_else(|| incomplete(case)))
+}
+
+impl<'a> Ledger<'a> {
+    fn of(case: &Case<'a>) -> Self {
+        let history = case.history;
+        let mut traces: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
+        let (mut made, mut rebuilds) = (BTreeSet::new(), 0);
+        for row in own_rows(history) {
+            rebuilds += 1;
+            if !row.trace.is_empty() {
+                traces.entry(row.trace.as_str()).or_default().push(row);
+            }
+            if row.outcome == Some(FetchOutcome::Fetched) {
+                made.insert((prefix_of(row), row.key.as_str(), row.generation.saturating_add(1)));
+            }
+        }
+        Self { traces, rebuilds, made }
+    }
+
+    fn contradicts_answer(&self, case: &Case<'_>, row: &OperationRecord) -> Option<String> {
+        if row.outcome != Ended::Answered {
+            return None;
+        }
+        let prefix = prefix_of_answer(case.history, row);
+        if row.generation > 0 && !self.made.contains(&(prefix, row.key.as_str(), row.generation)) {
+            return Some(format!("no fetch made generation {} of {}", row.generation, row.key));
+        }
+        if row.rebuild_trace.is_empty() {
+            return None;
+        }
+        let waited =
+            matches!(row.served, Served::Led | Served::Uncoordinated | Served::Waited | Served::WaitedFleet);
+        let Some(rebuilds) = self.traces.get(row.rebuild_trace.as_str()) else {
+            return waited.then(|| format!("rebuild {} is not in the ledger", row.rebuild_trace));
+        };
+        if rebuilds.iter().all(|rebuild| rebuild.key != row.key) {
+            return Some(format!("rebuild {} was of {}", rebuilds[0].rebuild, rebuilds[0].key));
+        }
+        let made = |rebuild: &&LedgerRow| rebuild.generation.saturating_add(1) == row.generation;
+        (waited && row.generation > 0 && !rebuilds.iter().any(made)).then(|| {
+            let named = rebuilds[0].generation;
+            format!("generation {} from rebuild {}, which names {named}", row.generation, rebuilds[0].rebuild)
+        })
+    }
+
+    fn contradicts_write(&self, write: &StoreWriteRecord) -> Option<&'static str> {
+        let made_by = match write.kind {
+            _ if write.verdict != StoreWriteVerdict::Accepted => return None,
+            StoreWriteKind::Deletion => return None,
+            StoreWriteKind::Value => FetchOutcome::Fetched,
+            StoreWriteKind::Absence => FetchOutcome::NoSuchRow,
+        };
+        if write.trace.is_empty() {
+            let known = self.made.contains(&(&*write.prefix, &*write.key, write.generation));
+            return (made_by == FetchOutcome::Fetched && !known).then_some("no fetch made this generation");
+        }
+        let Some(rebuilds) = self.traces.get(write.trace.as_str()) else {
+            return Some("its rebuild is not in the ledger");
+        };
+        let lacks = |holds: &dyn Fn(&LedgerRow) -> bool| !rebuilds.iter().any(|row| holds(row));
+        if lacks(&|row| row.key == write.key && prefix_of(row) == write.prefix) {
+            return Some("its rebuild was of another key");
+        }
+        if lacks(&|row| row.generation.saturating_add(1) == write.generation) {
+            return Some("its rebuild names another generation");
+        }
+        lacks(&|row| row.outcome == Some(made_by)).then_some("its rebuild did not fetch that")
+    }
+
+    /// Fetched rows of which the store decided nothing.
+    fn unwritten(&self, case: &Case<'_>) -> Vec<&'a LedgerRow> {
+        let written: BTreeSet<&str> = case.history.writes.iter().map(|write| write.trace.as_str()).collect();
+        let mut rows: Vec<&LedgerRow> = self
+            .traces
+            .values()
+            .flatten()
+            .filter(|row| row.outcome == Some(FetchOutcome::Fetched) && !written.contains(row.trace.as_str()))
+            .copied()
+            .collect();
+        rows.sort_by_key(|row| row.rebuild);
+        rows
+    }
+}

@@ -1,0 +1,258 @@
+//! The bound of each layer and of layers on top of each other, at the bound and one above; and the known-bad ways around them.
+
+use herd_history::{FaultPhase, FaultRecord, History, MembershipRecord, Reason, Served};
+use herd_judge::Outcome::{Invalid, Unknown, Valid};
+use herd_judge::judge;
+use herd_scenario::{
+    FlightUntil, Gate, Layer, Local, MembershipChange, OnOriginError, OnUnavailable, Routing, Scenario, Shed,
+    Stale,
+};
+
+use crate::made::{
+    FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown, history,
+    scenario, stale_history, verdict,
+};
+
+pub(crate) const FLEET: &str = "property = \"rebuilds_per_boundary\"";
+pub(crate) const PROCESS: &str = "property = \"rebuilds_per_boundary\"\nscope = \"process\"";
+const AT_ONCE: &str = "property = \"concurrent_rebuilds\"";
+
+pub(crate) fn with(rung: &str, claim: &str, layer: Layer) -> Scenario {
+    changed(rung, claim, |scenario| {
+        scenario.rungs[0].layers.push(layer);
+        match layer {
+            Layer::StaleWhileRevalidate | Layer::StaleIfError => {
+                scenario.rungs[0].stale = Some(Stale { grace_ms: 500, safe_keys: vec!["*".to_owned()] });
+            }
+            Layer::Early => scenario.rungs[0].early_beta = Some(1.0),
+            Layer::Jitter => scenario.rungs[0].jitter = Some(0.05),
+            Layer::Negative => scenario.rungs[0].negative_ttl_ms = Some(1_000),
+            Layer::Shed => {
+                let gate = Gate { in_flight_max: 9, queue_max: 0, queue_wait_ms: 0, retry_after_ms: 1 };
+                scenario.rungs[0].shed = Some(Shed { edge: None, origin: Some(gate) });
+            }
+            Layer::Local => {
+                let local = Local { ttl_ms: 100, entries_max: 10, incoherent: false };
+                scenario.rungs[0].local = Some(local);
+            }
+            _ => {}
+        }
+    })
+}
+
+const TWO: &[Start] = &[(0, 0), (1, 20)];
+const FIVE: &[Start] = &[(0, 0), (1, 5), (2, 10), (3, 15), (0, 90)];
+
+/// Goal: a layer that does not coalesce changes nothing in the bound of those that do.
+#[test]
+fn layers_that_do_not_coalesce() {
+    let layers =
+        [Layer::StaleIfError, Layer::Jitter, Layer::Negative, Layer::Shed, Layer::KeyFilter, Layer::Local];
+    for layer in layers {
+        expect(&with(LOCK, FLEET, layer), &history(&[(0, 0)]), Valid, 1);
+        expect(&with(LOCK, FLEET, layer), &history(TWO), Invalid, 2);
+        expect(&with(FLIGHT, FLEET, layer), &history(ONE_EACH), Valid, 4);
+        expect(&with(FLIGHT, FLEET, layer), &history(FIVE), Invalid, 5);
+        expect(&with(FLIGHT, PROCESS, layer), &history(ONE_EACH), Valid, 1);
+        expect(&with(NONE, FLEET, layer), &history(&crowd()), Valid, 20);
+    }
+}
+
+/// Goal: refreshes of stale values are bounded as rebuilds are: one for the fleet, one per process, one a reader; nobody waits, and
+/// those who were served stale are the crowd.
+#[test]
+fn stale_while_revalidate() {
+    let layer = Layer::StaleWhileRevalidate;
+    expect(&with(LOCK, FLEET, layer), &stale_history(&[(0, 0)]), Valid, 1);
+    expect(&with(LOCK, FLEET, layer), &stale_history(TWO), Invalid, 2);
+    expect(&with(FLIGHT, FLEET, layer), &stale_history(ONE_EACH), Valid, 4);
+    expect(&with(FLIGHT, FLEET, layer), &stale_history(FIVE), Invalid, 5);
+    expect(&with(FLIGHT, PROCESS, layer), &stale_history(FIVE), Invalid, 2);
+    expect(&with(NONE, FLEET, layer), &stale_history(&crowd()), Valid, 20);
+    let more: Vec<Start> = crowd().into_iter().chain([(0, 95)]).collect();
+    expect(&with(NONE, FLEET, layer), &stale_history(&more), Invalid, 21);
+    // Without those who got a stale value nobody was there.
+    let mut alone = stale_history(&[(0, 0)]);
+    for row in alone.rungs[0].operations.iter_mut().filter(|row| row.served == Served::Stale) {
+        row.served = Served::Hit;
+    }
+    expect_unknown(&with(LOCK, FLEET, layer), &alone, "got a stale value");
+    assert_eq!(judge(&with(LOCK, FLEET, layer), &stale_history(&[(0, 0)])).rungs[0].stale_served, 80);
+}
+
+/// Goal: a refresh, an early rebuild or a fill under the lock holds a lease; one without is a way around it.
+#[test]
+fn every_reason_needs_a_lease_under_the_lock() {
+    for reason in [Reason::Refresh, Reason::Early, Reason::Warm, Reason::Retry] {
+        let mut run = history(&[(0, 0)]);
+        run.rungs[0].ledger.iter_mut().for_each(|row| row.reason = reason);
+        expect(&scenario(LOCK, FLEET), &run, Valid, 1);
+        run.rungs[0].ledger[2].token = 0;
+        expect_unknown(&scenario(LOCK, FLEET), &run, &format!("{} without a token", reason.name()));
+    }
+}
+
+/// Goal: early recomputation without coalescing is geometric around e^(1/beta), and a slow origin breaks its premise.
+#[test]
+fn early_recomputation() {
+    let early = with(NONE, FLEET, Layer::Early);
+    let lives = |each: u64, slow_ms: u64| {
+        let mut run = history(&(0..each).map(|n| ((n % 4) as usize, n)).collect::<Vec<Start>>());
+        let rung = &mut run.rungs[0];
+        rung.operations.iter_mut().for_each(|row| row.served = Served::Hit);
+        rung.ledger.iter_mut().for_each(|row| row.end_us = row.end_us.map(|us| us + slow_ms * 1_000));
+        run
+    };
+    // (1 - 1/e)^19 is below 0.001 / 4, and nobody missed.
+    let good = expect(&early, &lives(19, 0), Valid, 19);
+    assert_eq!(good.bound, Some(19), "{good:#?}");
+    expect(&early, &lives(20, 0), Invalid, 20);
+    expect(&early, &lives(20, 50), Invalid, 20);
+    expect_unknown(&early, &lives(20, 51), "early recomputation knows only the last one");
+    // Who missed may rebuild, too.
+    let mut missed = lives(20, 0);
+    let at_boundary = |row: &&mut herd_history::OperationRecord| row.sent_us == START_US + 1_110_000;
+    missed.rungs[0].operations.iter_mut().find(at_boundary).unwrap().served = Served::Uncoordinated;
+    let worst = verdict(&early, &missed);
+    assert_eq!((worst.outcome, worst.bound), (Invalid, Some(19)), "the other boundaries had no such reader");
+    expect(&with(FLIGHT, FLEET, Layer::Early), &lives(4, 0), Valid, 4);
+    expect(&with(LOCK, FLEET, Layer::Early), &lives(2, 0), Invalid, 2);
+}
+
+fn planned(scenario: &mut Scenario) {
+    scenario.rungs[0].layers.push(Layer::OwnerRouting);
+    scenario.rungs[0].membership =
+        vec![MembershipChange { at_ms: 1_150, for_ms: 0, owner_of: "item-1".to_owned() }];
+}
+
+fn left(run: &mut History, at_ms: u64) {
+    let at_us = START_US + at_ms * 1_000;
+    let left = MembershipRecord { at_us, node: "node-0".to_owned(), left: true };
+    run.rungs[0].record.membership.push(left);
+}
+
+/// Goal: one rebuild without any lock while the membership stands still, one more for each change during the herd, and only then.
+#[test]
+fn owner_routing() {
+    let stable = changed(FLIGHT, FLEET, |scenario| scenario.rungs[0].layers.push(Layer::OwnerRouting));
+    expect(&stable, &history(&[(0, 0)]), Valid, 1);
+    expect(&stable, &history(TWO), Invalid, 2);
+    let by_fleet = changed(FLIGHT, FLEET, |scenario| scenario.fleet.routing = Routing::Owner);
+    expect(&by_fleet, &history(TWO), Invalid, 2);
+
+    // One herd of two, the others of one.
+    let moved = |at_ms: u64, herd: &[Start]| {
+        let mut run = history(&[(0, 0)]);
+        let more: Vec<_> = herd.iter().map(|(node, ms)| crate::made::row(1, 1, *node, 1_100 + ms)).collect();
+        run.rungs[0].ledger.splice(1..2, more);
+        crate::made::renumber(&mut run.rungs[0]);
+        left(&mut run, at_ms);
+        run
+    };
+    let change = changed(FLIGHT, FLEET, planned);
+    let found = expect(&change, &moved(1_150, TWO), Valid, 2);
+    assert!(found.bound_text.contains("1 + 1 changes"), "{}", found.bound_text);
+    expect(&change, &moved(1_150, &[(0, 0), (1, 20), (2, 30)]), Invalid, 3);
+    // Half a second before the herd edges may still route by the old membership; after its end nothing splits it.
+    expect(&change, &moved(600, TWO), Valid, 2);
+    expect(&change, &moved(599, TWO), Invalid, 2);
+    expect(&change, &moved(1_220, TWO), Valid, 2);
+    expect(&change, &moved(1_221, TWO), Invalid, 2);
+    expect_unknown(&change, &history(&[(0, 0)]), "0 of 1 planned departures");
+    // Whoever else came or went was not planned.
+    let mut crashed = moved(1_150, TWO);
+    crashed.rungs[0].record.membership_changed = Some(true);
+    expect_unknown(&change, &crashed, "the membership changed during the rung");
+    let mut gone = moved(1_150, TWO);
+    gone.rungs[0].record.nodes_joined_end = Some(3);
+    expect(&change, &gone, Valid, 2);
+    gone.rungs[0].record.nodes_joined_end = Some(2);
+    expect_unknown(&change, &gone, "the membership changed during the rung");
+}
+
+/// Goal: fail-open allows one per process only where a confirmed fault took the lock away; a node's word for it proves nothing.
+#[test]
+fn fail_open() {
+    let mut run = history(ONE_EACH);
+    for row in &mut run.rungs[0].ledger {
+        row.reason = Reason::FailOpen;
+    }
+    expect_unknown(&scenario(LOCK, FLEET), &run, "which no fault explains");
+    let fault = |phase: FaultPhase, rung: &str| FaultRecord {
+        at_us: START_US,
+        rung: rung.to_owned(),
+        fault: "stop".to_owned(),
+        target: "lock-service".to_owned(),
+        phase,
+        note: String::new(),
+    };
+    run.faults.push(fault(FaultPhase::Confirmed, "other"));
+    assert_eq!(verdict(&scenario(LOCK, FLEET), &run).bound, Some(1));
+    run.faults.push(fault(FaultPhase::Confirmed, "rung"));
+    assert_eq!(verdict(&scenario(LOCK, FLEET), &run).bound, Some(4));
+    let closed = changed(LOCK, FLEET, |scenario| {
+        scenario.rungs[0].lock.as_mut().unwrap().on_unavailable = OnUnavailable::FailClosed;
+    });
+    assert_eq!(verdict(&closed, &run).bound, Some(1));
+    // Who does not claim that it was away is held to the lock.
+    expect(&scenario(LOCK, FLEET), &history(ONE_EACH), Invalid, 4);
+}
+
+/// Goal: a known-bad way of doing a layer's work is held to what the layer promises.
+#[test]
+fn known_bad_strategies_get_no_allowance() {
+    let bad: [fn(&mut Scenario); 6] = [
+        |scenario| scenario.rungs[0].flight_until = FlightUntil::Fetched,
+        |scenario| scenario.rungs[0].on_origin_error = OnOriginError::SerialRetry,
+        |scenario| scenario.rungs[0].flight_second_look = false,
+        |scenario| scenario.rungs[0].lock.as_mut().unwrap().second_look = false,
+        |scenario| scenario.rungs[0].lock.as_mut().unwrap().volatile_tokens = true,
+        |scenario| scenario.rungs[0].lock.as_mut().unwrap().unconditional_release = true,
+    ];
+    for spoil in bad {
+        expect(&changed(LOCK, FLEET, spoil), &history(TWO), Invalid, 2);
+        expect(&changed(LOCK, AT_ONCE, spoil), &history(TWO), Invalid, 2);
+    }
+    expect(&changed(FLIGHT, PROCESS, bad[0]), &history(FIVE), Invalid, 2);
+}
+
+/// Goal: with jitter the shortest life is what tells herds apart, and early recomputation is checked by the order of things.
+#[test]
+fn counting_under_jitter_and_early_recomputation() {
+    let mut run = history(&[(0, 0)]);
+    for (index, row) in run.rungs[0].ledger.iter_mut().enumerate() {
+        let shift_us = index as u64 * 600_000;
+        (row.start_us, row.end_us) = (row.start_us - shift_us, row.end_us.map(|us| us - shift_us));
+    }
+    let named = |scenario: &Scenario, run: &History| {
+        let judgement = judge(scenario, run);
+        let found = judgement.rungs[0].assumptions.iter().find(|a| a.name == "counting agrees").unwrap();
+        (found.holds, found.why.clone())
+    };
+    // Lives of 400 ms: too short for a TTL of a second, long enough with a jitter of 0.6.
+    assert!(!named(&scenario(LOCK, FLEET), &run).0);
+    let jitter = changed(LOCK, FLEET, |scenario| scenario.rungs[0].jitter = Some(0.6));
+    assert!(named(&jitter, &run).0, "{}", named(&jitter, &run).1);
+    let early = with(LOCK, FLEET, Layer::Early);
+    assert!(named(&early, &run).0, "{}", named(&early, &run).1);
+    // Nobody sees a generation before it was made.
+    run.rungs[0].ledger[2].start_us = run.rungs[0].ledger[1].end_us.unwrap() - 5_001;
+    let (holds, why) = named(&early, &run);
+    assert!(!holds && why.contains("which no rebuild had made yet"), "{why}");
+    run.rungs[0].ledger[2].start_us += 1;
+    assert!(named(&early, &run).0);
+}
+
+/// Goal: without a wanted number of boundaries none is needed, and nothing is confirmed of what was not seen.
+#[test]
+fn no_boundaries_wanted() {
+    let none = changed(LOCK, FLEET, |scenario| scenario.workload.boundaries = 0);
+    let found = verdict(&none, &history(&[]));
+    assert_eq!((found.outcome, found.observed), (Unknown, None));
+    let answered = changed(LOCK, &claim("every_request_answered", "fleet"), |scenario| {
+        scenario.workload.boundaries = 0;
+    });
+    let mut one_life = history(&[]);
+    one_life.rungs[0].operations.iter_mut().for_each(|row| row.generation = 1);
+    expect(&answered, &one_life, Valid, 0);
+}
