@@ -9,12 +9,14 @@ use crate::metrics::{EdgeMetrics, EjectionReason};
 use crate::node::{Node, spell};
 use crate::routing;
 use herd_service::control::ControlHandle;
+use herd_service::gate::{Gate, Limits};
 use herd_service::kit::Readiness;
 use herd_service::rpc;
 use herd_wire::v1::{Membership, Routing};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
 /// How long a probe may take.
 const PROBE_MAX: Duration = Duration::from_millis(500);
@@ -145,18 +147,28 @@ async fn probe(fleet: Weak<Fleet>, node: Weak<Node>, first_wait: Duration) {
     }
 }
 
-/// Applies what the control plane says, and acknowledges it, until the process ends.
-pub(crate) async fn follow(fleet: Arc<Fleet>, mut control: ControlHandle, readiness: Readiness) {
+/// Applies what the control plane says, and acknowledges it, until the process ends. A configuration whose gate cannot be
+/// applied is refused as a whole: the edge keeps the last good one and does not acknowledge.
+pub(crate) async fn follow(fleet: Arc<Fleet>, gate: Gate, mut control: ControlHandle, readiness: Readiness) {
     readiness.hold(NO_CONFIGURATION);
+    // What the edge was started with: in force where a configuration says nothing of it.
+    let own = gate.limits();
+    let (mut config, mut members) = (Arc::default(), Arc::default());
     loop {
-        let config = control.config.borrow_and_update().clone();
-        if config.version != fleet.view().config_version {
-            fleet.set_routing(config.routing(), config.version);
-            control.ack_config(config.version);
-            readiness.allow(NO_CONFIGURATION);
+        if is_new(&mut config, &mut control.config) && config.version > 0 {
+            match config.edge_gate.map_or(Ok(own), Limits::try_from) {
+                Ok(limits) => {
+                    gate.set(limits);
+                    fleet.set_routing(config.routing(), config.version);
+                    control.ack_config(config.version);
+                    readiness.allow(NO_CONFIGURATION);
+                }
+                Err(bad) => {
+                    error!(version = config.version, "edge_gate: {bad}; keeping the last configuration");
+                }
+            }
         }
-        let members = control.members.borrow_and_update().clone();
-        if members.version != fleet.view().members_version {
+        if is_new(&mut members, &mut control.members) && members.version > 0 {
             fleet.set_members(&members);
             control.ack_members(members.version);
         }
@@ -168,4 +180,13 @@ pub(crate) async fn follow(fleet: Arc<Fleet>, mut control: ControlHandle, readin
             return;
         }
     }
+}
+
+/// Takes the newest; says whether it is another one. A control plane that was started anew may use a number again, so
+/// numbers are not compared.
+fn is_new<T>(current: &mut Arc<T>, newest: &mut watch::Receiver<Arc<T>>) -> bool {
+    let newest = newest.borrow_and_update().clone();
+    let new = !Arc::ptr_eq(current, &newest);
+    *current = newest;
+    new
 }

@@ -1,20 +1,26 @@
-//! The way of a request through the edge: admission, key check, deadline, routing, the call, and what its failure says.
+//! The way of a request through the edge: its form, admission, deadline, routing, the call, and what its failure says.
+//!
+//! - `routed`: the requests that go to one node, and their limits.
+//! - `writes`: the store's record, passed through from a node.
+
+mod routed;
+mod writes;
+
+pub(crate) use routed::{Routed, VALUE_BYTES_MAX};
+pub(crate) use writes::Writes;
 
 use crate::fleet::Fleet;
-use crate::metrics::{EdgeMetrics, EjectionReason, Method};
+use crate::metrics::{EdgeMetrics, EjectionReason};
 use crate::node::{InFlight, Node};
+use herd_service::gate::{Gate, GateMetrics, Limits, NotAdmitted};
 use herd_service::rpc::{self, CallFailure, Deadline};
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, status};
-use herd_wire::key::check_key;
-use herd_wire::v1::cache_node_client::CacheNodeClient;
-use herd_wire::v1::{GetRequest, GetResponse, InvalidateRequest, InvalidateResponse};
+use herd_wire::v1::{GetRequest, GetResponse};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tonic::metadata::MetadataValue;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Status};
 
 /// Metadata key and HTTP header that carry the reference id of an error, and of every HTTP answer.
 pub const REFERENCE_HEADER: &str = "herd-reference";
@@ -25,32 +31,27 @@ const RESERVE_MAX: Duration = Duration::from_millis(5);
 /// A client that hangs up on a silent node after this long makes the node suspect, as a deadline does.
 const PATIENCE_WITH_SILENCE: Duration = Duration::from_millis(250);
 
+/// Readers of the store's record at once. They are the laboratory's and pass by the gate: what a run was must be readable
+/// also while its load is being refused.
+const READERS_MAX: u32 = 16;
+
 pub(crate) struct Forwarder {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) metrics: Arc<EdgeMetrics>,
     pub(crate) default_deadline: Duration,
-    in_flight: AtomicU32,
-    in_flight_max: u32,
-}
-
-/// A request in flight at this edge.
-struct Admitted<'a>(&'a Forwarder);
-
-impl Drop for Admitted<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.in_flight.dec();
-    }
+    gate: Gate,
+    readers: Gate,
 }
 
 impl Forwarder {
     pub(crate) fn new(
         fleet: Arc<Fleet>,
+        gate: Gate,
         metrics: Arc<EdgeMetrics>,
         default_deadline: Duration,
-        in_flight_max: u32,
     ) -> Self {
-        Self { fleet, metrics, default_deadline, in_flight: AtomicU32::new(0), in_flight_max }
+        let readers = Gate::new(Limits::without_queue(READERS_MAX), GateMetrics::default());
+        Self { fleet, metrics, default_deadline, gate, readers }
     }
 
     /// Gets a value. The answer's reference is the trace of `context`, as is that of an error.
@@ -60,126 +61,104 @@ impl Forwarder {
         budget: Duration,
         context: &TraceContext,
     ) -> Result<GetResponse, Status> {
-        let send = async |mut client: CacheNodeClient<Channel>, request: Request<GetRequest>| {
-            client.get(request).await
-        };
-        let message = GetRequest { key };
-        let mut answer = self.run(Method::Get, message, budget, context, |m| &m.key, send).await?;
+        let mut answer = self.pass(GetRequest { key }, budget, context).await?;
         if answer.reference.is_empty() {
             answer.reference = context.trace_id();
         }
         Ok(answer)
     }
 
-    /// Deletes a key's value.
-    pub(crate) async fn invalidate(
+    /// Passes a request on to a node, and its answer back.
+    pub(crate) async fn pass<M: Routed>(
         &self,
-        key: String,
-        budget: Duration,
-        context: &TraceContext,
-    ) -> Result<InvalidateResponse, Status> {
-        let send = async |mut client: CacheNodeClient<Channel>, request: Request<InvalidateRequest>| {
-            client.invalidate(request).await
-        };
-        self.run(Method::Invalidate, InvalidateRequest { key }, budget, context, |m| &m.key, send).await
-    }
-
-    async fn run<M: Clone, A>(
-        &self,
-        method: Method,
         message: M,
         budget: Duration,
         context: &TraceContext,
-        key_of: impl Fn(&M) -> &str,
-        send: impl AsyncFn(CacheNodeClient<Channel>, Request<M>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Status> {
+    ) -> Result<M::Answer, Status> {
         let began = Instant::now();
-        let deadline = Deadline::after(budget.saturating_sub(RESERVE_MAX.min(budget / 10)));
-        let result = self.forward(message, deadline, began, context, key_of, send).await;
+        let result = self.admitted(message, deadline_within(budget), context).await;
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.answered(method, code, began.elapsed());
+        self.metrics.answered(M::METHOD, code, began.elapsed());
         result.map_err(|error| with_reference(error, context))
     }
 
-    async fn forward<M: Clone, A>(
+    async fn admitted<M: Routed>(
         &self,
         message: M,
         deadline: Deadline,
-        began: Instant,
         context: &TraceContext,
-        key_of: impl Fn(&M) -> &str,
-        send: impl AsyncFn(CacheNodeClient<Channel>, Request<M>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Status> {
-        let _admitted = self.admit()?;
-        let key = key_of(&message);
-        check_key(key).map_err(|bad| status(Code::InvalidArgument, ErrorSource::Client, bad.to_string()))?;
-        let Some(first) = self.fleet.pick(key, None) else {
+    ) -> Result<M::Answer, Status> {
+        // First: who asks for nonsense need not wait for the answer.
+        message.check().map_err(|why| status(Code::InvalidArgument, ErrorSource::Client, why))?;
+        let _place = self.gate.enter(deadline.instant()).await.map_err(not_admitted)?;
+        self.reach(message, deadline, context).await.map(|(_, answer)| answer)
+    }
+
+    /// Asks the node that routing picks. If it cannot be reached the request never left, and another node may have it, once.
+    async fn reach<M: Routed>(
+        &self,
+        message: M,
+        deadline: Deadline,
+        context: &TraceContext,
+    ) -> Result<(Arc<Node>, M::Answer), Status> {
+        let Some(first) = self.fleet.pick(message.key(), None) else {
             return Err(status(Code::Unavailable, ErrorSource::Peer, "no cache node has joined the fleet"));
         };
-        let error = match self.call(&first, message.clone(), deadline, began, context, &send).await {
-            Ok(answer) => return Ok(answer),
+        let error = match self.call(&first, message.clone(), deadline, context).await {
+            Ok(answer) => return Ok((first, answer)),
             Err(error) => error,
         };
         if CallFailure::of(&error) != CallFailure::Unreachable {
             return Err(error);
         }
-        // The request never left: another node may have it, once.
-        let Some(second) = self.fleet.pick(key_of(&message), Some(&first)) else { return Err(error) };
+        let Some(second) = self.fleet.pick(message.key(), Some(&first)) else { return Err(error) };
         self.metrics.second_tries.inc();
-        self.call(&second, message, deadline, Instant::now(), context, &send).await
-    }
-
-    fn admit(&self) -> Result<Admitted<'_>, Status> {
-        self.metrics.in_flight.inc();
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let admitted = Admitted(self);
-        if before < self.in_flight_max {
-            return Ok(admitted);
-        }
-        let message = format!("{} requests are in flight, the most this edge allows", self.in_flight_max);
-        Err(status(Code::ResourceExhausted, ErrorSource::Peer, message))
+        let answer = self.call(&second, message, deadline, context).await?;
+        Ok((second, answer))
     }
 
     /// One call to one node. A failure says whether the node is fit for more.
-    async fn call<M, A>(
+    async fn call<M: Routed>(
         &self,
         node: &Arc<Node>,
         message: M,
         deadline: Deadline,
-        sent: Instant,
         context: &TraceContext,
-        send: &impl AsyncFn(CacheNodeClient<Channel>, Request<M>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Status> {
+    ) -> Result<M::Answer, Status> {
+        let sent = Instant::now();
         let mut request = Request::new(message);
         deadline.apply(&mut request).map_err(|expired| *expired)?;
         context.inject(request.metadata_mut());
         let mut under_way =
             UnderWay { forwarder: self, node, sent, settled: false, _in_flight: node.begin() };
         // The outer limit also covers the wait for a connection, where the call itself has no timer yet.
-        let result = tokio::time::timeout_at(deadline.instant().into(), send(node.client(), request)).await;
+        let result =
+            tokio::time::timeout_at(deadline.instant().into(), M::send(node.client(), request)).await;
         under_way.settled = true;
-        let error = match result {
+        match result {
             Ok(Ok(answer)) => {
                 node.answered(Instant::now());
-                return Ok(answer.into_inner());
+                Ok(answer.into_inner())
             }
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => {
+                self.judge(node, &error, sent);
+                Err(error)
+            }
             Err(_) => {
                 self.timed_out(node, sent);
-                return Err(status(
-                    Code::DeadlineExceeded,
-                    ErrorSource::Peer,
-                    "no answer before the deadline",
-                ));
+                Err(status(Code::DeadlineExceeded, ErrorSource::Peer, "no answer before the deadline"))
             }
-        };
-        match CallFailure::of(&error) {
+        }
+    }
+
+    /// Notes what the failure of a call that was sent to a node at `sent` says of the node.
+    fn judge(&self, node: &Arc<Node>, error: &Status, sent: Instant) {
+        match CallFailure::of(error) {
             CallFailure::Answered => node.answered(Instant::now()),
             CallFailure::TimedOut => self.timed_out(node, sent),
             CallFailure::Unreachable => self.fleet.eject(node, EjectionReason::Unreachable),
             CallFailure::Broken => self.fleet.eject(node, EjectionReason::Broken),
         }
-        Err(error)
     }
 
     fn timed_out(&self, node: &Arc<Node>, sent: Instant) {
@@ -206,6 +185,18 @@ impl Drop for UnderWay<'_> {
         if hung_up && tokio::runtime::Handle::try_current().is_ok() {
             self.forwarder.timed_out(self.node, self.sent);
         }
+    }
+}
+
+/// The deadline of a request, with a reserve for its answer.
+fn deadline_within(budget: Duration) -> Deadline {
+    Deadline::after(budget.saturating_sub(RESERVE_MAX.min(budget / 10)))
+}
+
+fn not_admitted(why: NotAdmitted) -> Status {
+    match why {
+        NotAdmitted::Refused(refused) => refused.status(ErrorSource::Peer),
+        NotAdmitted::DeadlinePassed => status(Code::DeadlineExceeded, ErrorSource::Peer, why.to_string()),
     }
 }
 

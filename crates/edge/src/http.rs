@@ -3,26 +3,31 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `GET /v1/items/{key}` | the value and how it was served |
+//! | `PUT /v1/items/{key}` | the body, at most 1 MiB, is the row's new value; no cache serves an older one any more |
 //! | `DELETE /v1/items/{key}` | the cached value is deleted everywhere |
 //! | `GET /v1/members` | the cache nodes this edge knows |
 //!
 //! `x-request-timeout-ms` sets a request's deadline, `traceparent` its trace. Every answer carries `herd-reference`. An error is
-//! `{"error":{code,message,source,retryable,reference}}`.
+//! `{"error":{code,message,source,retryable,reference}}`; for a row that does not exist, `served` says how that is known. Who is
+//! refused for load is told by 503 and `retry-after` when to come back.
 
-use crate::forward::{Forwarder, REFERENCE_HEADER, with_reference};
-use crate::grpc::{get_span, invalidate_span, record_error, record_get, served_name};
-use crate::metrics::CODE_NAMES;
+mod answer;
+
+use crate::forward::{Forwarder, VALUE_BYTES_MAX, with_reference};
+use crate::grpc::{get_span, record_error, record_get, request_span};
+use answer::{Item, error, error_with, json};
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
+use axum::extract::{self, DefaultBodyLimit, FromRequest as _, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::get;
+use herd_service::rpc::Deadline;
 use herd_service::trace::{self, TraceContext};
-use herd_wire::error::{ErrorSource, is_retryable, status};
-use herd_wire::v1::GetResponse;
+use herd_wire::error::{ErrorSource, status};
+use herd_wire::v1::{InvalidateRequest, PutRequest, PutResponse};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
@@ -33,76 +38,32 @@ pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
 const TIMEOUT_MS_MAX: u64 = 600_000;
 
-/// Seconds after which a caller that was refused may try again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-
 type Key = Result<Path<String>, PathRejection>;
 
 pub(crate) fn router(forwarder: Arc<Forwarder>) -> Router {
     Router::new()
-        .route("/v1/items/{key}", get(get_item).delete(delete_item))
-        .route("/v1/items/", get(no_key).delete(no_key))
+        .route("/v1/items/{key}", get(get_item).put(put_item).delete(delete_item))
+        .route("/v1/items/", get(no_key).put(no_key).delete(no_key))
         .route("/v1/members", get(members))
         .fallback(async |headers: HeaderMap| {
             refuse(&headers, StatusCode::NOT_FOUND, "there is nothing at this path")
         })
         .method_not_allowed_fallback(async |headers: HeaderMap| {
-            refuse(&headers, StatusCode::METHOD_NOT_ALLOWED, "this path knows GET and, for items, DELETE")
+            refuse(
+                &headers,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path knows GET and, for items, PUT and DELETE",
+            )
         })
+        .layer(DefaultBodyLimit::max(VALUE_BYTES_MAX))
         .with_state(forwarder)
-}
-
-#[derive(Serialize)]
-struct Item<'a> {
-    key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<&'a RawValue>,
-    /// a value that is text but not JSON
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_text: Option<&'a str>,
-    /// a value that is not even text, in hexadecimal digits
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_hex: Option<String>,
-    version: u64,
-    age_ms: u64,
-    served: &'static str,
-    generation: u64,
-    config_version: u64,
-    node: &'a str,
-    reference: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    rebuild_trace: &'a str,
-}
-
-impl<'a> Item<'a> {
-    fn new(key: &'a str, answer: &'a GetResponse) -> Self {
-        let text = std::str::from_utf8(&answer.value).ok();
-        let json = text.and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
-        Self {
-            key,
-            value: json,
-            value_text: text.filter(|_| json.is_none()),
-            value_hex: text
-                .is_none()
-                .then(|| answer.value.iter().map(|byte| format!("{byte:02x}")).collect()),
-            version: answer.version,
-            age_ms: answer.age_ms,
-            served: served_name(answer.served()),
-            generation: answer.generation,
-            config_version: answer.config_version,
-            node: &answer.node,
-            reference: &answer.reference,
-            rebuild_trace: &answer.rebuild_trace,
-        }
-    }
 }
 
 async fn get_item(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap, key: Key) -> Response {
     let key = key_of(key);
     let span = get_span(key.as_deref().unwrap_or_default(), "http");
     let context = trace::begin(&span, TraceContext::extract_http(&headers));
-    let asked = key.and_then(|key| Ok((key, budget(&headers, forwarder.default_deadline)?)));
-    let (key, budget) = match asked {
+    let (key, budget) = match asked(key, &headers, forwarder.default_deadline) {
         Ok(asked) => asked,
         Err(bad) => return error(with_reference(*bad, &context), &context),
     };
@@ -110,6 +71,39 @@ async fn get_item(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap, k
     record_get(&span, &result);
     match result {
         Ok(answer) => json(StatusCode::OK, &Item::new(&key, &answer), &context),
+        Err(failed) => error(failed, &context),
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    key: &'a str,
+    version: u64,
+    generation: u64,
+    reference: String,
+}
+
+async fn put_item(State(forwarder): State<Arc<Forwarder>>, key: Key, request: extract::Request) -> Response {
+    let key = key_of(key);
+    let span = request_span("edge.put", key.as_deref().unwrap_or_default(), "http");
+    let context = trace::begin(&span, TraceContext::extract_http(request.headers()));
+    let (key, budget) = match asked(key, request.headers(), forwarder.default_deadline) {
+        Ok(asked) => asked,
+        Err(bad) => return error(with_reference(*bad, &context), &context),
+    };
+    let deadline = Deadline::after(budget);
+    let value = match body_of(request, deadline).await {
+        Ok(value) => value.to_vec(),
+        Err((http_status, bad)) => return error_with(http_status, &with_reference(*bad, &context), &context),
+    };
+    let message = PutRequest { key: key.clone(), value };
+    let result = forwarder.pass(message, deadline.remaining(), &context).instrument(span.clone()).await;
+    record_error(&span, result.as_ref().err());
+    match result {
+        Ok(PutResponse { version, generation }) => {
+            let written = Written { key: &key, version, generation, reference: context.trace_id() };
+            json(StatusCode::OK, &written, &context)
+        }
         Err(failed) => error(failed, &context),
     }
 }
@@ -123,14 +117,14 @@ struct Deleted<'a> {
 
 async fn delete_item(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap, key: Key) -> Response {
     let key = key_of(key);
-    let span = invalidate_span(key.as_deref().unwrap_or_default(), "http");
+    let span = request_span("edge.invalidate", key.as_deref().unwrap_or_default(), "http");
     let context = trace::begin(&span, TraceContext::extract_http(&headers));
-    let asked = key.and_then(|key| Ok((key, budget(&headers, forwarder.default_deadline)?)));
-    let (key, budget) = match asked {
+    let (key, budget) = match asked(key, &headers, forwarder.default_deadline) {
         Ok(asked) => asked,
         Err(bad) => return error(with_reference(*bad, &context), &context),
     };
-    let result = forwarder.invalidate(key.clone(), budget, &context).instrument(span.clone()).await;
+    let message = InvalidateRequest { key: key.clone() };
+    let result = forwarder.pass(message, budget, &context).instrument(span.clone()).await;
     record_error(&span, result.as_ref().err());
     match result {
         Ok(answer) => {
@@ -187,6 +181,13 @@ async fn members(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap) ->
     json(StatusCode::OK, &shown, &context_of(&headers))
 }
 
+/// The answer to a request that this port does not know.
+fn refuse(headers: &HeaderMap, http_status: StatusCode, message: &str) -> Response {
+    let code = if http_status == StatusCode::NOT_FOUND { Code::NotFound } else { Code::Unimplemented };
+    let context = context_of(headers);
+    error_with(http_status, &with_reference(status(code, ErrorSource::Client, message), &context), &context)
+}
+
 fn context_of(headers: &HeaderMap) -> TraceContext {
     TraceContext::extract_http(headers).map_or_else(TraceContext::root, |caller| caller.child())
 }
@@ -196,6 +197,34 @@ fn key_of(key: Key) -> Result<String, Box<Status>> {
         let why = "the key is not text: it needs 1 to 128 bytes of A-Z a-z 0-9 . _ : -";
         Box::new(status(Code::InvalidArgument, ErrorSource::Client, why))
     })
+}
+
+/// The key and the time that a request has.
+fn asked(
+    key: Result<String, Box<Status>>,
+    headers: &HeaderMap,
+    default: Duration,
+) -> Result<(String, Duration), Box<Status>> {
+    key.and_then(|key| Ok((key, budget(headers, default)?)))
+}
+
+/// The body, if it comes in time and is not too long.
+async fn body_of(request: extract::Request, deadline: Deadline) -> Result<Bytes, (StatusCode, Box<Status>)> {
+    let bad =
+        |http_status, code, why: &str| Err((http_status, Box::new(status(code, ErrorSource::Client, why))));
+    match tokio::time::timeout_at(deadline.instant().into(), Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)))) => {
+            let why = format!("the body is longer than the {VALUE_BYTES_MAX} bytes that a value may have");
+            bad(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument, &why)
+        }
+        Ok(Err(_)) => bad(StatusCode::BAD_REQUEST, Code::InvalidArgument, "the body broke off"),
+        Err(_) => bad(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::DeadlineExceeded,
+            "the body did not come before the deadline",
+        ),
+    }
 }
 
 fn budget(headers: &HeaderMap, default: Duration) -> Result<Duration, Box<Status>> {
@@ -208,91 +237,4 @@ fn budget(headers: &HeaderMap, default: Duration) -> Result<Duration, Box<Status
             Err(Box::new(status(Code::InvalidArgument, ErrorSource::Client, why)))
         }
     }
-}
-
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: ErrorDetail<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorDetail<'a> {
-    code: &'static str,
-    message: &'a str,
-    source: &'static str,
-    retryable: bool,
-    reference: String,
-}
-
-/// The answer for a status that already says whose fault it is.
-#[allow(clippy::needless_pass_by_value, reason = "an error ends here")]
-fn error(failed: Status, context: &TraceContext) -> Response {
-    let source = ErrorSource::of(&failed).unwrap_or(ErrorSource::Peer);
-    let http_status = http_status(failed.code(), source);
-    error_body(
-        http_status,
-        CODE_NAMES[failed.code() as usize],
-        failed.message(),
-        source,
-        is_retryable(&failed),
-        context,
-    )
-}
-
-fn refuse(headers: &HeaderMap, http_status: StatusCode, message: &str) -> Response {
-    let code = if http_status == StatusCode::NOT_FOUND { Code::NotFound } else { Code::Unimplemented };
-    error_body(
-        http_status,
-        CODE_NAMES[code as usize],
-        message,
-        ErrorSource::Client,
-        false,
-        &context_of(headers),
-    )
-}
-
-fn error_body(
-    http_status: StatusCode,
-    code: &'static str,
-    message: &str,
-    source: ErrorSource,
-    retryable: bool,
-    context: &TraceContext,
-) -> Response {
-    let detail =
-        ErrorDetail { code, message, source: source.as_str(), retryable, reference: context.trace_id() };
-    let mut response = json(http_status, &ErrorBody { error: detail }, context);
-    if matches!(http_status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
-    }
-    response
-}
-
-const fn http_status(code: Code, source: ErrorSource) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::FailedPrecondition => StatusCode::PRECONDITION_FAILED,
-        // Over a limit: the caller's own, or one of ours.
-        Code::ResourceExhausted if matches!(source, ErrorSource::Client) => StatusCode::TOO_MANY_REQUESTS,
-        Code::ResourceExhausted | Code::Unavailable | Code::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-fn json(http_status: StatusCode, body: &impl Serialize, context: &TraceContext) -> Response {
-    // Structs of plain fields and valid JSON: nothing in them can fail to serialise.
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    let reference = HeaderValue::try_from(context.trace_id()).expect("hexadecimal digits are a header value");
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (HeaderName::from_static(REFERENCE_HEADER), reference),
-    ];
-    (http_status, headers, text).into_response()
 }

@@ -1,5 +1,6 @@
 //! The edge's own metrics. Label values come from closed sets, and their handles are resolved before the first request.
 
+use herd_service::gate::GateMetrics;
 use herd_service::metrics::{DURATION_BUCKETS_SECONDS, Metrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
@@ -12,13 +13,21 @@ use tonic::Code;
 pub(crate) enum Method {
     Get,
     Invalidate,
+    Put,
+    Warm,
+    Writes,
 }
 
 impl Method {
+    const ALL: [Self; 5] = [Self::Get, Self::Invalidate, Self::Put, Self::Warm, Self::Writes];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Invalidate => "invalidate",
+            Self::Put => "put",
+            Self::Warm => "warm",
+            Self::Writes => "writes",
         }
     }
 }
@@ -88,9 +97,9 @@ struct OfMethod {
 }
 
 pub(crate) struct EdgeMetrics {
-    get: OfMethod,
-    invalidate: OfMethod,
-    pub(crate) in_flight: Gauge,
+    /// In the order of [`Method::ALL`].
+    methods: [OfMethod; 5],
+    pub(crate) gate: GateMetrics,
     pub(crate) second_tries: Counter,
     pub(crate) returns: Counter,
     pub(crate) members: Gauge,
@@ -110,9 +119,8 @@ impl EdgeMetrics {
             duration: durations.get_or_create_owned(&MethodLabel { method: method.label() }),
         };
         let edge = Self {
-            get: of_method(Method::Get),
-            invalidate: of_method(Method::Invalidate),
-            in_flight: Gauge::default(),
+            methods: Method::ALL.map(of_method),
+            gate: GateMetrics::default(),
             second_tries: Counter::default(),
             returns: Counter::default(),
             members: Gauge::default(),
@@ -131,7 +139,9 @@ impl EdgeMetrics {
             Unit::Seconds,
             durations,
         );
-        of_edge.register("in_flight", "Requests in flight", edge.in_flight.clone());
+        of_edge.register("in_flight", "Requests in flight", edge.gate.in_flight.clone());
+        of_edge.register("queued", "Requests that wait at the gate", edge.gate.queued.clone());
+        of_edge.register("rejected", "Requests that the gate refused", edge.gate.rejected.clone());
         of_edge.register(
             "second_tries",
             "Requests tried on a second node: the first was not reached",
@@ -146,10 +156,7 @@ impl EdgeMetrics {
     }
 
     pub(crate) fn answered(&self, method: Method, code: Code, took: Duration) {
-        let handles = match method {
-            Method::Get => &self.get,
-            Method::Invalidate => &self.invalidate,
-        };
+        let handles = &self.methods[method as usize];
         handles.by_code[code as usize].inc();
         handles.duration.observe(took.as_secs_f64());
     }

@@ -30,7 +30,7 @@ pub struct EdgeArgs {
     #[arg(long, env = "HERD_REQUEST_DEADLINE_MS", value_name = "MS", default_value_t = 10_000,
           value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub request_deadline_ms: u64,
-    /// Requests in flight at once; more are refused with RESOURCE_EXHAUSTED or 503
+    /// Requests in flight at once, more are refused with RESOURCE_EXHAUSTED or 503; a configuration may set another gate
     #[arg(long, env = "HERD_MAX_IN_FLIGHT", value_name = "N", default_value_t = 20_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,

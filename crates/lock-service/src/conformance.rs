@@ -3,11 +3,13 @@
 //!
 //! - [`store`]: the lease store's own suite over Redis.
 //! - [`waiting`]: queues, wake-ups, hang-ups, repeated calls.
+//! - [`known_bad`]: the mistakes that a request can ask for.
 //! - [`counters`]: the durable counters over any database.
 //! - [`faults`]: Redis restarted, emptied, paused, away; the database away; several instances.
 
 pub mod counters;
 pub mod faults;
+pub mod known_bad;
 pub mod store;
 pub mod waiting;
 

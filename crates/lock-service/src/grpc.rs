@@ -1,10 +1,11 @@
 //! The gRPC service over [`Locks`].
 
 use crate::counters::Counters;
+use crate::known_bad::KnownBad;
 use crate::locks::{Answer, Locks, LocksError, Wanted};
 use crate::metrics::{LockMetrics, outcome_name};
 use herd_lease::arbiter::{Failure, Reply};
-use herd_lease::{HolderEnd, HolderFailure, LeaseStore, Token};
+use herd_lease::{HolderEnd, HolderFailure, Token};
 use herd_service::trace::{self, TraceContext};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::acquire_response::Outcome;
@@ -23,7 +24,7 @@ pub struct LockGrpc<S, C> {
     metrics: LockMetrics,
 }
 
-impl<S: LeaseStore, C: Counters> LockGrpc<S, C> {
+impl<S: KnownBad, C: Counters> LockGrpc<S, C> {
     /// Serves `locks`.
     pub const fn new(locks: Locks<S, C>, metrics: LockMetrics) -> Self {
         Self { locks, metrics }
@@ -36,9 +37,12 @@ impl<S: LeaseStore, C: Counters> LockGrpc<S, C> {
 
     async fn answer(&self, request: &AcquireRequest, span: &Span) -> Result<Answer, LocksError> {
         let began = Instant::now();
-        let AcquireRequest { name, owner, expiry_ms, wait_ms, volatile_token: _ } = request;
+        let AcquireRequest { name, owner, expiry_ms, wait_ms, volatile_token } = request;
         let wanted = Wanted { name, owner, expiry_ms: *expiry_ms, wait_ms: *wait_ms };
-        let answer = self.locks.acquire(wanted).await;
+        let mut answer = self.locks.acquire(wanted).await;
+        if *volatile_token && let Ok(good) = answer {
+            answer = self.locks.with_volatile_token(name, owner, good).await;
+        }
         let outcome = match &answer {
             Ok(answer) => outcome_name(&answer.reply),
             Err(LocksError::Malformed(_)) => "malformed",
@@ -56,7 +60,7 @@ impl<S: LeaseStore, C: Counters> LockGrpc<S, C> {
 }
 
 #[tonic::async_trait]
-impl<S: LeaseStore, C: Counters> LockService for LockGrpc<S, C> {
+impl<S: KnownBad, C: Counters> LockService for LockGrpc<S, C> {
     async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<AcquireResponse>, Status> {
         let span = herd_service::span!(
             "lock.acquire",
@@ -100,8 +104,12 @@ impl<S: LeaseStore, C: Counters> LockService for LockGrpc<S, C> {
         let span = span_of("lock.release", &request, &request.get_ref().name);
         let request = request.into_inner();
         let end = holder_end(&request);
-        let ReleaseRequest { name, owner, .. } = request;
-        let freed = self.locks.release(&name, &owner, end).instrument(span).await;
+        let ReleaseRequest { name, owner, unconditional, .. } = request;
+        let freed = if unconditional {
+            self.locks.release_unconditionally(&name, end).instrument(span).await
+        } else {
+            self.locks.release(&name, &owner, end).instrument(span).await
+        };
         let released = freed.map_err(|error| locks_status(&error))?;
         self.metrics.count_release(released);
         Ok(Response::new(ReleaseResponse { released }))

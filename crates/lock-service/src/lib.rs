@@ -15,6 +15,7 @@
 //! - [`redis_store`]: leases in Redis by atomic scripts.
 //! - [`counters`]: the durable counters in Postgres or SQLite.
 //! - [`tokens`]: blocks of tokens reserved ahead.
+//! - [`known_bad`]: mistakes that a request can ask for, isolated.
 //! - [`grpc`]: the service `LockService`.
 //! - [`metrics`]: what it counts.
 //! - [`settings`]: flags and environment.
@@ -24,6 +25,7 @@
 pub mod conformance;
 pub mod counters;
 pub mod grpc;
+pub mod known_bad;
 pub mod locks;
 pub mod metrics;
 pub mod redis_store;

@@ -14,6 +14,7 @@ use herd_lease::id::{self, Malformed};
 use herd_lease::store::StoreError;
 use herd_lease::{HolderEnd, LeaseStore, LeaseView, Time, Token};
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -199,9 +200,20 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
     pub async fn release(&self, name: &str, owner: &str, end: HolderEnd) -> Result<bool, LocksError> {
         id::check_name(name)?;
         id::check_owner(owner)?;
-        let (locks, name, owner) = (self.clone(), name.to_owned(), owner.to_owned());
+        let (locks, freed, owner) = (self.clone(), name.to_owned(), owner.to_owned());
+        self.free_by(name, end, async move { locks.store().release(&freed, &owner).await }).await
+    }
+
+    /// Tells the queue of a lease that `free` frees. Goes on if the caller hangs up.
+    pub(crate) async fn free_by(
+        &self,
+        name: &str,
+        end: HolderEnd,
+        free: impl Future<Output = Result<bool, StoreError>> + Send + 'static,
+    ) -> Result<bool, LocksError> {
+        let (locks, name) = (self.clone(), name.to_owned());
         let release = self.inner.tasks.spawn(async move {
-            let freed = locks.inner.store.release(&name, &owner).await?;
+            let freed = free.await?;
             locks.desk().arbiter.handle_released(locks.now(), &name, freed, &end);
             locks.pump();
             Ok(freed)
@@ -362,7 +374,12 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         self.inner.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn store_failure(&self, error: &StoreError) -> Failure {
+    /// The lease store.
+    pub(crate) fn store(&self) -> &S {
+        &self.inner.store
+    }
+
+    pub(crate) fn store_failure(&self, error: &StoreError) -> Failure {
         self.inner.metrics.count_store_error();
         match error {
             StoreError::Away(_) | StoreError::Unknown(_) => Failure::StoreAway(error.to_string()),

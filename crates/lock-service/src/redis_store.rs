@@ -98,7 +98,7 @@ impl RedisStore {
     }
 
     /// Runs a script that may be loaded whenever it is missing: all but acquire.
-    async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
         keys: &[&str],
@@ -216,7 +216,7 @@ impl From<RedisFailure> for StoreError {
     }
 }
 
-fn lease_key(name: &str) -> String {
+pub(crate) fn lease_key(name: &str) -> String {
     format!("{LEASE_PREFIX}{name}")
 }
 

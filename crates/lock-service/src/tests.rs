@@ -3,7 +3,7 @@
 mod grpc;
 mod redis_process;
 
-use crate::conformance::{faults, store, waiting};
+use crate::conformance::{faults, known_bad, store, waiting};
 use crate::counters::{Counters, CountersError, SqlCounters};
 use herd_lease::{Block, Epoch, Token};
 use redis_process::RedisProcess;
@@ -69,6 +69,10 @@ over_a_redis_process! {
     a_redis_that_is_away_is_said_and_heals =
         async |redis| faults::a_redis_that_is_away_is_said_and_heals(redis, counters()).await;
     waiters_survive_an_empty_restart = async |redis| faults::waiters_survive_an_empty_restart(redis, counters()).await;
+    known_bad_volatile_tokens_come_back =
+        async |redis| known_bad::volatile_tokens_come_back(redis, counters()).await;
+    known_bad_an_unconditional_release_frees_anybodys_lease =
+        async |redis| known_bad::an_unconditional_release_frees_anybodys_lease(redis, counters()).await;
     two_instances_agree = async |redis| faults::two_instances_agree(redis, counters()).await;
     a_database_away_is_felt_when_the_block_is_used_up =
         async |redis| faults::a_database_away_is_felt_when_the_block_is_used_up(redis).await;

@@ -1,17 +1,23 @@
 //! One fetch from arrival to answer: ledger, gate, latency, pool, query, ledger.
+//!
+//! - `rebuild`: what stands in the ledger of it.
 
+mod rebuild;
+
+use crate::failures::{BadShare, FailureModel};
 use crate::latency::{BadLatency, LatencyModel};
 use crate::ledger::{Ledger, LedgerError};
-use crate::metrics::{self, OriginMetrics};
+use crate::metrics::OriginMetrics;
 use crate::store::{Row, SELECT, Store, StoreError, VALUE_BYTES_MAX};
+use herd_service::gate::{BadLimits, Gate, Limits, NotAdmitted, Refused};
 use herd_service::trace::TraceContext;
 use herd_service::{span, trace};
 use herd_wire::key::{KeyError, check_key};
-use herd_wire::v1::{FetchOutcome, FetchRequest, Latency, RebuildEnded};
+use herd_wire::v1::{Failures, FetchOutcome, FetchRequest, Latency, OriginGate};
+use rebuild::{Rebuild, Wait};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument as _, Span, field::Empty};
 
@@ -36,18 +42,18 @@ pub enum FetchError {
         /// its length
         bytes: usize,
     },
-    /// The gate is closed: as many fetches as allowed are under way.
-    #[error("{max} fetches are in flight: the origin takes no more")]
-    Overloaded {
-        /// the limit
-        max: usize,
-    },
+    /// The gate let it in neither at once nor in time.
+    #[error("the origin is overloaded: {0}")]
+    Overloaded(Refused),
     /// There is no such row.
     #[error("no such row")]
     NoSuchRow,
     /// The database is away or failed.
     #[error("the origin's database is away")]
     Database(#[from] StoreError),
+    /// It fails on command.
+    #[error("the origin fails, as it was told to")]
+    OnCommand,
     /// The rebuild cannot be recorded, so it is not done; or a text of the request is too long to be.
     #[error("the rebuild cannot be recorded: {0}")]
     Ledger(LedgerError),
@@ -61,26 +67,27 @@ pub struct Fetcher {
     store: Store,
     ledger: Arc<Ledger>,
     latency: Mutex<LatencyModel>,
-    gate: Semaphore,
-    max_in_flight: usize,
+    failures: Mutex<FailureModel>,
+    gate: Gate,
     metrics: OriginMetrics,
     /// The last answer of the database was a failure. Said in the log once each way, not once a fetch.
     database_away: AtomicBool,
 }
 
 impl Fetcher {
-    /// Puts the parts together. At most `max_in_flight` fetches are under way at once.
+    /// Puts the parts together. Nothing fails on command, and the gate has these limits, until others are set.
     #[must_use]
     pub fn new(
         store: Store,
         ledger: Arc<Ledger>,
         latency: LatencyModel,
-        max_in_flight: usize,
+        failures: FailureModel,
+        limits: Limits,
         metrics: OriginMetrics,
     ) -> Self {
-        let max_in_flight = max_in_flight.clamp(1, Semaphore::MAX_PERMITS);
-        let (latency, gate) = (Mutex::new(latency), Semaphore::new(max_in_flight));
-        Self { store, ledger, latency, gate, max_in_flight, metrics, database_away: AtomicBool::new(false) }
+        let (latency, failures) = (Mutex::new(latency), Mutex::new(failures));
+        let gate = Gate::new(limits, metrics.gate.clone());
+        Self { store, ledger, latency, failures, gate, metrics, database_away: AtomicBool::new(false) }
     }
 
     /// Fetches a row for a rebuild, as slowly as the model says. `caller` is the trace context that came with the call.
@@ -113,11 +120,20 @@ impl Fetcher {
         let key = request.key.clone();
         let trace = caller.map(|caller| caller.trace_id()).unwrap_or_default();
         let number = self.ledger.start(request, trace).map_err(FetchError::Ledger)?;
-        let mut rebuild =
-            Rebuild { fetcher: self, number, started, queue: PoolQueue::NotYet, span, ended: false };
-        let Ok(_admitted) = self.admit() else {
-            rebuild.end(FetchOutcome::Rejected, 0)?;
-            return Err(FetchError::Overloaded { max: self.max_in_flight });
+        let mut rebuild = Rebuild::new(self, number, started, span);
+        rebuild.gate = Wait::Waiting(started);
+        let admitted = self.gate.enter(deadline.into_std()).await;
+        rebuild.gate.stop();
+        let _place = match admitted {
+            Ok(place) => place,
+            Err(NotAdmitted::Refused(refused)) => {
+                rebuild.end(FetchOutcome::Rejected, 0)?;
+                return Err(FetchError::Overloaded(refused));
+            }
+            Err(NotAdmitted::DeadlinePassed) => {
+                rebuild.end(FetchOutcome::Cancelled, 0)?;
+                return Err(FetchError::DeadlinePassed);
+            }
         };
         match timeout_at(deadline, self.work(&key, &mut rebuild, deadline)).await {
             Ok(Ok(Some(row))) => {
@@ -130,7 +146,7 @@ impl Fetcher {
             }
             Ok(Err(error)) => {
                 rebuild.end(FetchOutcome::Failed, 0)?;
-                Err(FetchError::Database(error))
+                Err(error)
             }
             Err(_) => {
                 rebuild.end(FetchOutcome::Cancelled, 0)?;
@@ -145,17 +161,20 @@ impl Fetcher {
         key: &str,
         rebuild: &mut Rebuild<'_>,
         deadline: Instant,
-    ) -> Result<Option<Row>, StoreError> {
+    ) -> Result<Option<Row>, FetchError> {
         let delay = self.model().draw(Instant::now().into_std());
         if !delay.holds_connection {
             sleep_exactly(delay.time).await;
         }
-        rebuild.queue = PoolQueue::Waiting(Instant::now());
+        rebuild.queue = Wait::Waiting(Instant::now());
         let acquired = self.store.acquire(deadline).await;
         self.metrics.observe_pool_wait(rebuild.queue.stop());
         let mut connection = self.heed(acquired)?;
         if delay.holds_connection {
             sleep_exactly(delay.time).await;
+        }
+        if self.failures().draw(Instant::now().into_std()) {
+            return Err(FetchError::OnCommand);
         }
         let query = span!(
             "SELECT items",
@@ -167,7 +186,7 @@ impl Fetcher {
         );
         self.metrics.db_query.inc();
         let row = connection.select(key, deadline).instrument(query).await;
-        self.heed(row)
+        Ok(self.heed(row)?)
     }
 
     /// Writes a row, with none of the model's delay. Returns its new version.
@@ -187,6 +206,23 @@ impl Fetcher {
         Ok(version)
     }
 
+    /// The keys of rows behind `after`, in order: a part, and all that are left if it is shorter than
+    /// [`KEYS_MAX`](crate::store::KEYS_MAX).
+    ///
+    /// # Errors
+    /// The database is away, or the deadline passed.
+    pub async fn keys_after(&self, after: &str, deadline: Instant) -> Result<Vec<String>, FetchError> {
+        // A database that is given no time is not away.
+        if Instant::now() >= deadline {
+            return Err(FetchError::DeadlinePassed);
+        }
+        let keys = timeout_at(deadline, async {
+            let mut connection = self.store.acquire(deadline).await?;
+            connection.keys_after(after, deadline).await
+        });
+        Ok(self.heed(keys.await.map_err(|_| FetchError::DeadlinePassed)?)?)
+    }
+
     /// Puts another latency model in force, for fetches that arrive from now on. Returns it.
     ///
     /// # Errors
@@ -204,6 +240,26 @@ impl Fetcher {
         self.model().get(Instant::now().into_std())
     }
 
+    /// Puts other limits of the gate in force. Fetches inside end under the old ones; those in the queue stay there.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn set_gate(&self, gate: OriginGate) -> Result<(), BadLimits> {
+        self.gate.set(Limits::try_from(gate)?);
+        Ok(())
+    }
+
+    /// Has fetches fail on command from now on. Returns what is in force.
+    ///
+    /// # Errors
+    /// The share is no share.
+    pub fn set_failures(&self, settings: Failures) -> Result<Failures, BadShare> {
+        let now = Instant::now().into_std();
+        let mut failures = self.failures();
+        failures.set(settings, now)?;
+        Ok(failures.get(now))
+    }
+
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
@@ -216,16 +272,14 @@ impl Fetcher {
         &self.store
     }
 
-    /// Fetches that were admitted and have not ended.
+    /// The gate.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.max_in_flight - self.gate.available_permits()
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
-    fn admit(&self) -> Result<Admitted<'_>, tokio::sync::TryAcquireError> {
-        let permit = self.gate.try_acquire()?;
-        self.metrics.in_flight.inc();
-        Ok(Admitted { fetcher: self, _permit: permit })
+    fn failures(&self) -> MutexGuard<'_, FailureModel> {
+        self.failures.lock().expect("nothing panics while it holds the failures")
     }
 
     fn model(&self) -> MutexGuard<'_, LatencyModel> {
@@ -267,84 +321,8 @@ fn fetch_span(request: &FetchRequest) -> Span {
         herd.node = %request.node,
         herd.rebuild = Empty,
         herd.outcome = Empty,
+        herd.gate_us = Empty,
         herd.queued_us = Empty,
         otel.status_code = Empty,
     )
-}
-
-struct Admitted<'a> {
-    fetcher: &'a Fetcher,
-    _permit: SemaphorePermit<'a>,
-}
-
-impl Drop for Admitted<'_> {
-    fn drop(&mut self) {
-        self.fetcher.metrics.in_flight.dec();
-    }
-}
-
-#[derive(Clone, Copy)]
-enum PoolQueue {
-    NotYet,
-    Waiting(Instant),
-    Waited(Duration),
-}
-
-impl PoolQueue {
-    fn stop(&mut self) -> Duration {
-        *self = Self::Waited(self.so_far());
-        self.so_far()
-    }
-
-    fn so_far(self) -> Duration {
-        match self {
-            Self::NotYet => Duration::ZERO,
-            Self::Waiting(since) => since.elapsed(),
-            Self::Waited(time) => time,
-        }
-    }
-}
-
-/// A rebuild whose start stands in the ledger. It ends exactly once, at the latest when it is dropped.
-struct Rebuild<'a> {
-    fetcher: &'a Fetcher,
-    number: u64,
-    started: Instant,
-    queue: PoolQueue,
-    span: &'a Span,
-    ended: bool,
-}
-
-impl Rebuild<'_> {
-    fn end(&mut self, outcome: FetchOutcome, version: u64) -> Result<(), FetchError> {
-        self.ended = true;
-        let queued_us = microseconds(self.queue.so_far());
-        let worked_us = microseconds(self.started.elapsed());
-        self.fetcher.metrics.count_end(outcome);
-        if !self.span.is_disabled() {
-            self.span.record("herd.rebuild", self.number);
-            self.span.record("herd.outcome", metrics::name(outcome));
-            self.span.record("herd.queued_us", queued_us);
-            if matches!(outcome, FetchOutcome::Failed | FetchOutcome::Rejected) {
-                self.span.record("otel.status_code", "ERROR");
-            }
-        }
-        let ended = RebuildEnded { outcome: outcome.into(), version, queued_us, worked_us, gate_us: 0 };
-        self.fetcher.ledger.end(self.number, ended).map(drop).map_err(FetchError::Ledger)
-    }
-}
-
-impl Drop for Rebuild<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            let outcome =
-                if std::thread::panicking() { FetchOutcome::Failed } else { FetchOutcome::Cancelled };
-            // A ledger that is closed or broken has said so; to its readers this rebuild was cut off.
-            let _ = self.end(outcome, 0);
-        }
-    }
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -2,15 +2,16 @@
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::ledger::LedgerError;
-use futures::{Stream, StreamExt as _};
+use crate::store::KEYS_MAX;
+use futures::{Stream, StreamExt as _, stream};
 use herd_service::rpc::{self, Deadline};
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::origin_admin_server::{OriginAdmin, OriginAdminServer};
 use herd_wire::v1::origin_server::{Origin, OriginServer};
 use herd_wire::v1::{
-    FetchRequest, FetchResponse, GetLatencyRequest, Latency, LedgerEvents, PutRowRequest, PutRowResponse,
-    ReadLedgerRequest,
+    Failures, FetchRequest, FetchResponse, GetLatencyRequest, KeysRequest, KeysResponse, Latency,
+    LedgerEvents, OriginGate, PutRowRequest, PutRowResponse, ReadLedgerRequest,
 };
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,14 +65,43 @@ impl Origin for OriginService {
             took_ms,
         }))
     }
+
+    async fn put(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
+        self.write(request).await
+    }
+
+    type KeysStream = Pin<Box<dyn Stream<Item = Result<KeysResponse, Status>> + Send>>;
+
+    async fn keys(&self, request: Request<KeysRequest>) -> Result<Response<Self::KeysStream>, Status> {
+        let deadline = deadline(request.metadata());
+        let fetcher = Arc::clone(&self.0);
+        // A part is read only when it is asked for: a slow reader holds no connection, and no more than one part.
+        let parts = stream::try_unfold(Some(String::new()), move |after| {
+            let fetcher = Arc::clone(&fetcher);
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                let keys = fetcher.keys_after(&after, deadline).await.map_err(|e| fetch_status(&e))?;
+                let next = keys.last().filter(|_| keys.len() == KEYS_MAX as usize).cloned();
+                Ok((!keys.is_empty()).then_some((KeysResponse { keys }, next)))
+            }
+        });
+        Ok(Response::new(Box::pin(parts)))
+    }
+}
+
+impl OriginService {
+    async fn write(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        let PutRowRequest { key, value } = request.into_inner();
+        let version = self.0.put(&key, &value, deadline).await.map_err(|e| fetch_status(&e))?;
+        Ok(Response::new(PutRowResponse { version }))
+    }
 }
 
 #[tonic::async_trait]
 impl OriginAdmin for OriginService {
     async fn set_latency(&self, request: Request<Latency>) -> Result<Response<Latency>, Status> {
-        let latency = self.0.set_latency(request.into_inner());
-        let latency =
-            latency.map_err(|e| status(Code::InvalidArgument, ErrorSource::Client, e.to_string()))?;
+        let latency = self.0.set_latency(request.into_inner()).map_err(|bad| invalid(&bad))?;
         tracing::info!(?latency, "the latency model is changed");
         Ok(Response::new(latency))
     }
@@ -80,11 +110,21 @@ impl OriginAdmin for OriginService {
         Ok(Response::new(self.0.latency()))
     }
 
+    async fn set_gate(&self, request: Request<OriginGate>) -> Result<Response<OriginGate>, Status> {
+        let gate = request.into_inner();
+        self.0.set_gate(gate).map_err(|bad| invalid(&bad))?;
+        tracing::info!(?gate, "the gate is changed");
+        Ok(Response::new(gate))
+    }
+
+    async fn set_failures(&self, request: Request<Failures>) -> Result<Response<Failures>, Status> {
+        let failures = self.0.set_failures(request.into_inner()).map_err(|bad| invalid(&bad))?;
+        tracing::info!(?failures, "fetches fail on command");
+        Ok(Response::new(failures))
+    }
+
     async fn put_row(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
-        let deadline = deadline(request.metadata());
-        let PutRowRequest { key, value } = request.into_inner();
-        let version = self.0.put(&key, &value, deadline).await.map_err(|e| fetch_status(&e))?;
-        Ok(Response::new(PutRowResponse { version }))
+        self.write(request).await
     }
 
     type ReadLedgerStream = Pin<Box<dyn Stream<Item = Result<LedgerEvents, Status>> + Send>>;
@@ -111,14 +151,18 @@ fn deadline(metadata: &MetadataMap) -> Instant {
     Instant::from_std(deadline.checked_sub(ANSWER_BEFORE).unwrap_or(deadline))
 }
 
+fn invalid(bad: &impl std::error::Error) -> Status {
+    status(Code::InvalidArgument, ErrorSource::Client, bad.to_string())
+}
+
 fn fetch_status(error: &FetchError) -> Status {
     let (code, source) = match error {
         FetchError::DeadlinePassed => return rpc::deadline_exceeded(),
         FetchError::Ledger(error) => return ledger_status(error),
+        FetchError::Overloaded(refused) => return refused.status(ErrorSource::Origin),
         FetchError::Key(_) | FetchError::ValueTooLong { .. } => (Code::InvalidArgument, ErrorSource::Client),
-        FetchError::Overloaded { .. } => (Code::ResourceExhausted, ErrorSource::Origin),
         FetchError::NoSuchRow => (Code::NotFound, ErrorSource::Origin),
-        FetchError::Database(_) => (Code::Unavailable, ErrorSource::Origin),
+        FetchError::Database(_) | FetchError::OnCommand => (Code::Unavailable, ErrorSource::Origin),
     };
     status(code, source, error.to_string())
 }

@@ -4,12 +4,14 @@
 //! of a bounded pool, runs a real query, and is recorded again when it ends, however it ends. What stands in the ledger,
 //! not what any node says, decides how large a herd was.
 //!
-//! It never caches, coalesces or limits rebuilds by key: whoever asks, works it. It never does work that it cannot record.
+//! It never caches, coalesces or limits rebuilds by key: whoever asks, works it, and its gate looks at load alone. It never
+//! does work that it cannot record.
 //!
 //! - [`fetch`]: one fetch from arrival to answer.
 //! - [`ledger`]: the append-only file and the thread that writes it.
 //! - [`store`]: rows in Postgres or SQLite, migrations, seeding, the pool.
 //! - [`latency`]: fixed and log-normal latency, slow windows; pure.
+//! - [`failures`]: failures on command; pure.
 //! - [`grpc`]: the services `Origin` and `OriginAdmin`.
 //! - [`metrics`]: what it counts.
 //! - [`settings`]: flags and environment.
@@ -17,6 +19,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod failures;
 pub mod fetch;
 pub mod grpc;
 pub mod latency;
@@ -26,8 +29,10 @@ pub mod settings;
 pub mod store;
 
 use anyhow::Context as _;
+use failures::FailureModel;
 use fetch::Fetcher;
 use grpc::OriginService;
+use herd_service::gate::Limits;
 use herd_service::kit::{self, Service};
 use latency::LatencyModel;
 use ledger::{Ledger, LedgerOptions};
@@ -65,12 +70,15 @@ async fn story(args: OriginArgs, mut service: Service, opened: &OnceLock<Arc<Led
     };
     let latency = LatencyModel::fixed(args.latency_ms, args.seed);
     let metrics = OriginMetrics::register(service.metrics());
-    let fetcher = Arc::new(Fetcher::new(store, ledger, latency, args.max_in_flight as usize, metrics));
+    // Numbers of their own: whether a fetch fails shall not depend on how slow it is.
+    let failures = FailureModel::none(args.seed.rotate_left(32));
+    let limits = Limits::without_queue(args.max_in_flight);
+    let fetcher = Arc::new(Fetcher::new(store, ledger, latency, failures, limits, metrics));
     let services = OriginService::new(Arc::clone(&fetcher));
     service.add(services.origin()).add(services.admin());
     service.serve().await?;
     // With fetches cut off by the drain the pool would wait for them in vain.
-    if fetcher.in_flight() == 0 {
+    if fetcher.gate().in_flight() == 0 {
         fetcher.store().close().await;
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! The origin's own metrics, beside the six that every process shows.
 
+use herd_service::gate::GateMetrics;
 use herd_service::metrics::{DURATION_BUCKETS_SECONDS, Metrics};
 use herd_wire::v1::FetchOutcome;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Unit;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ struct OutcomeLabel {
 pub struct OriginMetrics {
     /// `db_query_total`: queries sent to the database for a fetch.
     pub db_query: Counter,
-    /// `origin_fetches_in_flight`: admitted and not yet ended, now.
-    pub in_flight: Gauge,
+    /// `origin_fetches_in_flight`, `origin_fetches_queued` and `origin_rejected_total`: the gate's.
+    pub gate: GateMetrics,
     fetches: Family<OutcomeLabel, Counter>,
     pool_wait: Histogram,
 }
@@ -29,7 +30,7 @@ impl OriginMetrics {
     pub fn register(metrics: &Metrics) -> Self {
         let origin = Self {
             db_query: metrics.six().db_query.clone(),
-            in_flight: Gauge::default(),
+            gate: GateMetrics::default(),
             fetches: Family::default(),
             pool_wait: Histogram::new(DURATION_BUCKETS_SECONDS),
         };
@@ -40,7 +41,11 @@ impl OriginMetrics {
         let mut registry = metrics.registry();
         registry.register("origin_fetch", "Fetches that ended, by outcome", origin.fetches.clone());
         let help = "Fetches that were admitted and have not ended";
-        registry.register("origin_fetches_in_flight", help, origin.in_flight.clone());
+        registry.register("origin_fetches_in_flight", help, origin.gate.in_flight.clone());
+        let help = "Fetches that wait at the gate";
+        registry.register("origin_fetches_queued", help, origin.gate.queued.clone());
+        let help = "Fetches that the gate refused";
+        registry.register("origin_rejected", help, origin.gate.rejected.clone());
         let help = "Time a fetch waited for a connection of the pool";
         registry.register_with_unit("origin_pool_wait", help, Unit::Seconds, origin.pool_wait.clone());
         drop(registry);

@@ -56,7 +56,7 @@ pub struct OriginArgs {
     /// Seed of the latency model's random numbers
     #[arg(long, env = "HERD_SEED", value_name = "SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Fetches under way at once; more are refused
+    /// Fetches under way at once, more are refused; until another gate is set
     #[arg(long, env = "HERD_MAX_IN_FLIGHT", value_name = "N", default_value_t = 20_000,
           value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,

@@ -14,9 +14,11 @@
 //! - [`metrics`]: the six metrics of every process, and the registry for its own.
 //! - [`control`]: the session with the control plane: configuration and membership.
 //! - [`rpc`]: channels to peers, and the deadline that every call has.
+//! - [`gate`]: admission by load: places, a bounded queue, refusals that say when to come back.
 
 mod admin;
 pub mod control;
+pub mod gate;
 pub mod kit;
 pub mod metrics;
 pub mod rpc;

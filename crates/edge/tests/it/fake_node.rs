@@ -4,19 +4,29 @@ use crate::fake_control::{crash, own_runtime};
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::cache_node_server::{CacheNode, CacheNodeServer};
-use herd_wire::v1::{GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, Served};
+use herd_wire::v1::{
+    GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, PutRequest, PutResponse, Served,
+    StoreWrite, WarmRequest, WarmResponse, WritesRequest, WritesResponse,
+};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
-use tonic::metadata::MetadataMap;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
 /// What a node was asked: the key, and the metadata that came with it.
 pub(crate) type Asked = Arc<Mutex<Vec<(String, MetadataMap)>>>;
 
+/// What came with a key: a value, or a prefix.
+pub(crate) type Told = Arc<Mutex<Vec<Vec<u8>>>>;
+
 pub(crate) struct FakeNode {
     pub(crate) address: SocketAddr,
     pub(crate) asked: Asked,
+    /// The values that were put, and the prefixes that keys were warmed under.
+    pub(crate) told: Told,
     /// Requests for `slow` that came in.
     pub(crate) slow_entered: Arc<Semaphore>,
     /// Requests for `slow` that may be answered.
@@ -27,6 +37,7 @@ pub(crate) struct FakeNode {
 struct Answering {
     name: String,
     asked: Asked,
+    told: Told,
     slow_entered: Arc<Semaphore>,
     slow_allowed: Arc<Semaphore>,
 }
@@ -40,11 +51,12 @@ impl FakeNode {
         let runtime = own_runtime();
         let listener = listen(&runtime, at);
         let address = listener.local_addr().unwrap();
-        let (asked, slow_entered, slow_allowed) =
-            (Asked::default(), Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (asked, told) = (Asked::default(), Told::default());
+        let (slow_entered, slow_allowed) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let answering = Answering {
             name: name.to_owned(),
             asked: asked.clone(),
+            told: told.clone(),
             slow_entered: slow_entered.clone(),
             slow_allowed: slow_allowed.clone(),
         };
@@ -53,10 +65,10 @@ impl FakeNode {
         runtime.spawn(
             tonic::transport::Server::builder()
                 .add_service(health)
-                .add_service(CacheNodeServer::new(answering))
+                .add_service(CacheNodeServer::new(answering).max_decoding_message_size(8 << 20))
                 .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)),
         );
-        Self { address, asked, slow_entered, slow_allowed, runtime: Some(runtime) }
+        Self { address, asked, told, slow_entered, slow_allowed, runtime: Some(runtime) }
     }
 
     pub(crate) fn times_asked(&self) -> usize {
@@ -123,6 +135,12 @@ impl CacheNode for Answering {
                 return Err(status(Code::DeadlineExceeded, ErrorSource::Origin, "the origin was too slow"));
             }
             "busy" => return Err(status(Code::ResourceExhausted, ErrorSource::Origin, "the gate is shut")),
+            "busy-for-a-while" => {
+                let mut shut = status(Code::ResourceExhausted, ErrorSource::Origin, "the gate is shut");
+                shut.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from(2_001));
+                return Err(shut);
+            }
+            "negative" | "filtered" => return Err(absent(&key, &self.name)),
             "broken" => return Err(Status::internal("a status that does not say whose fault it is")),
             "slow" => {
                 self.slow_entered.add_permits(1);
@@ -137,7 +155,7 @@ impl CacheNode for Answering {
             value: value.to_vec().into(),
             version: 3,
             age_ms: 12,
-            served: Served::Hit.into(),
+            served: if key == "local" { Served::HitLocal } else { Served::Hit }.into(),
             generation: 5,
             config_version: 1,
             node: self.name.clone(),
@@ -154,4 +172,52 @@ impl CacheNode for Answering {
         self.asked.lock().unwrap().push((key, metadata));
         Ok(Response::new(InvalidateResponse { generation: 6 }))
     }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let (metadata, _, PutRequest { key, value }) = request.into_parts();
+        self.asked.lock().unwrap().push((key, metadata));
+        self.told.lock().unwrap().push(value);
+        Ok(Response::new(PutResponse { version: 4, generation: 7 }))
+    }
+
+    async fn warm(&self, request: Request<WarmRequest>) -> Result<Response<WarmResponse>, Status> {
+        let (metadata, _, WarmRequest { key, key_prefix }) = request.into_parts();
+        self.asked.lock().unwrap().push((key, metadata));
+        self.told.lock().unwrap().push(key_prefix.into_bytes());
+        Ok(Response::new(WarmResponse { served: Served::Led.into(), generation: 8 }))
+    }
+
+    type WritesStream = Pin<Box<dyn Stream<Item = Result<WritesResponse, Status>> + Send>>;
+
+    /// Three parts of one write each, of which the last is what the prefix says: an error, or never there.
+    async fn writes(&self, request: Request<WritesRequest>) -> Result<Response<Self::WritesStream>, Status> {
+        let (metadata, _, WritesRequest { key_prefix }) = request.into_parts();
+        self.asked.lock().unwrap().push((key_prefix.clone(), metadata));
+        let part = |token| Ok(WritesResponse { writes: vec![StoreWrite { token, ..StoreWrite::default() }] });
+        let two = tokio_stream::iter([part(1), part(2)]);
+        Ok(Response::new(match key_prefix.as_str() {
+            "away" => Box::pin(two.chain(tokio_stream::iter([Err(status(
+                Code::Unavailable,
+                ErrorSource::Cache,
+                "Redis is away",
+            ))]))),
+            "endless" => Box::pin(two.chain(tokio_stream::pending())),
+            _ => Box::pin(two.chain(tokio_stream::iter([part(3)]))),
+        }))
+    }
+}
+
+/// A NOT_FOUND that says how the node knew.
+fn absent(served: &str, node: &str) -> Status {
+    let mut absent = status(Code::NotFound, ErrorSource::Origin, "no such row");
+    let said = [
+        ("herd-served", served),
+        ("herd-node", node),
+        ("herd-config-version", "1"),
+        ("herd-generation", "9"),
+    ];
+    for (name, value) in said {
+        absent.metadata_mut().insert(name, value.parse().unwrap());
+    }
+    absent
 }

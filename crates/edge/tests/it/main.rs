@@ -5,6 +5,9 @@ mod errors;
 #[path = "../../../service/tests/it/fake_control.rs"]
 mod fake_control;
 mod fake_node;
+mod gate;
+mod owners;
 mod requests;
 mod telemetry;
 mod testbed;
+mod writes;

@@ -1,6 +1,6 @@
 //! Requests that end well: both protocols, routing, trace, deadline, drain.
 
-use crate::fake_control::PATIENCE;
+use crate::fake_control::{FakeControl, PATIENCE};
 use crate::fake_node::FakeNode;
 use crate::testbed::{Testbed, fleet, until};
 use herd_service::rpc::parse_grpc_timeout;
@@ -37,6 +37,7 @@ async fn both_protocols_answer() {
     let answer = testbed.http("DELETE", "/v1/items/item-1", "").await;
     assert_eq!((answer.status, answer.body["generation"].as_u64()), (200, Some(6)));
 
+    assert_eq!(testbed.http("GET", "/v1/items/local", "").await.body["served"], "hit-local");
     assert_eq!(testbed.http("GET", "/v1/items/text", "").await.body["value_text"], "plain text");
     assert_eq!(testbed.http("GET", "/v1/items/bytes", "").await.body["value_hex"], "ff00");
 }
@@ -107,6 +108,22 @@ async fn routing_follows_the_configuration() {
     let shown = testbed.http("GET", "/v1/members", "").await.body;
     assert_eq!((&shown["version"], &shown["routing"]), (&2.into(), &"RANDOM".into()));
     assert_eq!(shown["members"].as_array().unwrap().len(), 3);
+}
+
+/// A control plane that was started anew counts from 1 again: what it says is heeded though the number was used before.
+#[tokio::test]
+async fn a_number_used_again_is_no_old_configuration() {
+    let node = FakeNode::start("n0");
+    let mut testbed = Testbed::start(Routing::Spread, &[node.address]).await;
+    let (at, now) = (testbed.control.address, fleet(1, Routing::Owner, &[]));
+    let elsewhere = FakeControl::start(None, now.clone());
+    drop(std::mem::replace(&mut testbed.control, elsewhere));
+    testbed.control = FakeControl::start(Some(at), now);
+    until("the new configuration and membership are applied", async || {
+        let shown = testbed.http("GET", "/v1/members", "").await.body;
+        shown["routing"] == "OWNER" && shown["members"].as_array().unwrap().is_empty()
+    })
+    .await;
 }
 
 /// With spread, the requests that are in flight are even over the nodes.

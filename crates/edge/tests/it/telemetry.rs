@@ -114,6 +114,8 @@ async fn spans_reach_the_collector() {
     let answer = http(edge.http, "GET", "/v1/items/item-1", &format!("traceparent: {CALLER}\r\n")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let root = http(edge.http, "GET", "/v1/items/item-2", "").await;
+    assert_eq!(http(edge.http, "PUT", "/v1/items/item-3", "").await.status, 200);
+    assert_eq!(http(edge.http, "GET", "/v1/items/negative", "").await.status, 404);
     assert_eq!(edge.stop().await, Some(0));
 
     let exported = exported.lock().unwrap();
@@ -124,7 +126,7 @@ async fn spans_reach_the_collector() {
         .flat_map(|s| &s.spans)
         .collect();
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
-    assert_eq!(names, ["edge.get", "edge.get"]);
+    assert_eq!(names, ["edge.get", "edge.get", "edge.put", "edge.get"]);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         (hex(&spans[0].trace_id).as_str(), hex(&spans[0].parent_span_id).as_str()),
@@ -138,6 +140,7 @@ async fn spans_reach_the_collector() {
             && attributes.contains("item-1")
             && attributes.contains("herd.served")
     );
+    assert!(format!("{:?}", spans[3].attributes).contains("negative"), "how an absence was known");
     assert!(spans[1].parent_span_id.is_empty(), "a request without a caller begins a trace");
     assert_eq!(root.body["reference"], hex(&spans[1].trace_id));
     drop(exported);

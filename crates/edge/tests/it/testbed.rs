@@ -82,7 +82,7 @@ impl Testbed {
 
     /// The value of one line of `/metrics`.
     pub(crate) async fn metric(&self, line: &str) -> u64 {
-        let text = raw(self.admin, "GET", "/metrics", "").await;
+        let text = raw(self.admin, "GET", "/metrics", "", b"").await;
         let value = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("{line} is missing")).parse().unwrap()
     }
@@ -95,17 +95,38 @@ impl Testbed {
 }
 
 pub(crate) async fn http(at: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    let text = raw(at, method, path, headers).await;
+    http_with(at, method, path, headers, b"").await
+}
+
+/// A request with a body.
+pub(crate) async fn http_with(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Answer {
+    let headers = format!("{headers}content-length: {}\r\n", body.len());
+    read(&raw(at, method, path, &headers, body).await)
+}
+
+/// A request whose headers announce a body that never comes.
+pub(crate) async fn announced(at: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    read(&raw(at, method, path, headers, b"").await)
+}
+
+fn read(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let body = serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {body}"));
     Answer { status, head: head.replace('\r', ""), body }
 }
 
-async fn raw(at: SocketAddr, method: &str, path: &str, headers: &str) -> String {
+async fn raw(at: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> String {
     let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer

@@ -28,7 +28,13 @@ async fn serve(redis: &RedisProcess) -> (LockServiceClient<Channel>, Locks<Redis
 }
 
 fn wanted(name: &str, owner: &str, wait_ms: u32) -> AcquireRequest {
-    AcquireRequest { name: name.to_owned(), owner: owner.to_owned(), expiry_ms: 60_000, wait_ms }
+    AcquireRequest {
+        name: name.to_owned(),
+        owner: owner.to_owned(),
+        expiry_ms: 60_000,
+        wait_ms,
+        volatile_token: false,
+    }
 }
 
 /// A lease's whole life over the wire: grant, renewal by its owner only, a waiter that is told to read, inspection.
@@ -92,12 +98,39 @@ async fn a_failure_over_the_wire() {
         };
         soon("one waits", one_waits).await;
         let (name, owner) = ("k".to_owned(), "leader".to_owned());
-        let release = ReleaseRequest { name, owner, end: end.into(), retryable, message: said };
+        let release =
+            ReleaseRequest { name, owner, end: end.into(), retryable, message: said, unconditional: false };
         assert!(client.release(release).await.unwrap().into_inner().released);
         let told = soon("the waiter is told", waiting).await.unwrap().unwrap().into_inner();
         let Some(Outcome::HolderFailed(told)) = told.outcome else { panic!("{told:?}") };
         assert_eq!((told.end(), told.retryable, told.message.len()), (end, retryable, heard));
     }
+    locks.stop();
+}
+
+/// The known-bad flags do what they say over the wire, and a request without them gets what it always got.
+#[tokio::test]
+async fn known_bad_only_on_request() {
+    let redis = RedisProcess::start().await;
+    let (mut client, locks) = serve(&redis).await;
+    let mut token_of = async |request: AcquireRequest| {
+        let answer = client.acquire(request).await.unwrap().into_inner();
+        let Some(Outcome::Granted(grant)) = answer.outcome else { panic!("{answer:?}") };
+        grant.token
+    };
+    let volatile = |name| AcquireRequest { volatile_token: true, ..wanted(name, "bad", 0) };
+    let before = token_of(wanted("sound-1", "good", 0)).await;
+    assert_eq!((token_of(volatile("bad-1")).await, token_of(volatile("bad-2")).await), (1, 2));
+    redis.restart_empty().await;
+    locks.prepare().await;
+    assert_eq!(token_of(volatile("bad-1")).await, 1, "handed out before");
+    assert!(token_of(wanted("sound-1", "good", 0)).await > before);
+
+    let release = ReleaseRequest { name: "sound-1".into(), owner: "stranger".into(), ..Default::default() };
+    assert!(!client.release(release.clone()).await.unwrap().into_inner().released);
+    let bad = ReleaseRequest { unconditional: true, ..release };
+    assert!(client.release(bad).await.unwrap().into_inner().released);
+    assert!(!client.inspect(InspectRequest { name: "sound-1".into() }).await.unwrap().into_inner().held);
     locks.stop();
 }
 

@@ -1,11 +1,13 @@
 //! What the test bodies stand on.
 
+use crate::failures::FailureModel;
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::latency::LatencyModel;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::metrics::OriginMetrics;
 use crate::store::{Database, Row, Store, StoreOptions};
 use futures::TryStreamExt as _;
+use herd_service::gate::Limits;
 use herd_service::metrics::Metrics;
 use herd_wire::v1::{FetchRequest, LedgerEvent, RebuildEnded, RebuildStarted, ledger_event::Kind};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -31,7 +33,7 @@ impl Bench {
         scratch: &Path,
         pool_size: u32,
         latency_ms: u32,
-        max_in_flight: usize,
+        max_in_flight: u32,
     ) -> Self {
         static LEDGERS: AtomicU64 = AtomicU64::new(0);
         let path = scratch.join(format!("{}.ledger", LEDGERS.fetch_add(1, Ordering::Relaxed)));
@@ -40,12 +42,22 @@ impl Bench {
         let metrics = OriginMetrics::register(&shown);
         let model = LatencyModel::fixed(latency_ms, 1);
         let store = open(url, 1_000, pool_size).await;
-        let fetcher = Fetcher::new(store, Arc::new(ledger), model, max_in_flight, metrics.clone());
+        let (failures, limits) = (FailureModel::none(1), Limits::without_queue(max_in_flight));
+        let fetcher = Fetcher::new(store, Arc::new(ledger), model, failures, limits, metrics.clone());
         Self { fetcher, shown, metrics }
     }
 
     pub(super) async fn fetch(&self, key: &str) -> Result<Fetched, FetchError> {
         self.fetcher.fetch(request(key), None, Instant::now() + 20 * LONG).await
+    }
+
+    /// How the rebuilds ended, by number, in the order of their ends.
+    pub(super) async fn ends(&self) -> Vec<(u64, RebuildEnded)> {
+        let ends = self.events().await.into_iter().filter_map(|event| match event.kind {
+            Some(Kind::Ended(end)) => Some((event.rebuild, end)),
+            _ => None,
+        });
+        ends.collect()
     }
 
     pub(super) async fn events(&self) -> Vec<LedgerEvent> {

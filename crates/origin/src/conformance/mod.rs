@@ -1,10 +1,16 @@
 //! What the origin promises on any database: test bodies that take its URL. They panic where a promise is broken.
 //!
 //! The bodies of one database must not run at the same time: [`away_and_back`] takes its table away.
+//!
+//! - `load`: the gate, and failures on command.
 
 mod bench;
+mod load;
+
+pub use load::{failures_on_command, gate, gate_changed_at_run_time, gate_with_a_queue};
 
 use crate::fetch::FetchError;
+use crate::store::KEYS_MAX;
 use bench::{Bench, LONG, ended, open, request, row, run, started};
 use futures::{future, poll};
 use herd_service::trace::TraceContext;
@@ -22,10 +28,14 @@ pub async fn all(url: &str, scratch: &Path) {
     missing_row(url, scratch).await;
     pool_of_one_serialises(url, scratch).await;
     gate(url, scratch).await;
+    gate_with_a_queue(url, scratch).await;
+    gate_changed_at_run_time(url, scratch).await;
+    failures_on_command(url, scratch).await;
     hung_up(url, scratch).await;
     deadline_passed(url, scratch).await;
     away_and_back(url, scratch).await;
     written_rows(url, scratch).await;
+    keys_in_order(url, scratch).await;
 }
 
 /// Goal: the rows are there after the first start, and neither a restart nor a larger number touches a row that exists.
@@ -120,32 +130,6 @@ pub async fn pool_of_one_serialises(url: &str, scratch: &Path) {
     bench.close().await;
 }
 
-/// Goal: beyond its limit the origin refuses at once, says so, records it, and takes fetches again as soon as one ends.
-pub async fn gate(url: &str, scratch: &Path) {
-    let bench = Bench::open(url, scratch, 2, 600_000, 1).await;
-    let mut slow = Box::pin(bench.fetch("item-1"));
-    assert!(poll!(&mut slow).is_pending());
-    assert_eq!(bench.fetcher.in_flight(), 1);
-    assert!(matches!(bench.fetch("item-2").await, Err(FetchError::Overloaded { max: 1 })));
-    drop(slow);
-    assert_eq!(bench.fetcher.in_flight(), 0);
-    bench.fetcher.set_latency(Latency { median_ms: 0, ..bench.fetcher.latency() }).expect("a good model");
-    assert!(bench.fetch("item-3").await.is_ok());
-
-    let events = bench.events().await;
-    let outcomes = events.iter().filter_map(|event| match &event.kind {
-        Some(Kind::Ended(end)) => Some((event.rebuild, end.outcome())),
-        _ => None,
-    });
-    assert!(outcomes.eq([
-        (2, FetchOutcome::Rejected),
-        (1, FetchOutcome::Cancelled),
-        (5, FetchOutcome::Fetched)
-    ]));
-    assert_eq!(bench.queries(), 1, "refused and cancelled fetches did not reach the database");
-    bench.close().await;
-}
-
 /// Goal: a caller that hangs up, wherever its fetch stands, leaves an end in the ledger and its connection in the pool.
 pub async fn hung_up(url: &str, scratch: &Path) {
     let bench = Bench::open(url, scratch, 1, 600_000, 10).await;
@@ -215,6 +199,38 @@ pub async fn written_rows(url: &str, scratch: &Path) {
     bench.close().await;
 }
 
+/// Goal: every row's key is given out once, in the order of bytes, in parts that have a limit.
+pub async fn keys_in_order(url: &str, scratch: &Path) {
+    const SOME: u64 = 25_000;
+    open(url, SOME, 1).await.close().await;
+    let bench = Bench::open(url, scratch, 2, 0, 10).await;
+    let deadline = Instant::now() + LONG;
+    // Capitals stand before small letters in the order of bytes, and in that of no language.
+    for key in ["Z", "a", "absent-1"] {
+        bench.fetcher.put(key, b"x", deadline).await.expect("it is written");
+    }
+    let (mut all, mut parts) = (Vec::<String>::new(), 0);
+    loop {
+        let after = all.last().cloned().unwrap_or_default();
+        let part = bench.fetcher.keys_after(&after, deadline).await.expect("the database is there");
+        assert!(part.len() <= KEYS_MAX as usize);
+        parts += 1;
+        let last = part.len() < KEYS_MAX as usize;
+        all.extend(part);
+        if last {
+            break;
+        }
+    }
+    assert!(parts >= 3 && all.is_sorted_by(|a, b| a.as_bytes() < b.as_bytes()), "{parts} parts");
+    let expected = (1..=SOME).map(|n| format!("item-{n}")).chain(["Z", "a", "absent-1"].map(str::to_owned));
+    for key in expected {
+        assert!(all.binary_search(&key).is_ok(), "{key} is missing");
+    }
+    let late = bench.fetcher.keys_after("", Instant::now()).await;
+    assert!(matches!(late, Err(FetchError::DeadlinePassed)), "{late:?}");
+    bench.close().await;
+}
+
 /// On SQLite; a suite with containers repeats them on Postgres.
 #[cfg(test)]
 mod tests {
@@ -246,10 +262,14 @@ mod tests {
         missing_row,
         pool_of_one_serialises,
         gate,
+        gate_with_a_queue,
+        gate_changed_at_run_time,
+        failures_on_command,
         hung_up,
         deadline_passed,
         away_and_back,
         written_rows,
+        keys_in_order,
         all,
     );
 }

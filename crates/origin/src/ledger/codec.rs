@@ -2,7 +2,8 @@
 //!
 //! A record is `length: u32 | crc32: u32 | payload`, all integers little-endian, the checksum over the payload. A payload
 //! is `kind: u8 | seq: u64 | at_us: u64`, then the fields of the kind in the order of [`encode`]; a string is
-//! `length: u16 | UTF-8 bytes`.
+//! `length: u16 | UTF-8 bytes`. Format 2 of the file added the last field of an end, the time at the gate; an end without
+//! it is read as one that did not wait there.
 
 use crc::{CRC_32_ISCSI, Crc};
 use herd_wire::v1::{FetchRequest, LedgerEvent, RebuildEnded, RebuildStarted, ledger_event::Kind};
@@ -51,6 +52,7 @@ pub(super) fn encode(event: &LedgerEvent, out: &mut Vec<u8>) {
             put_u64(out, ended.version);
             put_u64(out, ended.queued_us);
             put_u64(out, ended.worked_us);
+            put_u64(out, ended.gate_us);
         }
     }
     let payload = &out[frame + FRAME_BYTES..];
@@ -106,7 +108,9 @@ fn decode_payload(payload: &[u8]) -> Option<LedgerEvent> {
             let rebuild = cursor.u64()?;
             let outcome = cursor.i32()?;
             let (version, queued_us, worked_us) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-            (rebuild, Kind::Ended(RebuildEnded { outcome, version, queued_us, worked_us }))
+            // Records of format 1 end here: there was no waiting at the gate.
+            let gate_us = if cursor.0.is_empty() { 0 } else { cursor.u64()? };
+            (rebuild, Kind::Ended(RebuildEnded { outcome, version, queued_us, worked_us, gate_us }))
         }
         _ => return None,
     };
@@ -191,9 +195,9 @@ mod tests {
     }
 
     prop_compose! {
-        fn ended()(numbers: [u64; 6], outcome in 0..6_i32) -> LedgerEvent {
-            let [seq, rebuild, at_us, version, queued_us, worked_us] = numbers;
-            let kind = Some(Kind::Ended(RebuildEnded { outcome, version, queued_us, worked_us }));
+        fn ended()(numbers: [u64; 7], outcome in 0..6_i32) -> LedgerEvent {
+            let [seq, rebuild, at_us, version, queued_us, worked_us, gate_us] = numbers;
+            let kind = Some(Kind::Ended(RebuildEnded { outcome, version, queued_us, worked_us, gate_us }));
             LedgerEvent { seq, rebuild, at_us, kind }
         }
     }

@@ -1,7 +1,9 @@
 //! The ledger's file: its header, what a restart finds in it, and the sparse index that readers start from.
 //!
 //! The file is a 16-byte header (`HERDLEDG`, format version: u32, zero: u32, little-endian) and then records, whose
-//! sequence numbers are 1, 2, 3, ... It is only ever appended to; a restart cuts off what a crash left half-written.
+//! sequence numbers are 1, 2, 3, ... It is only ever appended to; a restart cuts off what a crash left half-written. A file
+//! of an older format gets this one's number when it is opened: a program of that time would take what is appended from
+//! now on for a torn end, and cut it off.
 
 use super::codec::{self, Frame};
 use super::{LedgerError, Recovery};
@@ -14,8 +16,8 @@ use std::path::Path;
 /// Length of the header; the first record starts here.
 pub(super) const HEADER_BYTES: usize = 16;
 
-/// The format this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format this program writes. It reads the older ones, too.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The longest single write, in bytes: records are never split over two of them, so a crash damages at most this much.
 pub(super) const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -91,13 +93,16 @@ impl LedgerFile {
         let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(context)?;
         let file = Locked::lock(file, path)?;
         let length = file.metadata().map_err(context)?.len();
-        if check_header(&file, length, path)? {
+        let header_found = check_header(&file, length, path)?;
+        if header_found == Header::Torn {
             file.set_len(0).map_err(context)?;
-            file.write_all_at(&header(), 0).map_err(context)?;
         }
         let mut found = Self { file, end: HEADER_BYTES as u64, next_seq: 1, index: Index::default() };
         let length = length.max(HEADER_BYTES as u64);
-        let cut_bytes = found.scan(length, path)?;
+        let cut_bytes = if header_found == Header::Torn { 0 } else { found.scan(length, path)? };
+        if header_found != Header::Current {
+            found.file.write_all_at(&header(), 0).map_err(context)?;
+        }
         if cut_bytes > 0 {
             found.file.set_len(found.end).map_err(context)?;
         }
@@ -136,20 +141,31 @@ fn header() -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Whether a header must be written: the file is empty, or a crash left a part of its header.
-fn check_header(file: &File, length: u64, path: &Path) -> Result<bool, LedgerError> {
+/// What stands at the head of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    /// Nothing, or the part of a header that a crash left.
+    Torn,
+    /// A header of an older format.
+    Older,
+    /// A header of this program's format.
+    Current,
+}
+
+fn check_header(file: &File, length: u64, path: &Path) -> Result<Header, LedgerError> {
     let mut found = [0; HEADER_BYTES];
     let present = usize::try_from(length).map_or(HEADER_BYTES, |length| length.min(HEADER_BYTES));
     file.read_exact_at(&mut found[..present], 0)
         .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
     if present < HEADER_BYTES && header().starts_with(&found[..present]) {
-        return Ok(true);
+        return Ok(Header::Torn);
     }
     if found[..8] != MAGIC {
         return Err(LedgerError::NotALedger { path: path.to_owned() });
     }
     match found[8..12].try_into().map(u32::from_le_bytes) {
-        Ok(FORMAT_VERSION) => Ok(false),
+        Ok(FORMAT_VERSION) => Ok(Header::Current),
+        Ok(1..FORMAT_VERSION) => Ok(Header::Older),
         version => Err(LedgerError::Version { path: path.to_owned(), found: version.unwrap_or_default() }),
     }
 }

@@ -85,7 +85,7 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The file was written by a newer program.
-    #[error("the ledger {} has format version {found}; this program reads version {FORMAT_VERSION}", path.display())]
+    #[error("the ledger {} has format version {found}; this program reads up to version {FORMAT_VERSION}", path.display())]
     Version {
         /// the file
         path: PathBuf,

@@ -5,8 +5,12 @@
 //! everybody in the queue is told at once.
 //!
 //! - `seed`: migrations and the first rows.
+//! - `keys`: the keys of all rows, a part at a time.
 
+mod keys;
 mod seed;
+
+pub use keys::KEYS_MAX;
 
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::PgConnectOptions;
@@ -19,8 +23,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-/// The longest value of a row, in bytes.
-pub const VALUE_BYTES_MAX: usize = 65_536;
+/// The longest value of a row, in bytes: 1 MiB.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
 /// The largest number of rows that can be seeded.
 pub const ROWS_MAX: u64 = 10_000_000;

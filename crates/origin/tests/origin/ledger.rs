@@ -105,11 +105,50 @@ fn what_cannot_be_trusted_is_refused() {
     assert_eq!(std::fs::read(&path).unwrap(), damaged, "a refused file is left as it is");
 
     let mut newer = good;
-    newer[8] = 2;
+    newer[8] = 3;
     std::fs::write(&path, newer).unwrap();
-    assert!(matches!(Ledger::open(&LedgerOptions::at(&path)), Err(LedgerError::Version { found: 2, .. })));
+    assert!(matches!(Ledger::open(&LedgerOptions::at(&path)), Err(LedgerError::Version { found: 3, .. })));
     std::fs::write(&path, "a letter to someone").unwrap();
     assert!(matches!(Ledger::open(&LedgerOptions::at(&path)), Err(LedgerError::NotALedger { .. })));
+}
+
+/// One rebuild as the first format wrote it: a header, a start and an end.
+const FORMAT_1: &str = "484552444c4544470100000000000000510000008f323d9101010000000000000000401e18240a06002900000000\
+    0000000700000000000000030000000000000009000000000000000300000006006974656d2d310800703a6974656d2d3106006e6f64652d3100\
+    0035000000c7bfe4fa020200000000000000e0d32218240a060001000000000000000100000005000000000000001400000000000000e0930400\
+    00000000";
+
+/// Goal: a file of the first format is read as it was meant, goes on in the present one, and says so in its header: a
+/// program that only knows the first would cut off what is appended.
+#[tokio::test]
+async fn the_first_format_is_still_read() {
+    let (_directory, path) = directory();
+    let byte = |at: usize| u8::from_str_radix(&FORMAT_1[at..at + 2], 16).unwrap();
+    let old: Vec<u8> = (0..FORMAT_1.len()).step_by(2).map(byte).collect();
+    std::fs::write(&path, &old).unwrap();
+    let (ledger, recovery) = Ledger::open(&LedgerOptions::at(&path)).unwrap();
+    assert_eq!(recovery, Recovery { events: 2, cut_bytes: 0 });
+    let rebuild = ledger.start(request(42), String::new()).unwrap();
+    let waited = RebuildEnded { gate_us: 1_234, ..ended() };
+    ledger.end(rebuild, waited).unwrap();
+
+    let events = read(&ledger, 1).await;
+    let ends: Vec<&RebuildEnded> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            Some(Kind::Ended(end)) => Some(end),
+            _ => None,
+        })
+        .collect();
+    let then = RebuildEnded { version: 5, queued_us: 20, worked_us: 300_000, ..ended() };
+    assert_eq!(ends, [&then, &waited]);
+    assert!(
+        matches!(&events[0].kind, Some(Kind::Started(start)) if start.request.as_ref().unwrap().generation == 41)
+    );
+    drop(ledger);
+    let now = std::fs::read(&path).unwrap();
+    assert_eq!((now[8], &now[16..old.len()]), (2, &old[16..]), "what was recorded is left as it is");
+    assert_eq!(record(&path, 0), Recovery { events: 4, cut_bytes: 0 });
 }
 
 /// Goal: two processes never write one ledger.

@@ -5,8 +5,8 @@ use herd_wire::error::{ErrorSource, is_retryable};
 use herd_wire::v1::origin_admin_client::OriginAdminClient;
 use herd_wire::v1::origin_client::OriginClient;
 use herd_wire::v1::{
-    FetchOutcome, FetchRequest, GetLatencyRequest, Latency, LedgerEvent, PutRowRequest, ReadLedgerRequest,
-    latency::Model, ledger_event::Kind,
+    Failures, FetchOutcome, FetchRequest, GetLatencyRequest, KeysRequest, Latency, LedgerEvent, OriginGate,
+    PutRowRequest, ReadLedgerRequest, latency::Model, ledger_event::Kind,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -156,6 +156,76 @@ async fn answers_over_the_wire() {
     let metrics = origin.metrics();
     assert!(metrics.contains("\ndb_query_total 2\n"), "{metrics}");
     assert!(metrics.contains("\ncache_miss_total 0\n"), "{metrics}");
+}
+
+/// Goal: what the gate refuses says when to come back, what fails on command is the origin's fault and may be repeated, and
+/// bad settings are refused whole.
+#[tokio::test]
+async fn refusals_and_failures_over_the_wire() {
+    let directory = TempDir::new().unwrap();
+    let origin = Origin::start(directory.path(), &[]);
+    let channel = origin.channel().await;
+    let (mut client, mut admin) =
+        (OriginClient::new(channel.clone()), OriginAdminClient::new(channel.clone()));
+    let gate = OriginGate { in_flight_max: 1, queue_max: 0, queue_wait_ms: 0, retry_after_ms: 250 };
+    assert_eq!(admin.set_gate(gate).await.unwrap().into_inner(), gate);
+    let slow = Latency { model: Model::Fixed.into(), median_ms: 600_000, ..Latency::default() };
+    admin.set_latency(slow).await.unwrap();
+    let mut inside = client.clone();
+    let inside = tokio::spawn(async move { inside.fetch(request("item-1")).await });
+    until(&channel, |events| events.len() == 1).await;
+    let refused = client.fetch(request("item-2")).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), ErrorSource::of(&refused)),
+        (Code::ResourceExhausted, Some(ErrorSource::Origin))
+    );
+    assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), "250");
+    assert!(is_retryable(&refused));
+    inside.abort();
+    until(&channel, |events| events.len() == 4).await;
+
+    admin.set_latency(Latency { median_ms: 0, ..slow }).await.unwrap();
+    let for_ever = Failures { share: 1.0, for_ms: 600_000 };
+    assert_eq!(admin.set_failures(for_ever).await.unwrap().into_inner().share, 1.0);
+    let failed = client.fetch(request("item-1")).await.unwrap_err();
+    assert_eq!((failed.code(), ErrorSource::of(&failed)), (Code::Unavailable, Some(ErrorSource::Origin)));
+    assert!(is_retryable(&failed));
+    let ended = outcomes(&ledger(&channel).await);
+    assert_eq!(ended, [FetchOutcome::Rejected, FetchOutcome::Cancelled, FetchOutcome::Failed]);
+
+    let bad = admin.set_gate(OriginGate::default()).await.unwrap_err();
+    assert!(bad.code() == Code::InvalidArgument && bad.message().contains("retry_after_ms"), "{bad:?}");
+    let bad = admin.set_failures(Failures { share: 1.5, for_ms: 1 }).await.unwrap_err();
+    assert_eq!(bad.code(), Code::InvalidArgument);
+}
+
+/// Goal: a client writes rows, new ones included, and the stream of keys gives out all of them in order.
+#[tokio::test]
+async fn rows_and_keys_over_the_wire() {
+    let directory = TempDir::new().unwrap();
+    let origin = Origin::start(directory.path(), &["--rows", "12000"]);
+    let mut client = OriginClient::new(origin.channel().await);
+    let put = |key: &str, bytes: usize| PutRowRequest { key: key.into(), value: vec![b'x'; bytes] };
+    assert_eq!(client.put(put("absent-1", 1 << 20)).await.unwrap().into_inner().version, 1);
+    assert_eq!(client.put(put("item-7", 3)).await.unwrap().into_inner().version, 2);
+    let too_long = client.put(put("item-7", (1 << 20) + 1)).await.unwrap_err();
+    assert_eq!(too_long.code(), Code::InvalidArgument);
+    assert_eq!(client.fetch(request("absent-1")).await.unwrap().into_inner().value.len(), 1 << 20);
+
+    let mut stream = client.keys(KeysRequest {}).await.unwrap().into_inner();
+    let (mut keys, mut parts) = (Vec::new(), Vec::new());
+    while let Some(part) = stream.message().await.unwrap() {
+        parts.push(part.keys.len());
+        keys.extend(part.keys);
+    }
+    assert_eq!(parts, [10_000, 2_001]);
+    assert!(keys.is_sorted_by(|a, b| a < b) && keys[0] == "absent-1");
+    let mut hurried = Request::new(KeysRequest {});
+    hurried.set_timeout(Duration::from_millis(1));
+    let late = async { client.keys(hurried).await?.into_inner().message().await };
+    let late = late.await.unwrap_err();
+    // Whichever of the two clocks was first, the caller's own or the origin's.
+    assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
 }
 
 /// Goal: callers that hang up are recorded as such, although nobody is left to be answered.

@@ -1,0 +1,123 @@
+//! The store's record of writes, passed through from a node part by part: the edge holds one part at a time, and none for
+//! longer than the deadline.
+
+use super::{Forwarder, deadline_within, not_admitted, with_reference};
+use crate::metrics::Method;
+use crate::node::{InFlight, Node};
+use herd_service::gate::Place;
+use herd_service::rpc::Deadline;
+use herd_service::trace::TraceContext;
+use herd_wire::error::{ErrorSource, status};
+use herd_wire::v1::{WritesRequest, WritesResponse};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+use tokio_stream::Stream;
+use tonic::{Code, Status, Streaming};
+
+impl Forwarder {
+    /// Has a node read the store's record.
+    pub(crate) async fn writes(
+        self: &Arc<Self>,
+        message: WritesRequest,
+        budget: Duration,
+        context: TraceContext,
+    ) -> Result<Writes, Status> {
+        let began = Instant::now();
+        let opened = self.open_writes(message, deadline_within(budget), began, context).await;
+        opened.map_err(|error| {
+            self.metrics.answered(Method::Writes, error.code(), began.elapsed());
+            with_reference(error, &context)
+        })
+    }
+
+    async fn open_writes(
+        self: &Arc<Self>,
+        message: WritesRequest,
+        deadline: Deadline,
+        began: Instant,
+        context: TraceContext,
+    ) -> Result<Writes, Status> {
+        use super::Routed as _;
+        message.check().map_err(|why| status(Code::InvalidArgument, ErrorSource::Client, why))?;
+        let place = self.readers.enter(deadline.instant()).await.map_err(not_admitted)?;
+        let (node, parts) = self.reach(message, deadline, &context).await?;
+        Ok(Writes {
+            parts,
+            deadline: Box::pin(tokio::time::sleep_until(deadline.instant().into())),
+            forwarder: self.clone(),
+            context,
+            began,
+            ended: false,
+            _in_flight: node.begin(),
+            node,
+            _place: place,
+        })
+    }
+}
+
+/// The record on its way.
+pub(crate) struct Writes {
+    parts: Streaming<WritesResponse>,
+    deadline: Pin<Box<Sleep>>,
+    forwarder: Arc<Forwarder>,
+    context: TraceContext,
+    began: Instant,
+    ended: bool,
+    _in_flight: InFlight,
+    node: Arc<Node>,
+    _place: Place,
+}
+
+impl Writes {
+    fn end(&mut self, code: Code) {
+        self.ended = true;
+        self.forwarder.metrics.answered(Method::Writes, code, self.began.elapsed());
+    }
+
+    fn fail(&mut self, error: Status) -> Status {
+        self.end(error.code());
+        with_reference(error, &self.context)
+    }
+}
+
+impl Stream for Writes {
+    type Item = Result<WritesResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        // First: a reader that takes its time does not outlast its deadline either. It says nothing of the node.
+        if this.deadline.as_mut().poll(cx).is_ready() {
+            let late =
+                status(Code::DeadlineExceeded, ErrorSource::Peer, "the deadline passed amid the record");
+            return Poll::Ready(Some(Err(this.fail(late))));
+        }
+        match ready!(Pin::new(&mut this.parts).poll_next(cx)) {
+            Some(Ok(part)) => {
+                this.node.answered(Instant::now());
+                Poll::Ready(Some(Ok(part)))
+            }
+            Some(Err(error)) => {
+                this.forwarder.judge(&this.node, &error, this.began);
+                Poll::Ready(Some(Err(this.fail(error))))
+            }
+            None => {
+                this.end(Code::Ok);
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Drop for Writes {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Code::Cancelled);
+        }
+    }
+}
