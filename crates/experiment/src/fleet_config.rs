@@ -1,14 +1,20 @@
 //! A scenario's rung as the fleet is told it.
 
 use herd_scenario::{
-    Layer, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Routing, Rung, Scenario, WriteGuard,
+    FlightUntil, Gate, Layer, Lock, OnOriginError, OnUnavailable, OnWaitTimeout, Origin, OriginModel,
+    Routing, Rung, Scenario, WriteGuard,
 };
 use herd_wire::v1;
+
+/// The origin's gate where a rung has none of its own: as wide as the protocol allows, so that it never binds.
+const OPEN_GATE: v1::OriginGate =
+    v1::OriginGate { in_flight_max: 100_000, queue_max: 0, queue_wait_ms: 0, retry_after_ms: 1_000 };
 
 /// The configuration of one rung. `version` is 0: the control plane gives it one.
 #[must_use]
 pub fn of_rung(scenario: &Scenario, rung: &Rung, prefix: &str) -> v1::FleetConfig {
     let routing = match scenario.fleet.routing {
+        _ if rung.has(Layer::OwnerRouting) => v1::Routing::Owner,
         Routing::Spread => v1::Routing::Spread,
         Routing::Random => v1::Routing::Random,
         Routing::Owner => v1::Routing::Owner,
@@ -18,15 +24,32 @@ pub fn of_rung(scenario: &Scenario, rung: &Rung, prefix: &str) -> v1::FleetConfi
         key_prefix: prefix.to_owned(),
         routing: routing.into(),
         policy: Some(policy(scenario, rung)),
-        edge_gate: None,
+        edge_gate: rung.shed.and_then(|shed| shed.edge).map(edge_gate),
     }
 }
 
-/// A key prefix that no other rung of any run has: the run's start and the rung's name. At most 54 bytes of the key
+/// A key prefix that no other rung of any run has: the run's start and the rung's name. At most 55 bytes of the key
 /// alphabet.
 #[must_use]
 pub fn prefix(started_us: u64, rung: &str) -> String {
     format!("{}:{rung}:", base36(started_us))
+}
+
+/// The prefix that a deploy in the middle of the rung switches to. No rung's own prefix looks like it: their names have
+/// no dot. At most 58 bytes.
+#[must_use]
+pub fn next_prefix(started_us: u64, rung: &str) -> String {
+    format!("{}:{rung}.v2:", base36(started_us))
+}
+
+/// The origin's gate of a rung. A rung without one gets a gate that never binds, lest the one before it should leave
+/// its own.
+#[must_use]
+pub fn origin_gate(rung: &Rung) -> v1::OriginGate {
+    let gate = rung.shed.and_then(|shed| shed.origin);
+    gate.map_or(OPEN_GATE, |Gate { in_flight_max, queue_max, queue_wait_ms, retry_after_ms }| {
+        v1::OriginGate { in_flight_max, queue_max, queue_wait_ms, retry_after_ms }
+    })
 }
 
 /// The origin's latency as a scenario asks for it.
@@ -49,6 +72,11 @@ pub fn latency(origin: &Origin) -> v1::Latency {
     latency
 }
 
+const fn edge_gate(gate: Gate) -> v1::Gate {
+    let Gate { in_flight_max, queue_max, queue_wait_ms, retry_after_ms } = gate;
+    v1::Gate { in_flight_max, queue_max, queue_wait_ms, retry_after_ms }
+}
+
 fn policy(scenario: &Scenario, rung: &Rung) -> v1::PolicyConfig {
     let coalescing = if rung.has(Layer::SingleFlight) {
         v1::Coalescing::SingleFlight
@@ -59,35 +87,68 @@ fn policy(scenario: &Scenario, rung: &Rung) -> v1::PolicyConfig {
         WriteGuard::Unguarded => v1::WriteGuard::Unguarded,
         WriteGuard::Fenced => v1::WriteGuard::Fenced,
     };
-    let lock = rung.lock.as_ref().map(|lock| {
-        let on_wait_timeout = match lock.on_wait_timeout {
-            OnWaitTimeout::Error => v1::OnWaitTimeout::WaitError,
-            OnWaitTimeout::Origin => v1::OnWaitTimeout::WaitOrigin,
-            OnWaitTimeout::Stale => v1::OnWaitTimeout::WaitStale,
-        };
-        let on_unavailable = match lock.on_unavailable {
-            OnUnavailable::FailOpen => v1::OnLockUnavailable::FailOpen,
-            OnUnavailable::FailClosed => v1::OnLockUnavailable::FailClosed,
-        };
-        v1::LockConfig {
-            expiry_ms: lock.expiry_ms,
-            wait_ms: lock.wait_ms,
-            renew: lock.renew,
-            second_look: lock.second_look,
-            on_wait_timeout: on_wait_timeout.into(),
-            on_unavailable: on_unavailable.into(),
-            unconditional_release: lock.unconditional_release,
-            volatile_tokens: lock.volatile_tokens,
-        }
-    });
+    let flight_until = match rung.flight_until {
+        FlightUntil::Written => v1::FlightUntil::Written,
+        FlightUntil::Fetched => v1::FlightUntil::Answered,
+    };
+    let on_origin_error = match rung.on_origin_error {
+        OnOriginError::Share => v1::OnOriginError::Share,
+        OnOriginError::SerialRetry => v1::OnOriginError::SerialRetry,
+    };
     v1::PolicyConfig {
         ttl_ms: scenario.policy.ttl_ms,
         rebuild_deadline_ms: scenario.policy.rebuild_deadline_ms,
         coalescing: coalescing.into(),
         flight_second_look: rung.flight_second_look,
-        lock,
+        lock: rung.lock.as_ref().map(lock),
         write_guard: write_guard.into(),
-        ..v1::PolicyConfig::default()
+        waiter: rung.waiter.map(|waiter| v1::WaiterConfig {
+            wait_ms: waiter.wait_ms,
+            then: on_wait_timeout(waiter.then).into(),
+        }),
+        // Also without either layer: where a wait ends in serving stale, grace and safe rows are needed all the same.
+        stale: rung.stale.as_ref().map(|stale| v1::StaleConfig {
+            grace_ms: stale.grace_ms,
+            while_revalidate: rung.has(Layer::StaleWhileRevalidate),
+            if_error: rung.has(Layer::StaleIfError),
+            safe_keys: stale.safe_keys.clone(),
+        }),
+        jitter: rung.jitter.unwrap_or(0.0),
+        negative: rung.negative_ttl_ms.map(|ttl_ms| v1::NegativeConfig { ttl_ms }),
+        key_filter: rung.has(Layer::KeyFilter),
+        early_beta: rung.early_beta.unwrap_or(0.0),
+        local: rung.local.map(|local| v1::LocalConfig {
+            ttl_ms: local.ttl_ms,
+            entries_max: local.entries_max,
+            incoherent: local.incoherent,
+        }),
+        flight_until: flight_until.into(),
+        on_origin_error: on_origin_error.into(),
+    }
+}
+
+fn lock(lock: &Lock) -> v1::LockConfig {
+    let on_unavailable = match lock.on_unavailable {
+        OnUnavailable::FailOpen => v1::OnLockUnavailable::FailOpen,
+        OnUnavailable::FailClosed => v1::OnLockUnavailable::FailClosed,
+    };
+    v1::LockConfig {
+        expiry_ms: lock.expiry_ms,
+        wait_ms: lock.wait_ms,
+        renew: lock.renew,
+        second_look: lock.second_look,
+        on_wait_timeout: on_wait_timeout(lock.on_wait_timeout).into(),
+        on_unavailable: on_unavailable.into(),
+        unconditional_release: lock.unconditional_release,
+        volatile_tokens: lock.volatile_tokens,
+    }
+}
+
+const fn on_wait_timeout(then: OnWaitTimeout) -> v1::OnWaitTimeout {
+    match then {
+        OnWaitTimeout::Error => v1::OnWaitTimeout::WaitError,
+        OnWaitTimeout::Origin => v1::OnWaitTimeout::WaitOrigin,
+        OnWaitTimeout::Stale => v1::OnWaitTimeout::WaitStale,
     }
 }
 
@@ -104,28 +165,4 @@ fn base36(mut number: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use herd_scenario::Preset;
-
-    /// Each rung of the default ladder turns on exactly its layers, and prefixes are legal and distinct.
-    #[test]
-    fn rungs_of_the_ladder() {
-        let preset = Preset::named("ladder").expect("the default ladder is shipped");
-        let scenario = Scenario::parse(preset.file, preset.text).expect("shipped scenarios are right");
-        let mut prefixes = Vec::new();
-        for rung in &scenario.rungs {
-            let prefix = prefix(u64::MAX, &rung.name);
-            herd_wire::key::check_prefix(&prefix).unwrap();
-            let policy = of_rung(&scenario, rung, &prefix).policy.unwrap();
-            let coalesced = policy.coalescing() == v1::Coalescing::SingleFlight;
-            assert_eq!(coalesced, rung.has(Layer::SingleFlight), "{}", rung.name);
-            assert_eq!(policy.lock.is_some(), rung.has(Layer::Lock), "{}", rung.name);
-            prefixes.push(prefix);
-        }
-        prefixes.dedup();
-        assert_eq!(prefixes.len(), scenario.rungs.len());
-        let longest = prefix(u64::MAX, &"r".repeat(40));
-        herd_wire::key::check_prefix(&longest).unwrap();
-    }
-}
+mod tests;

@@ -1,9 +1,14 @@
-//! The origin's laboratory side: its latency, and its ledger, which is the ground truth of every run.
+//! The origin's laboratory side: its latency, gate and failures, and its ledger, which is the ground truth of every run.
 
 use herd_history::{Ended, FetchOutcome, LedgerJoiner, LedgerRow, LedgerSpan, Reason};
-use herd_wire::v1::origin_admin_client::OriginAdminClient;
-use herd_wire::v1::{self, Latency, LedgerEvent, ReadLedgerRequest, ledger_event::Kind};
-use std::time::{Duration, Instant};
+use herd_wire::v1::{
+    self, DeleteRowsRequest, Failures, Latency, LedgerEvent, OriginGate, ReadLedgerRequest,
+    ledger_event::Kind, origin_admin_client::OriginAdminClient,
+};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 use tonic::{
     Request, Status,
     transport::{Channel, Endpoint},
@@ -71,6 +76,27 @@ impl OriginLab {
         bounded("setting the origin's latency", CALL_LIMIT, self.client.set_latency(request)).await
     }
 
+    /// Sets the overload gate from now on; returns what the origin took.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn set_gate(&mut self, gate: OriginGate) -> Result<OriginGate, LedgerError> {
+        let mut request = Request::new(gate);
+        request.set_timeout(CALL_LIMIT);
+        bounded("setting the origin's gate", CALL_LIMIT, self.client.set_gate(request)).await
+    }
+
+    /// Makes a share of the fetches, 0 to 1, fail for so many milliseconds from now on (0: none from now on); returns what
+    /// the origin took.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn set_failures(&mut self, share: f64, for_ms: u32) -> Result<Failures, LedgerError> {
+        let mut request = Request::new(Failures { share, for_ms });
+        request.set_timeout(CALL_LIMIT);
+        bounded("setting the origin's failures", CALL_LIMIT, self.client.set_failures(request)).await
+    }
+
     /// The sequence number that the next event will have at the earliest.
     ///
     /// # Errors
@@ -107,6 +133,32 @@ impl OriginLab {
         }
     }
 
+    /// How many rebuilds of cache keys under a prefix have started, from a sequence number on.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn started_under(&mut self, prefix: &str, from_seq: u64) -> Result<u64, LedgerError> {
+        let mut started = 0;
+        let each = |event: LedgerEvent| {
+            if let Some(Kind::Started(v1::RebuildStarted { request: Some(request), .. })) = event.kind {
+                started += u64::from(request.cache_key.starts_with(prefix));
+            }
+        };
+        self.read(from_seq, each).await?;
+        Ok(started)
+    }
+
+    /// Deletes the rows whose keys begin like this, and says how many there were.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn delete_rows(&mut self, beginning: &str) -> Result<u64, LedgerError> {
+        let mut request = Request::new(DeleteRowsRequest { beginning: beginning.to_owned() });
+        request.set_timeout(CALL_LIMIT);
+        let deleted = bounded("deleting rows", CALL_LIMIT, self.client.delete_rows(request)).await?;
+        Ok(deleted.rows)
+    }
+
     async fn read(&mut self, from_seq: u64, mut each: impl FnMut(LedgerEvent)) -> Result<(), LedgerError> {
         let doing = "reading the ledger";
         let mut request = Request::new(ReadLedgerRequest { from_seq });
@@ -121,6 +173,46 @@ impl OriginLab {
         let read = tokio::time::timeout(READ_LIMIT, whole).await;
         read.unwrap_or_else(|_| Err(Status::deadline_exceeded("no end of the stream in time")))
             .map_err(|status| LedgerError::Call { doing, status: Box::new(status) })
+    }
+}
+
+/// The fetches that are under way at the origin, by its own ledger: those that have started and not ended.
+#[derive(Debug)]
+pub struct UnderWay {
+    next_seq: u64,
+    open: BTreeSet<u64>,
+}
+
+impl UnderWay {
+    /// Follows the ledger from this sequence number on. Fetches that started before it are not seen.
+    #[must_use]
+    pub const fn since(seq: u64) -> Self {
+        Self { next_seq: seq, open: BTreeSet::new() }
+    }
+
+    /// The sequence number that has not been seen yet.
+    #[must_use]
+    pub const fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// How many there are now.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn look(&mut self, origin: &mut OriginLab) -> Result<usize, LedgerError> {
+        let Self { next_seq, open } = self;
+        let from = *next_seq;
+        let each = |event: LedgerEvent| {
+            *next_seq = (*next_seq).max(event.seq + 1);
+            match event.kind {
+                Some(Kind::Started(_)) => open.insert(event.rebuild),
+                Some(Kind::Ended(_)) => open.remove(&event.rebuild),
+                None => false,
+            };
+        };
+        origin.read(from, each).await?;
+        Ok(self.open.len())
     }
 }
 

@@ -7,12 +7,15 @@
 //! - [`control`]: the control plane that the fleet joins.
 //! - [`fleet_config`]: a scenario's rung as the fleet is told it.
 //! - [`load`]: the open-loop load generator.
-//! - [`ledger`]: the origin's laboratory side: latency and ledger.
+//! - [`ledger`]: the origin's laboratory side: latency, gate, failures and ledger.
+//! - [`prewarm`]: the keys of an access log filled before traffic comes, and the gate that decides whether it may.
 //! - [`run`]: the run loop.
 
 pub mod control;
+mod edge;
 pub mod fleet_config;
 pub mod ledger;
 pub mod load;
+pub mod prewarm;
 pub mod run;
 pub mod testbed;

@@ -206,6 +206,19 @@ impl Fetcher {
         Ok(version)
     }
 
+    /// Deletes the rows whose keys begin like this, and says how many there were.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn delete_rows(&self, beginning: &str, deadline: Instant) -> Result<u64, FetchError> {
+        check_key(beginning)?;
+        let deleted = timeout_at(deadline, async {
+            let mut connection = self.store.acquire(deadline).await?;
+            connection.delete_beginning(beginning, deadline).await
+        });
+        Ok(self.heed(deleted.await.map_err(|_| FetchError::DeadlinePassed)?)?)
+    }
+
     /// The keys of rows behind `after`, in order: a part, and all that are left if it is shorter than
     /// [`KEYS_MAX`](crate::store::KEYS_MAX).
     ///

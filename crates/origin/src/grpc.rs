@@ -10,8 +10,9 @@ use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::origin_admin_server::{OriginAdmin, OriginAdminServer};
 use herd_wire::v1::origin_server::{Origin, OriginServer};
 use herd_wire::v1::{
-    Failures, FetchRequest, FetchResponse, GetLatencyRequest, KeysRequest, KeysResponse, Latency,
-    LedgerEvents, OriginGate, PutRowRequest, PutRowResponse, ReadLedgerRequest,
+    DeleteRowsRequest, DeleteRowsResponse, Failures, FetchRequest, FetchResponse, GetLatencyRequest,
+    KeysRequest, KeysResponse, Latency, LedgerEvents, OriginGate, PutRowRequest, PutRowResponse,
+    ReadLedgerRequest,
 };
 use std::pin::Pin;
 use std::sync::Arc;
@@ -125,6 +126,17 @@ impl OriginAdmin for OriginService {
 
     async fn put_row(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
         self.write(request).await
+    }
+
+    async fn delete_rows(
+        &self,
+        request: Request<DeleteRowsRequest>,
+    ) -> Result<Response<DeleteRowsResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        let beginning = request.into_inner().beginning;
+        let rows = self.0.delete_rows(&beginning, deadline).await.map_err(|e| fetch_status(&e))?;
+        tracing::info!(beginning, rows, "rows are deleted");
+        Ok(Response::new(DeleteRowsResponse { rows }))
     }
 
     type ReadLedgerStream = Pin<Box<dyn Stream<Item = Result<LedgerEvents, Status>> + Send>>;

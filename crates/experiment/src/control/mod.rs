@@ -100,6 +100,18 @@ impl ControlPlane {
         self.shared.publish(config)
     }
 
+    /// Takes a cache node out of the membership that edges hear, until [`ControlPlane::show`]; it stays a member otherwise
+    /// and goes on hearing configurations, also after it joined again. Returns the new version of the membership, or nothing
+    /// if the node is hidden already.
+    pub fn hide(&self, instance: &str) -> Option<u64> {
+        self.shared.set_hidden(instance, true)
+    }
+
+    /// Puts a hidden node back. Returns the new version of the membership, or nothing if the node was not hidden.
+    pub fn show(&self, instance: &str) -> Option<u64> {
+        self.shared.set_hidden(instance, false)
+    }
+
     /// A copy of the fleet as it is now.
     #[must_use]
     pub fn view(&self) -> View {
@@ -127,6 +139,14 @@ impl ControlPlane {
             waited: started.elapsed(),
             view: self.view().to_string(),
         })
+    }
+
+    /// Waits until every edge has applied the present membership.
+    ///
+    /// # Errors
+    /// [`ControlError::Deadline`].
+    pub async fn wait_membership(&self, limit: Duration) -> Result<(), ControlError> {
+        self.wait_until("the edges to apply the membership", limit, View::is_membership_applied).await
     }
 
     /// Waits until at least `nodes` nodes and one edge are joined, all of them have applied configuration `version`,
@@ -221,6 +241,7 @@ impl Shared {
                 state.view.members_version = member.members_version;
             }
             let is_node = member.role == Role::CacheNode;
+            state.view.nodes_moved += u64::from(is_node);
             state.view.insert(MemberView { session, ..member });
             self.membership_changed(&mut state, is_node || outdated);
             session
@@ -252,10 +273,25 @@ impl Shared {
         {
             let mut state = self.lock();
             if state.view.remove(role, instance, session) {
-                self.membership_changed(&mut state, role == Role::CacheNode);
+                let is_node = role == Role::CacheNode;
+                state.view.nodes_moved += u64::from(is_node);
+                self.membership_changed(&mut state, is_node);
             }
         }
         self.changed.send_replace(());
+    }
+
+    fn set_hidden(&self, instance: &str, hidden: bool) -> Option<u64> {
+        let version = {
+            let mut state = self.lock();
+            if !state.view.set_hidden(instance, hidden) {
+                return None;
+            }
+            self.membership_changed(&mut state, true);
+            state.view.members_version
+        };
+        self.changed.send_replace(());
+        Some(version)
     }
 
     /// Called with the state locked, so that membership versions reach sessions in order.

@@ -1,15 +1,21 @@
 //! The fleet as the control plane sees it.
 
 use herd_wire::v1::{Member, Membership, Role};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// Who is joined and what each member has applied. Members are ordered by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// The newest configuration published; 0: none yet.
     pub config_version: u64,
-    /// Grows whenever a cache node joins or leaves.
+    /// Grows whenever a cache node joins or leaves, is hidden or shown.
     pub members_version: u64,
+    /// How often a cache node joined or left by itself: hiding and showing do not count.
+    pub nodes_moved: u64,
+    hidden: BTreeSet<String>,
     edges: BTreeMap<String, MemberView>,
     nodes: BTreeMap<String, MemberView>,
 }
@@ -64,7 +70,13 @@ impl View {
         self.nodes_joined() >= nodes
             && self.edges_joined() >= 1
             && self.nodes().chain(self.edges()).all(|member| member.config_version == version)
-            && self.edges().all(|edge| edge.members_version == self.members_version)
+            && self.is_membership_applied()
+    }
+
+    /// Whether every edge knows the present membership.
+    #[must_use]
+    pub fn is_membership_applied(&self) -> bool {
+        self.edges().all(|edge| edge.members_version == self.members_version)
     }
 
     pub(super) fn members_count(&self) -> usize {
@@ -74,9 +86,15 @@ impl View {
     pub(super) fn membership(&self) -> Membership {
         let nodes = self
             .nodes()
+            .filter(|node| !self.hidden.contains(&node.instance))
             .map(|node| Member { instance: node.instance.clone(), address: node.address.clone() })
             .collect();
         Membership { version: self.members_version, nodes }
+    }
+
+    /// Whether that changed anything. A node need not be joined to be hidden.
+    pub(super) fn set_hidden(&mut self, instance: &str, hidden: bool) -> bool {
+        if hidden { self.hidden.insert(instance.to_owned()) } else { self.hidden.remove(instance) }
     }
 
     pub(super) fn insert(&mut self, member: MemberView) {

@@ -1,11 +1,12 @@
 //! How the load goes, while it goes.
 
-use super::histogram;
+use super::{WindowStart, histogram};
 use hdrhistogram::Histogram;
 use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
+use tokio::sync::watch;
 
 /// Counters that the generator updates and anyone may read.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Live {
     pub(super) sent: AtomicU64,
     pub(super) unsent: AtomicU64,
     pub(super) in_flight: AtomicUsize,
+    pub(super) again: AtomicU64,
+    began: watch::Sender<Option<WindowStart>>,
     since: Mutex<Since>,
 }
 
@@ -32,9 +35,11 @@ pub struct LiveNow {
     pub sent: u64,
     /// Arrivals not sent since the start.
     pub unsent: u64,
-    /// Requests under way now.
+    /// Requests under way now. One that waits to be sent again is.
     pub in_flight: usize,
-    /// Requests that ended well since the last look.
+    /// Times that a request was sent again since the start.
+    pub again: u64,
+    /// Requests that ended well since the last look. That a row does not exist is well for who asks for one that does not.
     pub answered: u64,
     /// Those of them that the first look at the cache served.
     pub hits: u64,
@@ -54,6 +59,8 @@ impl Default for Live {
             sent: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            again: AtomicU64::new(0),
+            began: watch::Sender::new(None),
             since: Mutex::new(Since { latency_us: histogram(), answered: 0, hits: 0, errors: 0 }),
         }
     }
@@ -69,6 +76,7 @@ impl Live {
             sent: self.sent.load(Ordering::Relaxed),
             unsent: self.unsent.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            again: self.again.load(Ordering::Relaxed),
             answered: since.answered,
             hits: since.hits,
             errors: since.errors,
@@ -79,6 +87,22 @@ impl Live {
         since.latency_us.reset();
         (since.answered, since.hits, since.errors) = (0, 0, 0);
         now
+    }
+
+    /// Waits until the load's window is fixed, a moment before its first arrival. Never ends if the load does not begin.
+    pub async fn began(&self) -> WindowStart {
+        let mut began = self.began.subscribe();
+        loop {
+            // The sender lives as long as we borrow it, so `changed` cannot fail.
+            if let Some(start) = *began.borrow_and_update() {
+                return start;
+            }
+            let _ = began.changed().await;
+        }
+    }
+
+    pub(super) fn begin(&self, start: WindowStart) {
+        self.began.send_replace(Some(start));
     }
 
     pub(super) fn ended(&self, latency_us: u64, answered: bool, hit: bool) {

@@ -5,10 +5,16 @@
 //! thread runs the connections. Latency counts from the *intended* send time, so that neither a slow fleet nor a slow
 //! generator can hide (coordinated omission). What could not be sent because [`LoadSpec::in_flight_max`] requests were
 //! already under way is counted, and the generator's lag is measured on every request.
+//!
+//! Clients may send a request again ([`Workload::retry`]). Each attempt has the whole deadline of the request; latency
+//! counts from the first intended time to the last attempt's end, and the request is under way until then, pauses
+//! included. When others arrive is not moved by it.
 
+pub(crate) mod ending;
 mod live;
 mod operations;
 mod pacer;
+mod retry;
 mod sender;
 
 pub use live::{Live, LiveNow};
@@ -143,14 +149,15 @@ fn generate(spec: &LoadSpec, live: &Arc<Live>, stop: &Arc<AtomicBool>) -> Result
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::System)?;
     let clients = runtime.block_on(sender::connect(spec))?;
-    let start = Start::now();
+    let start = WindowStart::soon();
+    live.begin(start);
     // The channel holds what the pacer has counted as in flight, so it is never full.
     let (shots, queue) = mpsc::channel(spec.in_flight_max.max(1));
     let pacer = {
         let pacer = pacer::Pacer {
             arrivals: spec.workload.arrivals(spec.seed),
             window_us: u64::try_from(spec.window.as_micros()).unwrap_or(u64::MAX),
-            start: start.instant,
+            start: start.at,
             in_flight_max: spec.in_flight_max.max(1),
             shots,
             live: Arc::clone(live),
@@ -159,24 +166,26 @@ fn generate(spec: &LoadSpec, live: &Arc<Live>, stop: &Arc<AtomicBool>) -> Result
         thread::Builder::new().name("load-pacer".to_owned()).spawn(move || pacer.run())
     }
     .map_err(LoadError::System)?;
-    let seen =
-        runtime.block_on(sender::send_all(spec, &clients, queue, start.instant, Arc::clone(live), stop));
+    let seen = runtime.block_on(sender::send_all(spec, &clients, queue, start.at, Arc::clone(live), stop));
     let offered = pacer.join().map_err(|_| LoadError::Ended)?;
     Ok(seen.into_outcome(spec, &start, &offered))
 }
 
-/// The instant at which the window begins, on both clocks.
-struct Start {
-    instant: Instant,
-    unix_us: u64,
+/// The moment at which a load's window begins: that of arrival offset 0, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowStart {
+    /// By the clock that never goes back.
+    pub at: Instant,
+    /// Unix microseconds.
+    pub unix_us: u64,
 }
 
-impl Start {
-    fn now() -> Self {
+impl WindowStart {
+    fn soon() -> Self {
         // A little ahead, so that the first arrivals are not late already.
         let ahead = Duration::from_millis(20);
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + ahead;
-        Self { instant: Instant::now() + ahead, unix_us: u64::try_from(unix.as_micros()).unwrap_or(u64::MAX) }
+        Self { at: Instant::now() + ahead, unix_us: u64::try_from(unix.as_micros()).unwrap_or(u64::MAX) }
     }
 }
 

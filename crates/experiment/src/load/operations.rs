@@ -1,10 +1,10 @@
 //! Requests in memory: a small fixed record each, repeated texts once.
 
+use super::ending::Ending;
 use herd_history::{OperationRecord, Outcome, Served};
 use herd_scenario::{Arrival, KeyId, Workload};
-use herd_wire::v1::{self, GetResponse};
+use herd_wire::absent;
 use std::collections::HashMap;
-use tonic::{Code, Status};
 
 /// Different texts (node names, error messages) that are kept; further ones share one entry.
 const TEXTS_MAX: usize = 4_096;
@@ -42,12 +42,6 @@ pub(super) struct Compact {
     rebuild_trace: [u8; 16],
 }
 
-/// How a request ended.
-pub(super) enum Ending {
-    Answer(GetResponse),
-    Error(Status),
-}
-
 impl Operations {
     pub(super) fn new(workload: Workload) -> Self {
         // Text 0 is the empty one.
@@ -80,24 +74,28 @@ impl Operations {
         self.start_us = unix_us;
     }
 
-    pub(super) fn push(&mut self, mut row: Compact, ending: Ending) {
+    pub(super) fn push(&mut self, mut row: Compact, ending: &Ending) {
+        row.outcome = ending.outcome();
+        row.served = ending.served();
         match ending {
             Ending::Answer(answer) => {
-                row.outcome = Outcome::Answered;
-                row.served = served(answer.served());
                 row.node = self.text(&answer.node);
                 row.generation = answer.generation;
                 row.version = answer.version;
                 row.age_ms = answer.age_ms;
                 row.config_version = answer.config_version;
                 // Plain hits are the bulk of a run and their traces are of no use to the judge.
-                if row.served != Served::Hit {
+                if !matches!(row.served, Served::Hit | Served::HitLocal) {
                     row.reference = trace_bytes(&answer.reference);
                 }
                 row.rebuild_trace = trace_bytes(&answer.rebuild_trace);
             }
             Ending::Error(status) => {
-                row.outcome = outcome(status.code());
+                if let Some(absent) = absent::read(status) {
+                    row.node = self.text(&absent.node);
+                    row.generation = absent.generation;
+                    row.config_version = absent.config_version;
+                }
                 let message: String = status.message().chars().take(ERROR_CHARS_MAX).collect();
                 row.error = self.text(&message);
             }
@@ -142,14 +140,14 @@ impl Operations {
 }
 
 impl Compact {
-    pub(super) const fn new(arrival: Arrival, sent_us: u64, done_us: u64) -> Self {
+    pub(super) const fn new(arrival: Arrival, sent_us: u64, done_us: u64, attempts: u32) -> Self {
         Self {
             seq: arrival.seq,
             intended_us: arrival.at_us,
             sent_us,
             done_us,
             key: arrival.key,
-            attempts: 1,
+            attempts,
             outcome: Outcome::Failed,
             served: Served::Unknown,
             node: 0,
@@ -161,51 +159,6 @@ impl Compact {
             reference: [0; 16],
             rebuild_trace: [0; 16],
         }
-    }
-}
-
-impl Ending {
-    pub(super) fn of(answer: Result<GetResponse, Status>) -> Self {
-        match answer {
-            Ok(answer) => Self::Answer(answer),
-            Err(status) => Self::Error(status),
-        }
-    }
-
-    pub(super) const fn is_answered(&self) -> bool {
-        matches!(self, Self::Answer(_))
-    }
-
-    pub(super) fn is_hit(&self) -> bool {
-        matches!(self, Self::Answer(answer) if served(answer.served()).is_hit())
-    }
-}
-
-const fn served(served: v1::Served) -> Served {
-    match served {
-        v1::Served::Unspecified => Served::Unknown,
-        v1::Served::Hit => Served::Hit,
-        v1::Served::Led => Served::Led,
-        v1::Served::Waited => Served::Waited,
-        v1::Served::WaitedFleet => Served::WaitedFleet,
-        v1::Served::SecondLook => Served::SecondLook,
-        v1::Served::Uncoordinated => Served::Uncoordinated,
-        v1::Served::Stale => Served::Stale,
-        v1::Served::Negative => Served::Negative,
-        v1::Served::Filtered => Served::Filtered,
-        v1::Served::HitLocal => Served::HitLocal,
-    }
-}
-
-const fn outcome(code: Code) -> Outcome {
-    match code {
-        Code::NotFound => Outcome::NotFound,
-        Code::InvalidArgument => Outcome::InvalidArgument,
-        Code::Unavailable => Outcome::Unavailable,
-        Code::DeadlineExceeded => Outcome::DeadlineExceeded,
-        Code::ResourceExhausted => Outcome::ResourceExhausted,
-        Code::Cancelled => Outcome::Cancelled,
-        _ => Outcome::Failed,
     }
 }
 
@@ -227,13 +180,15 @@ fn trace_text(bytes: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herd_wire::v1::{self, GetResponse};
+    use tonic::Status;
 
     /// A request comes back from its compact form as it went in, and texts stay bounded.
     #[test]
     fn compact_form_keeps_what_counts() {
-        let mut operations = Operations::new(vec!["item-1".to_owned()]);
+        let mut operations = Operations::new(Workload::default());
         operations.starts_at(1_000_000);
-        let arrival = Arrival { seq: 7, at_us: 10, key: 0 };
+        let arrival = Arrival { seq: 7, at_us: 10, key: KeyId::Row(0) };
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736".to_owned();
         let answer = GetResponse {
             version: 2,
@@ -244,10 +199,10 @@ mod tests {
             rebuild_trace: trace.clone(),
             ..GetResponse::default()
         };
-        operations.push(Compact::new(arrival, 12, 40), Ending::of(Ok(answer)));
+        operations.push(Compact::new(arrival, 12, 40, 1), &Ending::of(Ok(answer)));
         for n in 0..TEXTS_MAX * 2 {
             let away = Status::unavailable(format!("away {n}"));
-            operations.push(Compact::new(arrival, 12, 40), Ending::of(Err(away)));
+            operations.push(Compact::new(arrival, 12, 40, 3), &Ending::of(Err(away)));
         }
         let records: Vec<_> = operations.records().collect();
         assert_eq!(
@@ -257,6 +212,7 @@ mod tests {
         assert_eq!((records[0].served, records[0].node.as_str()), (Served::Waited, "node-1"));
         assert_eq!((&records[0].reference, &records[0].rebuild_trace), (&trace, &trace));
         assert_eq!((records[1].outcome, records[1].error.as_str()), (Outcome::Unavailable, "away 0"));
+        assert_eq!((records[0].attempts, records[1].attempts), (1, 3));
         assert!(records.last().unwrap().error.contains("left out"));
         assert!(operations.texts.len() <= TEXTS_MAX + 1);
     }

@@ -1,15 +1,15 @@
 //! The sending side: connections, one task a request, and the record of each.
 
 use super::{
-    Live, LoadError, LoadOutcome, LoadSpec, Operations, Start, histogram,
-    operations::{Compact, Ending},
-    pacer::Offered,
+    Live, LoadError, LoadOutcome, LoadSpec, Operations, WindowStart, ending::Ending, histogram,
+    operations::Compact, pacer::Offered, retry::Clients,
 };
+use crate::edge;
 use futures::{StreamExt, stream::FuturesUnordered};
 use hdrhistogram::Histogram;
-use herd_history::LoadRecord;
-use herd_scenario::Arrival;
-use herd_wire::v1::{GetRequest, edge_client::EdgeClient};
+use herd_history::{LoadRecord, Outcome};
+use herd_scenario::{Arrival, KeyId};
+use herd_wire::v1::edge_client::EdgeClient;
 use std::{
     sync::{
         Arc,
@@ -18,15 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use tonic::{
-    Code, Request, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::{Channel, Endpoint};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: usize = 64;
-/// How much longer than the request's deadline the generator itself waits: the fleet shall have the first word.
-const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// How often the sender looks whether it shall stop, while nothing else happens.
 const STOP_LOOK: Duration = Duration::from_millis(100);
 
@@ -66,6 +61,8 @@ pub(super) async fn send_all(
     stop: &AtomicBool,
 ) -> Seen {
     let deadline = Duration::from_millis(u64::from(spec.workload.request_deadline_ms));
+    let retries = Clients::new(spec.workload.retry, spec.seed);
+    let way = Way { clients: &retries, live: &live, start, deadline };
     let mut seen = Seen {
         sent: 0,
         keep_operations: spec.keep_operations,
@@ -82,7 +79,7 @@ pub(super) async fn send_all(
                 Some(arrival) => {
                     let client = clients[arrival.seq as usize % clients.len()].clone();
                     let key = seen.operations.key(arrival.key);
-                    under_way.push(one(client, key, arrival, start, deadline));
+                    under_way.push(way.one(client, key, arrival));
                     live.sent.fetch_add(1, Ordering::Relaxed);
                 }
                 None => open = false,
@@ -102,48 +99,60 @@ struct Ended {
     arrival: Arrival,
     sent_us: u64,
     done_us: u64,
-    answer: Result<herd_wire::v1::GetResponse, Status>,
+    attempts: u32,
+    ending: Ending,
 }
 
-async fn one(
-    mut client: EdgeClient<Channel>,
-    key: String,
-    arrival: Arrival,
+/// What all requests of a load share.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    clients: &'a Clients,
+    live: &'a Live,
     start: Instant,
     deadline: Duration,
-) -> Ended {
-    let since_start = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let mut request = Request::new(GetRequest { key });
-    request.set_timeout(deadline);
-    let sent_us = since_start();
-    let deadline_us = u64::try_from(deadline.as_micros()).unwrap_or(u64::MAX);
-    let answer = match tokio::time::timeout(deadline + DEADLINE_GRACE, client.get(request)).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        // tonic reports its own deadline as a cancellation.
-        Ok(Err(status)) if status.code() == Code::Cancelled && since_start() - sent_us >= deadline_us => {
-            Err(Status::deadline_exceeded(status.message()))
+}
+
+impl Way<'_> {
+    /// Sends one request, and again as long as its client does not give up.
+    async fn one(self, mut client: EdgeClient<Channel>, key: String, arrival: Arrival) -> Ended {
+        let since_start = || u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let sent_us = since_start();
+        self.clients.sends();
+        let mut attempts = 1;
+        loop {
+            let answer = edge::get(&mut client, key.clone(), self.deadline).await;
+            let done_us = since_start();
+            let pause =
+                answer.as_ref().err().and_then(|ended| self.clients.again(arrival.seq, attempts, ended));
+            let Some(pause) = pause else {
+                return Ended { arrival, sent_us, done_us, attempts, ending: Ending::of(answer) };
+            };
+            tokio::time::sleep(pause).await;
+            self.live.again.fetch_add(1, Ordering::Relaxed);
+            attempts += 1;
         }
-        Ok(Err(status)) => Err(status),
-        Err(_) => Err(Status::deadline_exceeded("the generator gave up: no answer after the deadline")),
-    };
-    Ended { arrival, sent_us, done_us: since_start(), answer }
+    }
 }
 
 impl Seen {
     fn record(&mut self, ended: Ended, live: &Live) {
-        let Ended { arrival, sent_us, done_us, answer } = ended;
+        let Ended { arrival, sent_us, done_us, attempts, ending } = ended;
         let latency_us = done_us.saturating_sub(arrival.at_us);
         self.latency_us.saturating_record(latency_us.max(1));
         self.lag_us.saturating_record(sent_us.saturating_sub(arrival.at_us).max(1));
-        let ending = Ending::of(answer);
-        live.ended(latency_us, ending.is_answered(), ending.is_hit());
+        let well = match ending.outcome() {
+            Outcome::Answered => true,
+            Outcome::NotFound => !matches!(arrival.key, KeyId::Row(_)),
+            _ => false,
+        };
+        live.ended(latency_us, well, well && ending.served().is_hit());
         self.sent += 1;
         if self.keep_operations {
-            self.operations.push(Compact::new(arrival, sent_us, done_us), ending);
+            self.operations.push(Compact::new(arrival, sent_us, done_us, attempts), &ending);
         }
     }
 
-    pub(super) fn into_outcome(self, spec: &LoadSpec, start: &Start, offered: &Offered) -> LoadOutcome {
+    pub(super) fn into_outcome(self, spec: &LoadSpec, start: &WindowStart, offered: &Offered) -> LoadOutcome {
         let seconds = spec.window.as_secs_f64().max(f64::MIN_POSITIVE);
         let sent = self.sent;
         let record = LoadRecord {

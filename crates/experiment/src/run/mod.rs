@@ -1,11 +1,21 @@
-//! The run loop: bring a fleet up, then for each rung reconfigure it, warm it, drive the load, read the ledger, record.
+//! The run loop: bring a fleet up, then for each rung reconfigure it, start its keys, drive the load and what happens
+//! beside it, read the ledger and the store's record, record.
+//!
+//! A rung whose pre-warm gate stays shut is recorded with an empty window: traffic that the gate keeps out must not come,
+//! and a rung without load shows nothing (its claims are unknown).
+//!
+//! Map: `fleet` bringing a fleet up · `plan` what is decided before · `rung` one rung · `start` how its keys begin · `during`
+//! what happens while its load runs · `writes` the store's record.
 //!
 //! Nothing is judged here. Every future may be dropped at any time (Ctrl-C): the folder then stays partial and
 //! readable, and the caller takes the testbed down.
 
+mod during;
 mod fleet;
 mod plan;
 mod rung;
+mod start;
+mod writes;
 
 pub use fleet::{Fleet, await_nodes, bring_up};
 pub use plan::Plan;
@@ -15,10 +25,12 @@ use crate::{
     fleet_config,
     ledger::{LedgerError, OriginLab},
     load::LoadError,
+    prewarm::AccessLog,
     testbed::{Endpoints, Progress, TestbedError},
 };
 use herd_history::{HistoryError, Writer};
-use std::time::Duration;
+use herd_scenario::Start;
+use std::{fs::File, io::BufReader, path::PathBuf, time::Duration};
 
 /// Why a run ended before its last rung. What was recorded until then stays in the partial folder.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +59,15 @@ pub enum RunError {
     /// Load.
     #[error("no load could be driven")]
     Load(#[from] LoadError),
+    /// The access log that was given.
+    #[error("the access log {} cannot be read", path.display())]
+    AccessLog {
+        /// the file
+        path: PathBuf,
+        /// the system's words
+        #[source]
+        source: std::io::Error,
+    },
     /// The folder.
     #[error("the run could not be recorded")]
     History(#[from] HistoryError),
@@ -67,11 +88,13 @@ pub async fn drive(
     mut writer: Writer,
     progress: &dyn Progress,
 ) -> Result<Writer, RunError> {
+    let access_log = access_log(plan).await?;
     let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
     origin.set_latency(fleet_config::latency(&plan.scenario.origin)).await?;
     let mut next_seq = origin.next_seq().await?;
     for rung in &plan.scenario.rungs {
-        let stage = rung::Stage { plan, rung, endpoints, control, progress };
+        let access_log = access_log.as_ref();
+        let stage = rung::Stage { plan, rung, endpoints, control, access_log, progress };
         let measured = stage.measure(&mut origin, next_seq).await?;
         next_seq = measured.record.ledger.last_seq + 1;
         writer = record(writer, measured).await?;
@@ -79,15 +102,36 @@ pub async fn drive(
     Ok(writer)
 }
 
+/// Reads the log that was given, if a rung needs one: before anything is driven.
+async fn access_log(plan: &Plan) -> Result<Option<AccessLog>, RunError> {
+    let needed = plan.scenario.rungs.iter().any(|rung| matches!(rung.start, Start::Prewarmed { .. }));
+    let Some(path) = plan.access_log.clone().filter(|_| needed) else {
+        return Ok(None);
+    };
+    let file = path.clone();
+    let read = tokio::task::spawn_blocking(move || AccessLog::parse(BufReader::new(File::open(file)?)));
+    let read = read.await.map_err(|_| RunError::Recorder)?;
+    read.map(Some).map_err(|source| RunError::AccessLog { path, source })
+}
+
 /// Writes a rung on a thread of its own: the control plane goes on hearing its members meanwhile.
 async fn record(mut writer: Writer, measured: rung::Measured) -> Result<Writer, RunError> {
     let written = tokio::task::spawn_blocking(move || {
         writer.begin_rung(&measured.record.name)?;
-        for operation in measured.operations.records() {
+        for operation in measured.operations() {
             writer.operation(&operation)?;
         }
         for row in &measured.ledger {
             writer.ledger_row(row)?;
+        }
+        for write in &measured.writes {
+            writer.store_write(write)?;
+        }
+        for insert in &measured.inserts {
+            writer.insert(insert)?;
+        }
+        for fault in &measured.faults {
+            writer.fault(fault)?;
         }
         writer.end_rung(measured.record)?;
         Ok::<_, HistoryError>(writer)

@@ -1,9 +1,11 @@
 //! Everything that is decided before a run begins.
 
+use crate::prewarm::DRAWN_READS;
 use herd_history::{FORMAT_VERSION, Manifest};
-use herd_scenario::{OriginModel, Popularity, Scenario};
+use herd_scenario::{AbsentIds, OriginModel, Popularity, Retry, Scenario, Start};
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +28,8 @@ pub struct Plan {
     pub connections: usize,
     /// Requests under way at most.
     pub in_flight_max: usize,
+    /// The access log of rungs that are pre-warmed; without one it is drawn as the workload's reads are spread.
+    pub access_log: Option<PathBuf>,
     /// Further options to be kept with the run, by name.
     pub extra: BTreeMap<String, String>,
 }
@@ -44,6 +48,7 @@ impl Plan {
             started_us: u64::try_from(now.as_micros()).unwrap_or(u64::MAX),
             connections: 4,
             in_flight_max: 20_000,
+            access_log: None,
             extra: BTreeMap::new(),
         }
     }
@@ -71,28 +76,16 @@ impl Plan {
     pub fn options(&self) -> BTreeMap<String, String> {
         let Self { scenario, .. } = self;
         let workload = &scenario.workload;
-        let latency = match scenario.origin.model {
-            OriginModel::Fixed { latency_ms } => format!("fixed {latency_ms} ms"),
-            OriginModel::LogNormal { median_ms, sigma, max_ms } => {
-                format!("log-normal median {median_ms} ms, sigma {sigma}, max {max_ms} ms")
-            }
-        };
-        let popularity = match workload.popularity {
-            Popularity::One => "one".to_owned(),
-            Popularity::Hot { share } => format!("hot {share}"),
-            Popularity::Uniform => "uniform".to_owned(),
-            Popularity::Zipf { exponent } => format!("zipf {exponent}"),
-        };
         let mut options = self.extra.clone();
         let mut option = |name: &str, value: String| {
             options.insert(name.to_owned(), value);
         };
         option("routing", scenario.fleet.routing.to_string());
         option("origin_pool", scenario.fleet.origin_pool.to_string());
-        option("origin_latency", latency);
+        option("origin_latency", latency(scenario.origin.model));
         option("origin_holds_connection", scenario.origin.holds_connection.to_string());
         option("keys", workload.keys.to_string());
-        option("popularity", popularity);
+        option("popularity", popularity(workload.popularity));
         option("rate_per_s", workload.rate_per_s.to_string());
         option("arrivals", workload.arrivals.to_string());
         option("boundaries", workload.boundaries.to_string());
@@ -102,6 +95,65 @@ impl Plan {
         option("window_ms", scenario.rung_duration().as_millis().to_string());
         option("connections", self.connections.to_string());
         option("in_flight_max", self.in_flight_max.to_string());
+        option("retry", retry(workload.retry));
+        if let Some(failing) = scenario.origin.failing {
+            let percent = failing.share * 100.0;
+            option(
+                "origin_failing",
+                format!("{percent} % for {} ms at {} ms", failing.for_ms, failing.at_ms),
+            );
+        }
+        if let Some(absent) = workload.absent {
+            let ids = match absent.ids {
+                AbsentIds::Fixed { count } => format!("{count} fixed ids"),
+                AbsentIds::Random => "random ids".to_owned(),
+            };
+            option("absent_reads", format!("{} of {ids}", absent.share));
+        }
+        if let Some(every_ms) = workload.insert_every_ms {
+            option("insert_every_ms", every_ms.to_string());
+        }
+        for rung in &scenario.rungs {
+            if let Some(own) = rung.retry {
+                option(&format!("retry.{}", rung.name), retry(own));
+            }
+        }
+        if scenario.rungs.iter().any(|rung| matches!(rung.start, Start::Prewarmed { .. })) {
+            let drawn = || format!("drawn, {DRAWN_READS} reads");
+            let log = self.access_log.as_ref().map_or_else(drawn, |path| path.display().to_string());
+            option("access_log", log);
+        }
         options
+    }
+}
+
+fn latency(model: OriginModel) -> String {
+    match model {
+        OriginModel::Fixed { latency_ms } => format!("fixed {latency_ms} ms"),
+        OriginModel::LogNormal { median_ms, sigma, max_ms } => {
+            format!("log-normal median {median_ms} ms, sigma {sigma}, max {max_ms} ms")
+        }
+    }
+}
+
+fn popularity(popularity: Popularity) -> String {
+    match popularity {
+        Popularity::One => "one".to_owned(),
+        Popularity::Hot { share } => format!("hot {share}"),
+        Popularity::Uniform => "uniform".to_owned(),
+        Popularity::Zipf { exponent } => format!("zipf {exponent}"),
+    }
+}
+
+fn retry(retry: Retry) -> String {
+    match retry {
+        Retry::Never => "never".to_owned(),
+        Retry::Fixed { attempts, backoff_ms } => format!("fixed {backoff_ms} ms, {attempts} attempts"),
+        Retry::Exponential { attempts, backoff_ms, backoff_ms_max } => {
+            format!("exponential {backoff_ms} to {backoff_ms_max} ms, {attempts} attempts")
+        }
+        Retry::Budget { attempts, backoff_ms, backoff_ms_max, share } => {
+            format!("budget {share}, {backoff_ms} to {backoff_ms_max} ms, {attempts} attempts")
+        }
     }
 }

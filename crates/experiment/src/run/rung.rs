@@ -1,45 +1,60 @@
-//! One rung: reconfigure, warm, drive, read the ledger.
+//! One rung: reconfigure, start, drive, read what the origin and the store recorded.
 
-use super::{Plan, RunError};
+use super::{
+    Plan, RunError,
+    during::{self, Happened, Hidden},
+    start, writes,
+};
 use crate::{
-    control::{ControlError, ControlPlane},
+    control::{ControlError, ControlPlane, View},
     fleet_config,
     ledger::OriginLab,
-    load::{self, Live, LoadOutcome, LoadSpec, Operations},
+    load::LoadOutcome,
+    prewarm::AccessLog,
     testbed::{Endpoints, Progress},
 };
-use futures::{StreamExt, stream};
-use herd_history::{LedgerRow, RungRecord, StartRecord};
-use herd_scenario::{KeyId, Rung};
-use herd_wire::v1::{GetRequest, edge_client::EdgeClient};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use herd_history::{
+    FaultRecord, InsertRecord, LedgerRow, LoadRecord, OperationRecord, RungRecord, StartRecord,
+    StoreWriteRecord,
 };
-use tonic::{Request, transport::Endpoint};
+use herd_scenario::{KeyId, Rung};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long members may take to apply a configuration.
 const APPLY_LIMIT: Duration = Duration::from_secs(20);
-/// Keys that are warmed, the most popular first; the rest starts cold, which is noted.
-const WARM_KEYS_MAX: u32 = 1_000;
-const WARM_AT_ONCE: usize = 16;
-/// What is added to a deadline before the caller itself gives up.
+/// What is added to the deadline of a rebuild before the ledger is taken as it is.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often the screen hears about the load.
-const TELL_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Stage<'a> {
     pub(super) plan: &'a Plan,
     pub(super) rung: &'a Rung,
     pub(super) endpoints: &'a Endpoints,
     pub(super) control: &'a ControlPlane,
+    /// The log that was given; without one a rung that needs it draws its own.
+    pub(super) access_log: Option<&'a AccessLog>,
     pub(super) progress: &'a dyn Progress,
 }
 
 pub(super) struct Measured {
     pub(super) record: RungRecord,
-    pub(super) operations: Operations,
+    pub(super) load: Option<LoadOutcome>,
     pub(super) ledger: Vec<LedgerRow>,
+    pub(super) writes: Vec<StoreWriteRecord>,
+    pub(super) inserts: Vec<InsertRecord>,
+    pub(super) faults: Vec<FaultRecord>,
+}
+
+impl Measured {
+    pub(super) fn operations(&self) -> impl Iterator<Item = OperationRecord> + '_ {
+        self.load.iter().flat_map(|load| load.operations.records())
+    }
+}
+
+/// The fleet before the load and after it.
+struct Seen {
+    before: View,
+    after: View,
+    acknowledged: usize,
 }
 
 impl Stage<'_> {
@@ -51,50 +66,92 @@ impl Stage<'_> {
         let Self { plan, rung, control, progress, .. } = *self;
         let mut notes = Vec::new();
         let prefix = fleet_config::prefix(plan.started_us, &rung.name);
+        // Also what a rung before this one may have left, or a lab before this one.
+        origin.set_failures(0.0, 0).await?;
+        origin.set_gate(fleet_config::origin_gate(rung)).await?;
+        self.make_absent(origin).await?;
         let version = self.reconfigure(&prefix, &mut notes).await?;
-        self.warm(&mut notes).await?;
+        let start = self.start(&mut notes).await?;
+        let mut hidden = Hidden::none(control);
         let before = control.view();
         let acknowledged = before.nodes().filter(|node| node.config_version == version).count();
-        let load = self.load().await?;
-        let after = control.view();
-        let changed = after.members_version != before.members_version;
+        let (load, mut happened) = if start::may_come(&start) {
+            let moves = during::moves(self, &mut notes).await?;
+            let (load, happened) = self.drive(origin, ledger_from, &moves, &mut hidden).await?;
+            (Some(load), happened)
+        } else {
+            (None, Happened::default())
+        };
+        let seen = Seen { before, after: control.view(), acknowledged };
+        drop(hidden);
+        progress.step(&format!("{}: reading the ledger", rung.name), 0, 0);
+        let settle = Duration::from_millis(plan.scenario.policy.rebuild_deadline_ms.into()) + GRACE;
+        let (rows, span) = origin.read_span(ledger_from, settle).await?;
+        during::seen_in_ledger(&mut happened.faults, &rows);
+        let mut prefixes = vec![prefix.as_str()];
+        prefixes.extend(happened.deploy.as_ref().map(|deploy| deploy.prefix.as_str()));
+        let (writes, complete) = writes::read(&self.endpoints.edge_grpc, &prefixes, &mut notes).await?;
+        notes.append(&mut happened.notes);
+        let mut record = self.record(&seen, start, load.as_ref(), notes);
+        record.prefix = prefix;
+        record.config_version = version;
+        record.ledger = span;
+        record.writes_complete = complete;
+        record.membership = happened.membership;
+        record.deploy = happened.deploy;
+        self.tell(&record, rows.len());
+        let Happened { faults, inserts, .. } = happened;
+        Ok(Measured { record, load, ledger: rows, writes, inserts, faults })
+    }
+
+    /// What is known of the rung from the fleet and the generator; the rest is empty.
+    fn record(
+        &self,
+        seen: &Seen,
+        start: StartRecord,
+        load: Option<&LoadOutcome>,
+        mut notes: Vec<String>,
+    ) -> RungRecord {
+        let Seen { before, after, acknowledged } = seen;
+        let changed = after.nodes_moved != before.nodes_moved;
         if changed {
             let (was, is) = (before.nodes_joined(), after.nodes_joined());
             notes.push(format!("{}: {was} nodes before, {is} after", RungRecord::MEMBERSHIP_NOTE));
         }
-        progress.step(&format!("{}: reading the ledger", rung.name), 0, 0);
-        let settle = Duration::from_millis(plan.scenario.policy.rebuild_deadline_ms.into()) + GRACE;
-        let (rows, span) = origin.read_span(ledger_from, settle).await?;
-        let summary = format!(
-            "{}: {} requests sent, {} unsent, {} rebuilds started at the origin",
-            rung.name,
-            load.record.sent,
-            load.record.unsent,
-            rows.len(),
-        );
-        progress.note(&summary);
-        notes.iter().for_each(|note| progress.note(&format!("{}: {note}", rung.name)));
-        let record = RungRecord {
-            name: rung.name.clone(),
-            layers: rung.layers.iter().map(ToString::to_string).collect(),
-            prefix,
-            config_version: version,
-            window_start_us: load.window_start_us,
-            window_end_us: load.window_end_us,
-            nodes_expected: plan.scenario.fleet.nodes,
+        let now_us = unix_us();
+        RungRecord {
+            name: self.rung.name.clone(),
+            layers: self.rung.layers.iter().map(ToString::to_string).collect(),
+            prefix: String::new(),
+            config_version: 0,
+            window_start_us: load.map_or(now_us, |load| load.window_start_us),
+            window_end_us: load.map_or(now_us, |load| load.window_end_us),
+            nodes_expected: self.plan.scenario.fleet.nodes,
             nodes_joined: before.nodes_joined(),
-            nodes_acknowledged: u32::try_from(acknowledged).unwrap_or(u32::MAX),
+            nodes_acknowledged: u32::try_from(*acknowledged).unwrap_or(u32::MAX),
             nodes_joined_end: Some(after.nodes_joined()),
             membership_changed: Some(changed),
-            start: StartRecord::Warm,
+            start,
             membership: Vec::new(),
             deploy: None,
             writes_complete: false,
-            load: load.record,
-            ledger: span,
+            load: load.map_or_else(LoadRecord::default, |load| load.record.clone()),
+            ledger: herd_history::LedgerSpan::default(),
             notes,
-        };
-        Ok(Measured { record, operations: load.operations, ledger: rows })
+        }
+    }
+
+    fn tell(&self, record: &RungRecord, rebuilds: usize) {
+        let Self { progress, rung, .. } = self;
+        let (sent, unsent) = (record.load.sent, record.load.unsent);
+        progress.note(&format!(
+            "{}: {sent} requests sent, {unsent} unsent, {rebuilds} rebuilds started at the origin",
+            rung.name
+        ));
+        if let Some(deploy) = &record.deploy {
+            progress.note(&format!("{}: deploy ({}): {}", rung.name, deploy.strategy, deploy.why));
+        }
+        record.notes.iter().for_each(|note| progress.note(&format!("{}: {note}", rung.name)));
     }
 
     /// Gives the fleet this rung's configuration. Members that do not take it in time are recorded.
@@ -110,74 +167,19 @@ impl Stage<'_> {
         Ok(version)
     }
 
-    /// Fills each key once, so that the window begins with fresh values: boundaries are what is measured, not the
-    /// cold start.
-    async fn warm(&self, notes: &mut Vec<String>) -> Result<(), RunError> {
-        let Self { plan, rung, endpoints, progress, .. } = *self;
-        let workload = &plan.scenario.workload;
-        let address = |source| load::LoadError::Address { edge: endpoints.edge_grpc.clone(), source };
-        let endpoint = Endpoint::from_shared(endpoints.edge_grpc.clone()).map_err(address)?.tcp_nodelay(true);
-        let client = EdgeClient::new(endpoint.connect_timeout(GRACE).connect_lazy());
-        let deadline_ms = workload.request_deadline_ms.max(plan.scenario.policy.rebuild_deadline_ms);
-        let deadline = Duration::from_millis(deadline_ms.into());
-        let keys = workload.keys.min(WARM_KEYS_MAX);
-        progress.step(&format!("{}: warming {keys} keys", rung.name), 0, 0);
-        let mut fills = stream::iter(0..keys)
-            .map(|key| {
-                let (mut client, key) = (client.clone(), workload.key_name(KeyId::Row(key)));
-                async move {
-                    let mut request = Request::new(GetRequest { key });
-                    request.set_timeout(deadline);
-                    match tokio::time::timeout(deadline + GRACE, client.get(request)).await {
-                        Ok(Ok(_)) => None,
-                        Ok(Err(status)) => Some(format!("{:?}: {}", status.code(), status.message())),
-                        Err(_) => Some("no answer after the deadline".to_owned()),
-                    }
-                }
-            })
-            .buffer_unordered(WARM_AT_ONCE);
-        let (mut failed, mut first) = (0_u32, None);
-        while let Some(fill) = fills.next().await {
-            failed += u32::from(fill.is_some());
-            first = first.or(fill);
-        }
-        if let Some(first) = first {
-            notes.push(format!("{failed} of {keys} keys could not be warmed; the first: {first}"));
-        }
-        if keys < workload.keys {
-            notes.push(format!("{keys} of {} keys were warmed; the others began cold", workload.keys));
+    /// Deletes what an earlier rung (or run) inserted: each rung begins with the same rows absent. Before the fleet hears
+    /// the rung's configuration, so that a filter of existing keys that it turns on does not know them.
+    async fn make_absent(&self, origin: &mut OriginLab) -> Result<(), RunError> {
+        let workload = &self.plan.scenario.workload;
+        if workload.insert_every_ms.is_some() {
+            let absent = workload.key_name(KeyId::Absent(0));
+            origin.delete_rows(absent.trim_end_matches(|c: char| c.is_ascii_digit())).await?;
         }
         Ok(())
     }
+}
 
-    async fn load(&self) -> Result<LoadOutcome, RunError> {
-        let Self { plan, rung, endpoints, progress, .. } = *self;
-        let spec = LoadSpec {
-            edge: endpoints.edge_grpc.clone(),
-            workload: plan.scenario.workload.clone(),
-            seed: plan.scenario.seed,
-            window: plan.scenario.rung_duration(),
-            connections: plan.connections,
-            in_flight_max: plan.in_flight_max,
-            keep_operations: true,
-        };
-        let (window, live) = (spec.window, Arc::new(Live::default()));
-        let started = Instant::now();
-        let mut load = std::pin::pin!(load::drive(spec, Arc::clone(&live)));
-        let mut tell = tokio::time::interval(TELL_EVERY);
-        loop {
-            tokio::select! {
-                outcome = &mut load => return Ok(outcome?),
-                _ = tell.tick() => {
-                    let now = live.look();
-                    let what = format!(
-                        "{}: {} sent, {} in flight, p99 {:.1} ms, {} errors",
-                        rung.name, now.sent, now.in_flight, now.p99_us as f64 / 1e3, now.errors,
-                    );
-                    let total = window.as_millis() as u64;
-                    progress.step(&what, (started.elapsed().as_millis() as u64).min(total), total);
-                }
-            }
-        }
-    }
+fn unix_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

@@ -96,6 +96,45 @@ async fn leaving_and_coming_late() {
     assert_eq!(edge.obey().await.members.unwrap().nodes[0].instance, "node-1");
 }
 
+/// A hidden node is kept from the edges, also when it joins again, and stays a member in all else; shown, it is back.
+#[tokio::test]
+async fn hidden_from_the_edges() {
+    let plane = plane().await;
+    let first = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
+    let mut second = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
+    plane.wait_until("two nodes", LIMIT, |view| view.nodes_joined() == 2).await.unwrap();
+    let mut edge = FakeMember::join(plane.address(), Role::Edge, "edge-0").await;
+    assert_eq!(edge.obey().await.members.unwrap().nodes.len(), 2);
+    let moved = plane.view().nodes_moved;
+
+    let version = plane.hide("node-1").expect("it was there");
+    assert_eq!(plane.hide("node-1"), None, "it is hidden already");
+    let early = plane.wait_membership(Duration::from_millis(50)).await.unwrap_err();
+    assert!(matches!(early, ControlError::Deadline { .. }), "the edge has not heard of it");
+    let members = edge.obey().await.members.unwrap();
+    assert_eq!((members.version, members.nodes.len()), (version, 1));
+    assert_eq!(members.nodes[0].instance, "node-0");
+    plane.wait_membership(LIMIT).await.unwrap();
+    assert_eq!((plane.view().nodes_joined(), plane.view().nodes_moved), (2, moved));
+    plane.publish(FleetConfig::default());
+    assert!(second.obey().await.config.is_some(), "it goes on hearing configurations");
+
+    // Back after a restart, and still hidden: the edge hears of the others only.
+    let _again = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
+    plane.wait_until("the restart", LIMIT, |view| view.nodes_moved == moved + 1).await.unwrap();
+    drop(first);
+    plane.wait_until("one node to leave", LIMIT, |view| view.nodes_joined() == 1).await.unwrap();
+    let last = plane.show("node-1").expect("it was hidden");
+    assert_eq!(plane.show("node-1"), None);
+    let members = loop {
+        let members = edge.obey().await.members.into_iter().find(|members| members.version == last);
+        if let Some(members) = members {
+            break members;
+        }
+    };
+    assert_eq!(members.nodes.iter().map(|node| node.instance.as_str()).collect::<Vec<_>>(), ["node-1"]);
+}
+
 /// A member that was restarted replaces its earlier self, whose late end changes nothing.
 #[tokio::test]
 async fn a_restarted_member_is_one_member() {

@@ -1,8 +1,10 @@
 use herd_experiment::load::{self, Live, LoadError, LoadSpec};
 use herd_history::{OperationRecord, Outcome, Served};
 use herd_scenario::{ArrivalProcess, Popularity, Workload};
+use herd_wire::absent;
 use herd_wire::v1::{
-    self, GetRequest, GetResponse, InvalidateRequest, InvalidateResponse,
+    self, GetRequest, GetResponse, InvalidateRequest, InvalidateResponse, PutRequest, PutResponse,
+    WarmRequest, WarmResponse, WritesRequest, WritesResponse,
     edge_server::{Edge, EdgeServer},
 };
 use std::{
@@ -13,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 /// Answers once a permit is there; then gives one permit more to whoever comes next.
@@ -32,9 +34,11 @@ impl Edge for FakeEdge {
         }
         let _open = self.gate.acquire().await.map_err(|_| Status::internal("the gate is gone"))?;
         if request.into_inner().key == "item-2" {
-            return Err(Status::not_found("no such row"));
+            let mut absent = Status::not_found("no such row");
+            absent::describe(&mut absent, v1::Served::Negative, "node-9", 5, 2);
+            return Err(absent);
         }
-        let served = if call.is_multiple_of(2) { v1::Served::Hit } else { v1::Served::Led };
+        let served = [v1::Served::Hit, v1::Served::Led, v1::Served::HitLocal][call as usize % 3];
         Ok(Response::new(GetResponse {
             served: served.into(),
             generation: 1,
@@ -48,6 +52,20 @@ impl Edge for FakeEdge {
         &self,
         _: Request<InvalidateRequest>,
     ) -> Result<Response<InvalidateResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn put(&self, _: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn warm(&self, _: Request<WarmRequest>) -> Result<Response<WarmResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    type WritesStream = ReceiverStream<Result<WritesResponse, Status>>;
+
+    async fn writes(&self, _: Request<WritesRequest>) -> Result<Response<Self::WritesStream>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }
@@ -70,6 +88,7 @@ fn spec(edge: String, rate_per_s: u32, window_ms: u64, request_deadline_ms: u32)
         arrivals: ArrivalProcess::Poisson,
         boundaries: 1,
         request_deadline_ms,
+        ..Workload::default()
     };
     LoadSpec::new(edge, workload, 42, Duration::from_millis(window_ms))
 }
@@ -93,9 +112,12 @@ async fn every_arrival_is_sent_and_recorded() {
         match record.key.as_str() {
             "item-2" => {
                 assert_eq!((record.outcome, record.error.as_str()), (Outcome::NotFound, "no such row"));
+                assert_eq!((record.served, record.node.as_str()), (Served::Negative, "node-9"));
+                assert_eq!((record.config_version, record.generation), (5, 2));
             }
             _ => assert_eq!(record.outcome, Outcome::Answered),
         }
+        // Plain hits are many, and nobody asks for their traces.
         assert_eq!(record.reference.is_empty(), record.served != Served::Led);
     }
     assert_eq!(records.len(), drawn.len());

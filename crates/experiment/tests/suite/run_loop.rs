@@ -1,30 +1,19 @@
-use futures::{FutureExt, future::BoxFuture};
+use crate::fakes::{FakeTestbed, Fakes, Truth, fleet_spec};
 use herd_experiment::{
     control::ControlPlane,
     run::{self, Plan, RunError},
-    testbed::{
-        Backend, Endpoints, FleetSpec, Part, PartFailure, Progress, Signal, Silent, Testbed, TestbedError,
-    },
+    testbed::{Progress, Silent, Testbed},
 };
-use herd_history::{Outcome, Reader, Writer};
+use herd_history::{History, Outcome, Reader, StartRecord, Writer};
 use herd_scenario::Scenario;
-use herd_wire::v1::{
-    ControlUpdate, FetchRequest, GetLatencyRequest, GetRequest, GetResponse, InvalidateRequest,
-    InvalidateResponse, Latency, LedgerEvent, LedgerEvents, MemberReport, PutRowRequest, PutRowResponse,
-    ReadLedgerRequest, RebuildEnded, RebuildStarted, Role,
-    control_client::ControlClient,
-    edge_server::{Edge, EdgeServer},
-    ledger_event::Kind,
-    origin_admin_server::{OriginAdmin, OriginAdminServer},
-};
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    sync::{Arc, Mutex},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Mutex,
+    time::Duration,
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, transport::Endpoint};
+
+/// Longer than anything here takes, shorter than a person's patience.
+const LIMIT: Duration = Duration::from_secs(20);
 
 const SCENARIO: &str = r#"
 name = "fake"
@@ -52,200 +41,29 @@ layers = ["single-flight"]
 property = "every_request_answered"
 "#;
 
-/// What the fakes share: the configuration that the edge obeyed last, the ledger, the latency.
-#[derive(Default)]
-struct Truth {
-    config_version: u64,
-    prefix: String,
-    ledger: Vec<LedgerEvent>,
-    latency: Latency,
-}
-
-#[derive(Clone, Default)]
-struct Fakes(Arc<Mutex<Truth>>);
-
-#[tonic::async_trait]
-impl Edge for Fakes {
-    /// Every request is a rebuild.
-    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let mut truth = self.0.lock().unwrap();
-        let key = request.into_inner().key;
-        let seq = truth.ledger.len() as u64 + 1;
-        let fetch =
-            FetchRequest { cache_key: format!("{}{key}", truth.prefix), key, ..FetchRequest::default() };
-        let started = Kind::Started(RebuildStarted { request: Some(fetch), trace: String::new() });
-        truth.ledger.push(LedgerEvent { seq, rebuild: seq, at_us: 1, kind: Some(started) });
-        let ended = Kind::Ended(RebuildEnded::default());
-        truth.ledger.push(LedgerEvent { seq: seq + 1, rebuild: seq, at_us: 2, kind: Some(ended) });
-        let config_version = truth.config_version;
-        Ok(Response::new(GetResponse { config_version, generation: 1, ..GetResponse::default() }))
-    }
-
-    async fn invalidate(
-        &self,
-        _: Request<InvalidateRequest>,
-    ) -> Result<Response<InvalidateResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-}
-
-#[tonic::async_trait]
-impl OriginAdmin for Fakes {
-    type ReadLedgerStream = ReceiverStream<Result<LedgerEvents, Status>>;
-
-    async fn set_latency(&self, request: Request<Latency>) -> Result<Response<Latency>, Status> {
-        let latency = request.into_inner();
-        self.0.lock().unwrap().latency = latency;
-        Ok(Response::new(latency))
-    }
-
-    async fn get_latency(&self, _: Request<GetLatencyRequest>) -> Result<Response<Latency>, Status> {
-        Ok(Response::new(self.0.lock().unwrap().latency))
-    }
-
-    async fn put_row(&self, _: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn read_ledger(
-        &self,
-        request: Request<ReadLedgerRequest>,
-    ) -> Result<Response<Self::ReadLedgerStream>, Status> {
-        let from = request.into_inner().from_seq;
-        let truth = self.0.lock().unwrap();
-        let events: Vec<LedgerEvent> =
-            truth.ledger.iter().filter(|event| event.seq >= from).cloned().collect();
-        let (batches, stream) = mpsc::channel(1);
-        batches.try_send(Ok(LedgerEvents { events })).map_err(|_| Status::internal("no room"))?;
-        Ok(Response::new(ReceiverStream::new(stream)))
-    }
-}
-
-/// A fleet of `members` nodes and one edge that live in this process.
-struct FakeTestbed {
-    members: u32,
-    fakes: Fakes,
-    tasks: JoinSet<()>,
-    downs: u32,
-}
-
-impl FakeTestbed {
-    fn new(members: u32) -> Self {
-        Self { members, fakes: Fakes::default(), tasks: JoinSet::new(), downs: 0 }
-    }
-}
-
-impl Testbed for FakeTestbed {
-    fn backend(&self) -> Backend {
-        Backend::Processes
-    }
-
-    fn control_listen(&self) -> IpAddr {
-        Ipv4Addr::LOCALHOST.into()
-    }
-
-    fn up<'a>(
-        &'a mut self,
-        _spec: &'a FleetSpec,
-        control_port: u16,
-        _progress: &'a dyn Progress,
-    ) -> BoxFuture<'a, Result<Endpoints, TestbedError>> {
-        async move {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let at = format!("http://{}", listener.local_addr().unwrap());
-            let server = tonic::transport::Server::builder()
-                .add_service(EdgeServer::new(self.fakes.clone()))
-                .add_service(OriginAdminServer::new(self.fakes.clone()));
-            self.tasks.spawn(async move {
-                server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
-            });
-            self.tasks.spawn(member(control_port, Role::Edge, "edge-0".to_owned(), self.fakes.clone()));
-            for node in 0..self.members {
-                self.tasks.spawn(member(
-                    control_port,
-                    Role::CacheNode,
-                    format!("node-{node}"),
-                    Fakes::default(),
-                ));
-            }
-            Ok(Endpoints {
-                edge_grpc: at.clone(),
-                edge_http: String::new(),
-                origin_grpc: at,
-                lock_grpc: String::new(),
-                redis_url: None,
-                consoles: Vec::new(),
-            })
-        }
-        .boxed()
-    }
-
-    fn endpoints(&self) -> Option<Endpoints> {
-        None
-    }
-
-    fn signal(&mut self, _: Part, _: u32, _: Signal) -> BoxFuture<'_, Result<(), TestbedError>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn resident_memory(&mut self, _: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    /// Once nodes are missing, the missing ones have ended.
-    fn failures(&mut self) -> BoxFuture<'_, Vec<PartFailure>> {
-        let how = "exit status 64".to_owned();
-        let failure =
-            PartFailure { part: Part::CacheNode, index: 2, how, log_tail: "bad settings".to_owned() };
-        async move { vec![failure] }.boxed()
-    }
-
-    fn down(&mut self) -> BoxFuture<'_, Result<(), TestbedError>> {
-        self.tasks.abort_all();
-        self.downs += 1;
-        async { Ok(()) }.boxed()
-    }
-}
-
-/// Joins and acknowledges whatever it hears.
-async fn member(control_port: u16, role: Role, instance: String, fakes: Fakes) {
-    let control = Endpoint::from_shared(format!("http://127.0.0.1:{control_port}")).unwrap();
-    let mut client = ControlClient::new(control.connect().await.unwrap());
-    let (reports, stream) = mpsc::channel(4);
-    let mut report =
-        MemberReport { role: role.into(), instance, address: "-:1".to_owned(), ..MemberReport::default() };
-    reports.send(report.clone()).await.unwrap();
-    let mut updates = client.session(ReceiverStream::new(stream)).await.unwrap().into_inner();
-    while let Ok(Some(ControlUpdate { config, members })) = updates.message().await {
-        if let Some(config) = config {
-            report.config_version = config.version;
-            let mut truth = fakes.0.lock().unwrap();
-            (truth.config_version, truth.prefix) = (config.version, config.key_prefix);
-        }
-        if let Some(members) = members {
-            report.members_version = members.version;
-        }
-        if reports.send(report.clone()).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn spec(nodes: u32) -> FleetSpec {
-    let nowhere = PathBuf::from("/nowhere");
-    FleetSpec {
-        nodes,
-        origin_rows: 1,
-        origin_pool: 1,
-        state_dir: nowhere.clone(),
-        log_dir: nowhere,
-        env: Vec::new(),
-    }
-}
-
-fn plan() -> Plan {
-    let scenario = Scenario::parse("fake.toml", SCENARIO).expect("the scenario is right");
+/// The scenario of these tests, changed.
+pub(crate) fn plan_with(change: impl FnOnce(&mut Scenario)) -> Plan {
+    let mut scenario = Scenario::parse("fake.toml", SCENARIO).expect("the scenario is right");
+    change(&mut scenario);
     Plan::new(scenario, "fake.toml", SCENARIO, "processes")
+}
+
+/// Drives the plan over a fleet of three that was changed before, and reads what was recorded.
+pub(crate) async fn drive(plan: &Plan, change: impl FnOnce(&mut Truth)) -> (History, Fakes) {
+    let folder = tempfile::tempdir().unwrap();
+    let (control, mut testbed) = (control().await, FakeTestbed::new(3));
+    change(&mut testbed.fakes.truth());
+    let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap();
+    let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &Silent).await.unwrap();
+    let writer = run::drive(plan, &fleet.endpoints, &control, writer, &Silent).await.unwrap();
+    // Whatever a rung hid is shown again, and the edge hears of it.
+    let all = "the edge to know three nodes again";
+    let fakes = testbed.fakes.clone();
+    control.wait_membership(LIMIT).await.expect(all);
+    assert_eq!(fakes.truth().members.len(), 3, "{all}");
+    testbed.down().await.unwrap();
+    let dir = writer.finish().unwrap();
+    (Reader::open(&dir).unwrap().load().unwrap(), fakes)
 }
 
 async fn control() -> ControlPlane {
@@ -257,13 +75,13 @@ async fn control() -> ControlPlane {
 #[tokio::test]
 async fn rungs_are_driven_and_recorded() {
     let folder = tempfile::tempdir().unwrap();
-    let (plan, control, mut testbed) = (plan(), control().await, FakeTestbed::new(3));
+    let (plan, control, mut testbed) = (plan_with(|_| {}), control().await, FakeTestbed::new(3));
     let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap();
-    let fleet = run::bring_up(&mut testbed, &spec(3), &control, &Silent).await.unwrap();
+    let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &Silent).await.unwrap();
     assert_eq!(fleet.nodes_joined, 3);
     let writer = run::drive(&plan, &fleet.endpoints, &control, writer, &Silent).await.unwrap();
     let dir = writer.finish().unwrap();
-    assert_eq!(testbed.fakes.0.lock().unwrap().latency.median_ms, 5);
+    assert_eq!(testbed.fakes.truth().latency.median_ms, 5);
     testbed.down().await.unwrap();
     assert_eq!(testbed.downs, 1);
 
@@ -274,6 +92,7 @@ async fn rungs_are_driven_and_recorded() {
         let record = &rung.record;
         assert_eq!((record.nodes_joined, record.nodes_acknowledged, record.config_version), (3, 3, version));
         assert_eq!(record.notes, Vec::<String>::new());
+        assert_eq!((&record.start, record.membership_changed), (&StartRecord::Warm, Some(false)));
         assert_eq!(rung.operations.len() as u64, record.load.sent);
         let as_told = |row: &herd_history::OperationRecord| {
             row.outcome == Outcome::Answered && row.config_version == version
@@ -309,7 +128,7 @@ async fn a_fleet_that_is_too_small_is_told() {
         fn step(&self, _: &str, _: u64, _: u64) {}
     }
     let (control, mut testbed, told) = (control().await, FakeTestbed::new(2), Told::default());
-    let fleet = run::bring_up(&mut testbed, &spec(3), &control, &told).await.unwrap();
+    let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &told).await.unwrap();
     assert_eq!(fleet.nodes_joined, 2);
     let told = told.0.lock().unwrap().join("\n");
     assert!(told.contains("2 nodes") && told.contains("of 3 nodes asked for"), "{told}");
@@ -320,7 +139,7 @@ async fn a_fleet_that_is_too_small_is_told() {
 #[tokio::test]
 async fn nobody_is_an_error() {
     let (control, mut testbed) = (control().await, FakeTestbed::new(0));
-    let error = run::bring_up(&mut testbed, &spec(1), &control, &Silent).await.unwrap_err();
+    let error = run::bring_up(&mut testbed, &fleet_spec(1), &control, &Silent).await.unwrap_err();
     assert!(matches!(&error, RunError::NobodyJoined { nodes: 0, edges: 1, .. }), "{error}");
     assert!(error.to_string().contains("bad settings"));
 }

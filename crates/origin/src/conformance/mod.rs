@@ -181,7 +181,8 @@ pub async fn away_and_back(url: &str, scratch: &Path) {
     bench.close().await;
 }
 
-/// Goal: a written row has the next version and the new value, and a row that was absent begins at version 1.
+/// Goal: a written row has the next version and the new value, and a row that was absent begins at version 1; deleted by
+/// how its key begins it is absent again, and its neighbours are not.
 pub async fn written_rows(url: &str, scratch: &Path) {
     let bench = Bench::open(url, scratch, 2, 0, 10).await;
     let deadline = Instant::now() + LONG;
@@ -191,6 +192,15 @@ pub async fn written_rows(url: &str, scratch: &Path) {
     assert_eq!((row.version, row.value.as_slice()), (before + 1, b"new".as_slice()));
     let fresh = format!("fresh-{}", TraceContext::root().trace_id());
     assert_eq!(bench.fetcher.put(&fresh, b"", deadline).await.expect("it is made"), 1);
+    let (beside, behind) = (format!("{fresh}.z"), format!("{}zz", &fresh[..fresh.len() - 1]));
+    for key in [&beside, &behind] {
+        assert_eq!(bench.fetcher.put(key, b"x", deadline).await.expect("it is made"), 1);
+    }
+    assert_eq!(bench.fetcher.delete_rows(&fresh, deadline).await.expect("they are deleted"), 2);
+    assert!(matches!(bench.fetch(&fresh).await, Err(FetchError::NoSuchRow)));
+    assert!(bench.fetch("item-9").await.is_ok() && bench.fetch(&behind).await.is_ok());
+    assert_eq!(bench.fetcher.delete_rows(&fresh, deadline).await.expect("there is none"), 0);
+    assert!(matches!(bench.fetcher.delete_rows("", deadline).await, Err(FetchError::Key(_))));
     let too_long = vec![0; crate::store::VALUE_BYTES_MAX + 1];
     assert!(matches!(
         bench.fetcher.put("item-9", &too_long, deadline).await,
