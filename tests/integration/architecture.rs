@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("scenario", &["policy"]),
     ("history", &[]),
     ("judge", &["history", "scenario"]),
-    ("report", &["history", "judge"]),
+    ("report", &["history", "judge", "scenario"]),
     ("wire", &[]),
     ("service", &["wire"]),
     ("edge", &["wire", "service"]),

@@ -19,19 +19,30 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the ladder: the same load once per rung of layers, with a before/after table
+    #[command(after_help = LADDER_HELP)]
     Ladder(LadderArgs),
     /// Run the experiment of one scenario file
+    #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Judge a run's folder again, from disk
     Check(DirArgs),
     /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
     Report(DirArgs),
+    /// Show the shipped scenarios: what each is about, the expected outcome, how long its load lasts
+    #[command(after_help = LIST_HELP)]
+    List,
+    /// Run the known-bad strategies one after the other: the judge has to catch each
+    #[command(after_help = ZOO_HELP)]
+    Zoo(ZooArgs),
     /// Bring a fleet up and keep it until Ctrl-C or `herd down`
     Up(UpArgs),
     /// Take down whatever fleets of this user are still there
     Down(DownArgs),
     /// Drive an open-loop load against an edge and show how it goes
     Load(LoadArgs),
+    /// Fill a cold fleet with the most read keys of an access log, and say whether traffic may come
+    #[command(after_help = PREWARM_HELP)]
+    Prewarm(PrewarmArgs),
     /// Run the ladder over a fleet that others started, then serve its report (what `docker compose up` runs)
     Attend(AttendArgs),
     /// Measure what the testbed itself costs, as ratios, on local processes (about a minute)
@@ -80,12 +91,16 @@ pub struct FleetArgs {
     /// The run's folder; it must not exist or be empty [default: runs/<time>-<scenario>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Say what a rung does, its bound with this scenario's numbers, and what breaks it; run nothing. RUNG is a rung's or a layer's
+    /// name; without one the rungs are listed
+    #[arg(long, value_name = "RUNG", conflicts_with = "out")]
+    pub explain: Option<Option<String>>,
 }
 
 /// `herd ladder`
 #[derive(Clone, Debug, Args)]
 pub struct LadderArgs {
-    /// The ladder in under a minute
+    /// The same ladder with a shorter TTL, a faster origin and less load
     #[arg(long, conflicts_with = "preset")]
     pub quick: bool,
     /// A shipped scenario by name, such as ladder-4000-50-1
@@ -104,6 +119,51 @@ pub struct RunArgs {
     /// The fleet.
     #[command(flatten)]
     pub fleet: FleetArgs,
+}
+
+const LADDER_HELP: &str = "\
+Examples:
+  herd ladder --quick                       every rung in a few minutes
+  herd ladder --rungs none,lock --nodes 10  two rungs on a smaller fleet
+  herd ladder --explain                     the rungs, a line each; nothing is run
+  herd ladder --explain lock                what the lock bounds, with the numbers, and what breaks it";
+
+const RUN_HELP: &str = "\
+Examples:
+  herd run chaos/ladder.toml                            a file
+  herd run regression/lock-without-second-look          a shipped one (herd list)
+  herd run my.toml --explain                            its rungs; nothing is run";
+
+const LIST_HELP: &str = "\
+Examples:
+  herd list                 all of them
+  herd run NAME             run one
+  herd run NAME --explain   say what its rungs do";
+
+const ZOO_HELP: &str = "\
+Each is a scenario under chaos/regression/ whose first claim has to be refuted. Exit status: 0 each was caught, 1 one was not,
+2 nothing can be said of one.
+
+Examples:
+  herd zoo                                    those whose load lasts up to two minutes
+  herd zoo --all --out runs/zoo               also the long ones; folders and track-record.md in runs/zoo
+  herd zoo --only lock-without-second-look --backend processes";
+
+/// `herd zoo`
+#[derive(Clone, Debug, Args)]
+pub struct ZooArgs {
+    /// How each fleet is made
+    #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
+    pub backend: BackendChoice,
+    /// Only these, by name
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub only: Option<Vec<String>>,
+    /// Also those whose load lasts longer than two minutes
+    #[arg(long, conflicts_with = "only")]
+    pub all: bool,
+    /// The folder for the runs' folders and the track record; it must not exist or be empty [default: runs/<time>-zoo]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// `herd check`, `herd report`
@@ -161,6 +221,43 @@ pub struct LoadArgs {
     /// Fixes arrivals and keys
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+const PREWARM_HELP: &str = "\
+A log holds one key a line, or lines that name /v1/items/KEY such as those of the common log format. The gate opens where enough of
+the log's own reads would hit. Exit status: 0 it opened, 1 it stayed shut, 2 it could not tell, 64 the options are wrong.
+
+Examples:
+  herd prewarm --log access.log                                   the fleet of `herd up`
+  herd prewarm --edge http://10.0.0.7:7101 --log access.log --top 5000 --hit-rate 0.9
+  zcat access.log.gz | herd prewarm --log - && switch-traffic     a gate in a deploy script";
+
+/// `herd prewarm`
+#[derive(Clone, Debug, Args)]
+pub struct PrewarmArgs {
+    /// The edge's gRPC address
+    #[arg(long, env = "HERD_EDGE", default_value = "http://127.0.0.1:7101", value_name = "URL")]
+    pub edge: String,
+    /// The access log; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub log: PathBuf,
+    /// Keys replayed at most, the most read first
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub top: u32,
+    /// The share of the log's reads that must hit, above 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.7, value_parser = share)]
+    pub hit_rate: f64,
+    /// Deadline of a call, milliseconds
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub deadline_ms: u32,
+    /// Keys filled at once: what the origin can bear
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub at_once: u16,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("must be above 0 to 1".to_owned()) }
 }
 
 /// `herd attend`

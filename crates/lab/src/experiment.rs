@@ -2,12 +2,12 @@
 
 use crate::{
     backend,
-    cli::{FleetArgs, LadderArgs, RunArgs},
+    cli::{BackendChoice, FleetArgs, LadderArgs, RunArgs},
     deaths,
     exit::Exit,
-    out,
+    explain, out,
     pick::{self, Picked},
-    place,
+    place::{self, RunDir},
     screen::Screen,
     verdict,
 };
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 /// The options are wrong, or something failed on the way.
 pub async fn ladder(args: &LadderArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let name = args.preset.as_deref().unwrap_or(if args.quick { "ladder-quick" } else { "ladder" });
-    experiment(pick::preset(name)?.with(&args.fleet)?, &args.fleet, stop).await
+    experiment_or_words(pick::preset(name)?.with(&args.fleet)?, &args.fleet, stop).await
 }
 
 /// `herd run`
@@ -37,20 +37,62 @@ pub async fn ladder(args: &LadderArgs, stop: &CancellationToken) -> anyhow::Resu
 /// # Errors
 /// As [`ladder`].
 pub async fn run(args: &RunArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    experiment(pick::file_or_preset(&args.scenario)?.with(&args.fleet)?, &args.fleet, stop).await
+    experiment_or_words(pick::file_or_preset(&args.scenario)?.with(&args.fleet)?, &args.fleet, stop).await
+}
+
+async fn experiment_or_words(
+    picked: Picked,
+    args: &FleetArgs,
+    stop: &CancellationToken,
+) -> anyhow::Result<Exit> {
+    match &args.explain {
+        Some(asked) => explain::explain(&picked.scenario, asked.as_deref()),
+        None => experiment(picked, args, stop).await,
+    }
 }
 
 async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    let screen = Screen::new();
     let place = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
-    let mut testbed = backend::testbed(args.backend, &screen).await?;
+    let Some(driven) = driven(picked, args.backend, &place, &Screen::new(), stop).await? else {
+        return Ok(Exit::Interrupted);
+    };
+    let exit = verdict::judge_write_and_show(&driven.dir)?;
+    Ok(driven.whole_or_unknown(exit))
+}
+
+/// A run on disk, to be judged.
+pub(crate) struct Driven {
+    pub(crate) dir: PathBuf,
+    /// Every rung was driven to its end.
+    whole: bool,
+}
+
+impl Driven {
+    /// Something failed on the way: what is there may refute, but it cannot confirm.
+    pub(crate) fn whole_or_unknown(&self, exit: Exit) -> Exit {
+        if !self.whole && exit == Exit::Expected { Exit::Unknown } else { exit }
+    }
+}
+
+/// Brings a fleet up, drives every rung over it, and takes it down again. `None` if it was interrupted; what is kept then is said.
+///
+/// # Errors
+/// There is no testbed, or the folder cannot be made. What fails later is said, and leaves a run that is not whole.
+pub(crate) async fn driven(
+    picked: Picked,
+    backend: BackendChoice,
+    place: &RunDir,
+    screen: &Screen,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Driven>> {
+    let mut testbed = backend::testbed(backend, screen).await?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
-    tell(&plan, &screen);
+    tell(&plan, screen);
     let writer = place.create(&plan.manifest())?;
     let partial = writer.partial_path().to_path_buf();
     let measured = tokio::select! {
         () = stop.cancelled() => None,
-        measured = measure(&plan, testbed.as_mut(), writer, &screen) => Some(measured),
+        measured = measure(&plan, testbed.as_mut(), writer, screen) => Some(measured),
     };
     let failed = |error: RunError| screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
     let measured = measured.map(|measured| measured.map_err(failed));
@@ -63,14 +105,13 @@ async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) 
     let finished = match measured {
         None => {
             keep_or_remove(&partial);
-            return Ok(Exit::Interrupted);
+            return Ok(None);
         }
         Some(Ok(writer)) => finish(writer),
         Some(Err(())) => None,
     };
-    let exit = verdict::judge_write_and_show(finished.as_deref().unwrap_or(&partial))?;
-    // Something failed on the way: what is there may refute, but it cannot confirm.
-    Ok(if finished.is_none() && exit == Exit::Expected { Exit::Unknown } else { exit })
+    let whole = finished.is_some();
+    Ok(Some(Driven { dir: finished.unwrap_or(partial), whole }))
 }
 
 /// Makes a run whole, or says why it stays partial.

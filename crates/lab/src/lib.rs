@@ -4,8 +4,9 @@
 //! line, brings the parts together, shows progress and says the outcome by its exit status.
 //!
 //! - [`cli`]: the command line; [`exit`]: what the exit status means.
-//! - [`experiment`]: `ladder` and `run`; [`verdict`]: `check` and `report`.
-//! - [`fleet`]: `up` and `down`; [`load`]: `load`; [`attend`]: the service `herd` of compose.yaml.
+//! - [`experiment`]: `ladder` and `run`; `explain`: what a rung does, without running it; [`verdict`]: `check` and `report`.
+//! - `list`: the scenarios that the program carries; `zoo`: the known-bad ones in a row.
+//! - [`fleet`]: `up` and `down`; [`load`]: `load`; `prewarm`: the gate before a cold fleet's traffic; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
 //! - `deaths`: parts that ended unasked.
@@ -18,14 +19,18 @@ pub mod cli;
 mod deaths;
 pub mod exit;
 pub mod experiment;
+mod explain;
 pub mod fleet;
 mod interrupt;
+mod list;
 pub mod load;
 pub mod out;
 mod pick;
 mod place;
+mod prewarm;
 mod screen;
 pub mod verdict;
+mod zoo;
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -56,9 +61,12 @@ async fn obey(command: Command, stop: &CancellationToken) -> anyhow::Result<Exit
         Command::Run(args) => experiment::run(&args, stop).await,
         Command::Check(args) => verdict::check(&args.dir),
         Command::Report(args) => verdict::report(&args.dir),
+        Command::List => list::list(),
+        Command::Zoo(args) => zoo::zoo(&args, stop).await,
         Command::Up(args) => fleet::up(&args, stop).await,
         Command::Down(_) => fleet::down().await,
         Command::Load(args) => load::load(&args, stop).await,
+        Command::Prewarm(args) => prewarm::prewarm(&args, stop).await,
         Command::Attend(args) => attend::attend(&args, stop).await,
         Command::Bench(args) => bench::interruptible(args, stop).await,
         Command::EchoHop { upstream } => bench::echo::serve(upstream).await.map(|()| Exit::Expected),

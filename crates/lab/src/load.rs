@@ -71,7 +71,7 @@ fn spec(args: &LoadArgs) -> Result<LoadSpec, UsageError> {
 }
 
 /// An address that one can connect to, before anything is tried: a missing `http://` would be found out late and oddly.
-fn edge_address(edge: &str) -> Result<(), UsageError> {
+pub(crate) fn edge_address(edge: &str) -> Result<(), UsageError> {
     let fits = edge.parse::<Uri>().is_ok_and(|uri| {
         uri.scheme_str() == Some("http")
             && uri.host().is_some_and(|host| !host.is_empty())

@@ -1,5 +1,6 @@
 //! Lines on stdout and stderr. A reader that went away (`herd check DIR | true`) ends nobody's work and panics nowhere.
 
+use console::Term;
 use std::{
     fmt::Display,
     io::{self, ErrorKind, Write},
@@ -8,6 +9,9 @@ use std::{
 
 /// Why results did not get to stdout, other than that nobody reads them.
 static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// A narrower terminal is not believed.
+const WIDTH_MIN: usize = 40;
 
 /// Puts a line on stdout. Says whether there is still somebody who reads.
 pub fn say(line: impl Display) -> bool {
@@ -21,6 +25,14 @@ pub fn say(line: impl Display) -> bool {
             false
         }
     }
+}
+
+/// How many characters a line of results may have: `COLUMNS`, else the terminal's width; nothing where results go to a file or a pipe.
+#[must_use]
+pub(crate) fn width() -> Option<usize> {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let of_terminal = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    asked.or_else(of_terminal).filter(|columns| *columns >= WIDTH_MIN)
 }
 
 /// Puts a line on stderr. There is nobody to tell if that fails.

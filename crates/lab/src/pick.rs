@@ -18,6 +18,9 @@ pub(crate) struct Picked {
 /// The largest scenario file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Names that are less alike (0 to 1) are not offered.
+const LIKENESS_MIN: f64 = 0.7;
+
 /// A shipped scenario by name.
 ///
 /// # Errors
@@ -25,7 +28,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) fn preset(name: &str) -> Result<Picked, UsageError> {
     let preset = Preset::named(name).ok_or_else(|| {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-        UsageError(format!("no scenario is shipped as {name:?}; there are: {}", names.join(", ")))
+        let hint = nearest(name, &names);
+        UsageError(format!("no scenario is shipped as {name:?}{hint}; there are: {}", names.join(", ")))
     })?;
     parsed(preset.file, preset.text)
 }
@@ -58,6 +62,14 @@ impl Picked {
         self.scenario.apply(&overrides)?;
         Ok(self)
     }
+}
+
+/// `; did you mean "lock"?`, or nothing if no name is near.
+pub(crate) fn nearest(found: &str, names: &[&str]) -> String {
+    let likeness = |name: &&&str| strsim::jaro_winkler(found, name);
+    let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.filter(|name| likeness(name) >= LIKENESS_MIN)
+        .map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
 fn parsed(file: &str, text: &str) -> Result<Picked, UsageError> {

@@ -1,6 +1,7 @@
 //! Where things are kept.
 
 use crate::exit::UsageError;
+use anyhow::Context;
 use herd_history::{HistoryError, Manifest, Writer};
 use std::{
     path::{Path, PathBuf},
@@ -63,6 +64,16 @@ pub(crate) fn run_dir(asked: Option<&Path>, above: &Path, scenario: &str) -> Res
         return wrong("there is something already; name another folder, or remove it".to_owned());
     }
     Ok(RunDir { path, asked: true })
+}
+
+/// A folder for the folders of several runs, made: the one asked for, or `runs/<time>-<name>`.
+///
+/// # Errors
+/// The folder asked for is there and not empty, or cannot be made.
+pub(crate) fn above(asked: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+    let path = run_dir(asked, Path::new("runs"), name)?.path;
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(path)
 }
 
 impl RunDir {

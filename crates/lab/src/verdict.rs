@@ -52,8 +52,19 @@ pub fn judge_write_and_show(dir: &Path) -> anyhow::Result<Exit> {
     Ok(if written.is_ok() { exit(&judgement) } else { Exit::Unknown })
 }
 
+/// Judges a run and writes its reports; shows nothing.
+///
+/// # Errors
+/// As [`check`], or a report cannot be written.
+pub(crate) fn judge_and_write(dir: &Path) -> anyhow::Result<(Judgement, Scenario)> {
+    let run = Run::read(dir)?;
+    let judgement = run.judge();
+    run.write(&judgement)?;
+    Ok((judgement, run.scenario))
+}
+
 fn show(judgement: &Judgement) {
-    out::say(format_args!("\n{}", herd_report::table(judgement).trim_end()));
+    out::say(format_args!("\n{}", herd_report::table(judgement, out::width()).trim_end()));
 }
 
 struct Run {
@@ -83,7 +94,7 @@ impl Run {
     }
 }
 
-fn exit(judgement: &Judgement) -> Exit {
+pub(crate) fn exit(judgement: &Judgement) -> Exit {
     match judgement.as_expected {
         Some(true) => Exit::Expected,
         Some(false) => Exit::Other,

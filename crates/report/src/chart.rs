@@ -4,14 +4,21 @@ use std::fmt::Write;
 
 use herd_judge::HerdFigures;
 
+use crate::events::Shade;
+use crate::series::Series;
 use crate::words::{count, ms};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 150.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 8.0;
+const RIGHT: f64 = 16.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 22.0;
+
+/// One rung in the plot of all, its name's and its peak's room.
+const ROW_HEIGHT: f64 = 34.0;
+const ROW_NAME: f64 = 150.0;
+const ROW_PEAK: f64 = 82.0;
 
 /// Herds that are drawn; further ones are only counted.
 const BARS_MAX: usize = 60;
@@ -23,24 +30,16 @@ pub(crate) struct Line<'a> {
 }
 
 /// Lines over the time of a rung's window.
-pub(crate) fn over_time(label: &str, window_ms: u64, bin_ms: u64, lines: &[Line<'_>]) -> String {
+pub(crate) fn over_time(label: &str, series: &Series, lines: &[Line<'_>], shades: &[Shade]) -> String {
+    let (window_ms, bin_ms) = (series.window_ms, series.bin_ms);
     let highest = top_of(lines.iter().flat_map(|line| line.values.iter().copied()));
-    let mut svg = open(label);
-    horizontal(&mut svg, highest);
-    let seconds = window_ms as f64 / 1e3;
-    let step = nice(seconds / 8.0);
-    let mut tick = 0.0;
-    while tick <= seconds {
-        let x = x_of(tick / seconds);
-        put(
-            &mut svg,
-            format_args!(
-                "<text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick:.0} s</text>",
-                HEIGHT - 6.0
-            ),
-        );
-        tick += step.max(1.0);
+    let mut svg = open(label, HEIGHT);
+    for shade in shades {
+        let x = |at_ms: f64| x_of((at_ms / window_ms as f64).clamp(0.0, 1.0));
+        shaded(&mut svg, shade, x, TOP, HEIGHT - BOTTOM);
     }
+    horizontal(&mut svg, highest);
+    seconds(&mut svg, window_ms, HEIGHT - 6.0, x_of);
     for line in lines {
         let points: Vec<String> = line
             .values
@@ -57,12 +56,72 @@ pub(crate) fn over_time(label: &str, window_ms: u64, bin_ms: u64, lines: &[Line<
     svg
 }
 
+/// One rung among others.
+pub(crate) struct Row<'a> {
+    pub(crate) name: &'a str,
+    /// Where the page tells of it.
+    pub(crate) anchor: String,
+    pub(crate) series: Series,
+    pub(crate) shades: Vec<Shade>,
+}
+
+/// The origin's query rate of every rung, one below the other. The scale is logarithmic and the same for all, so that a sawtooth of
+/// a thousand queries and one of two both show, and the first stands out.
+pub(crate) fn rates(label: &str, rows: &[Row<'_>]) -> String {
+    let below = TOP + rows.len() as f64 * ROW_HEIGHT;
+    let highest = top_of(rows.iter().flat_map(|row| row.series.origin_per_s.iter().copied()));
+    let mut svg = open(label, below + BOTTOM);
+    for (index, row) in rows.iter().enumerate() {
+        let bottom = TOP + (index + 1) as f64 * ROW_HEIGHT - 6.0;
+        rate(&mut svg, row, bottom, highest);
+    }
+    // All rungs are driven alike long.
+    let window_ms = rows.iter().map(|row| row.series.window_ms).max().unwrap_or(1);
+    seconds(&mut svg, window_ms, below + BOTTOM - 6.0, |share| {
+        ROW_NAME + share * (WIDTH - ROW_PEAK - ROW_NAME)
+    });
+    svg.push_str("</svg>");
+    svg
+}
+
+fn rate(svg: &mut String, row: &Row<'_>, bottom: f64, highest: f64) {
+    let Series { window_ms, bin_ms, origin_per_s, .. } = &row.series;
+    let (left, right) = (ROW_NAME, WIDTH - ROW_PEAK);
+    let x = |ms: f64| left + (ms / *window_ms as f64).clamp(0.0, 1.0) * (right - left);
+    let y = |value: f64| bottom - (1.0 + value).ln() / (1.0 + highest).ln() * (ROW_HEIGHT - 10.0);
+    for shade in &row.shades {
+        shaded(svg, shade, x, bottom - ROW_HEIGHT + 10.0, bottom);
+    }
+    let middle = |index: usize| (index as f64 + 0.5) * *bin_ms as f64;
+    let points: Vec<String> = origin_per_s
+        .iter()
+        .enumerate()
+        .map(|(n, value)| format!("{:.1},{:.1}", x(middle(n)), y(*value)))
+        .collect();
+    let points = points.join(" ");
+    let peak = origin_per_s.iter().copied().fold(0.0, f64::max);
+    let text_y = bottom - 4.0;
+    put(
+        svg,
+        format_args!(
+            "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>\
+             <polygon points=\"{left},{bottom} {points} {right},{bottom}\"/><polyline class=\"one\" points=\"{points}\"/>\
+             <a href=\"#{}\"><text class=\"name\" x=\"8\" y=\"{text_y}\">{}</text></a>\
+             <text class=\"tick\" x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">peak {}/s</text>",
+            row.anchor,
+            crate::html::escaped(row.name),
+            WIDTH - 8.0,
+            count(peak.round() as u64)
+        ),
+    );
+}
+
 /// One bar per boundary, with the bound as a line where it fits the scale.
 pub(crate) fn herd_sizes(label: &str, herds: &[HerdFigures], bound: Option<u64>) -> String {
     let drawn = &herds[..herds.len().min(BARS_MAX)];
     let sizes = drawn.iter().map(|herd| herd.rebuilds as f64);
     let highest = top_of(sizes.chain(bound.map(|bound| bound as f64)));
-    let mut svg = open(label);
+    let mut svg = open(label, HEIGHT);
     horizontal(&mut svg, highest);
     let slot = (WIDTH - LEFT - RIGHT) / drawn.len().max(1) as f64;
     let width = (slot * 0.7).min(48.0);
@@ -108,9 +167,41 @@ pub(crate) fn herd_sizes(label: &str, herds: &[HerdFigures], bound: Option<u64>)
     svg
 }
 
-fn open(label: &str) -> String {
+fn open(label: &str, height: f64) -> String {
     let label = crate::html::escaped(label);
-    format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">")
+    format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">")
+}
+
+/// The seconds of a window, at `y`; `x` places shares of the window.
+fn seconds(svg: &mut String, window_ms: u64, y: f64, x: impl Fn(f64) -> f64) {
+    let seconds = window_ms as f64 / 1e3;
+    let step = nice(seconds / 8.0).max(1.0);
+    let mut tick = 0.0;
+    while tick <= seconds {
+        let x = x(tick / seconds);
+        put(
+            svg,
+            format_args!(
+                "<text class=\"tick\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{tick:.0} s</text>"
+            ),
+        );
+        tick += step;
+    }
+}
+
+/// A stretch of the window; one without length is a thin line. `x` places milliseconds.
+fn shaded(svg: &mut String, shade: &Shade, x: impl Fn(f64) -> f64, top: f64, bottom: f64) {
+    let (from, to) = (x(shade.from_ms), x(shade.to_ms));
+    put(
+        svg,
+        format_args!(
+            "<rect class=\"shade {}\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+            shade.class,
+            (to - from).max(2.0),
+            bottom - top,
+            crate::html::escaped(&shade.what)
+        ),
+    );
 }
 
 fn horizontal(svg: &mut String, highest: f64) {

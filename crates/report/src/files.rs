@@ -27,7 +27,7 @@ pub struct ReportError {
 pub fn write_all(dir: &Path, judgement: &Judgement, history: &History) -> Result<[PathBuf; 4], ReportError> {
     Ok([
         write(dir, "results.json", &results_json(judgement))?,
-        write(dir, "report.md", &markdown(judgement))?,
+        write(dir, "report.md", &markdown(judgement, history))?,
         write(dir, "report.html", &html(judgement, history))?,
         write(dir, "junit.xml", &junit(judgement))?,
     ])

@@ -1,28 +1,19 @@
 //! The report as one HTML file that needs nothing else: no script, no font, no image from elsewhere.
 
+mod rung;
+mod style;
+
 use herd_history::History;
-use herd_judge::{Judgement, Outcome, RungFigures, Verdict, Witness};
+use herd_judge::{Judgement, Outcome, Verdict};
 
-use crate::chart::{Line, herd_sizes, over_time};
+use crate::chart::{Row, rates};
+use crate::events::shades;
+use crate::herds::layer_line;
 use crate::series::Series;
-use crate::table::{COLUMNS, cells};
-use crate::words::{fleet_verdict, layer_line, nodes, outcome_line, verdicts_of};
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c2024;--soft:#667079;--paper:#fff;--card:#f5f6f8;--line:#d9dde1;--one:#2463b8;\
---two:#c05621;--good:#18794e;--bad:#c2272d;--open:#8a6100}\
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#98a2ad;--paper:#15181c;--card:#1e2227;--line:#353b42;\
---one:#6ea8fe;--two:#f0a070;--good:#4cc38a;--bad:#ff7b7f;--open:#e5b567}}\
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1100px;margin:2rem auto;\
-padding:0 1rem}h1{margin:0}h2{margin-top:2.2rem;border-bottom:1px solid var(--line)}h3{margin:1rem 0 .2rem;font-size:1em}\
-.soft,.tick{color:var(--soft);fill:var(--soft)}.tick{font-size:11px}.scroll{overflow-x:auto}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);\
-vertical-align:top}th{font-weight:600;color:var(--soft);font-size:13px}td{font-variant-numeric:tabular-nums}\
-.valid{color:var(--good);font-weight:600}.invalid{color:var(--bad);font-weight:600}.unknown{color:var(--open);font-weight:600}\
-svg{width:100%;height:auto;background:var(--card);border-radius:6px}polyline{fill:none;stroke-width:1.6}\
-.one{stroke:var(--one)}.two{stroke:var(--two)}.grid{stroke:var(--line)}.bar{fill:var(--one)}.cut{fill-opacity:.4}\
-.bound{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:6 4}details{margin:.2rem 0}code{font-size:12px}\
-key-one,key-two{font-weight:600}key-one{color:var(--one)}key-two{color:var(--two)}";
+use crate::table::{COLUMNS, cells, is_number};
+use crate::words::{nodes, outcome_line};
+use rung::verdict_table;
+use style::STYLE;
 
 /// `report.html`. `history` is the one that was judged; rungs are matched by name.
 #[must_use]
@@ -42,8 +33,10 @@ pub fn html(judgement: &Judgement, history: &History) -> String {
         hypothesis = escaped(judgement.hypothesis.trim()),
     );
     page.push_str(&summary(judgement));
+    page.push_str(&overview(judgement, history));
+    page.push_str("<h2>Rungs</h2>\n");
     for rung in &judgement.rungs {
-        page.push_str(&rung_section(judgement, rung, history));
+        page.push_str(&rung::section(judgement, rung, history));
     }
     let driven = |verdict: &&Verdict| judgement.rungs.iter().any(|rung| rung.name == verdict.rung);
     let missing: Vec<&Verdict> = judgement.verdicts.iter().filter(|verdict| !driven(verdict)).collect();
@@ -59,122 +52,64 @@ pub fn html(judgement: &Judgement, history: &History) -> String {
 }
 
 fn summary(judgement: &Judgement) -> String {
+    let class = |column| if is_number(column) { " class=\"number\"" } else { "" };
     let mut text = "<div class=\"scroll\"><table>\n<tr>".to_owned();
-    for column in COLUMNS {
-        text.push_str(&format!("<th>{column}</th>"));
+    for (column, name) in COLUMNS.iter().enumerate() {
+        text.push_str(&format!("<th{}>{name}</th>", class(column)));
     }
     text.push_str("</tr>\n");
     for rung in &judgement.rungs {
         text.push_str("<tr>");
         let cells = cells(judgement, rung);
-        for (index, cell) in cells.iter().enumerate() {
-            let class = if index + 1 == cells.len() { cell.as_str() } else { "" };
-            text.push_str(&format!("<td class=\"{}\">{}</td>", escaped(class), escaped(cell)));
+        for (column, cell) in cells.iter().enumerate() {
+            let cell = escaped(cell);
+            text.push_str(&match column {
+                0 => format!("<td><a href=\"#{}\">{cell}</a></td>", anchor(&rung.name)),
+                last if last + 1 == COLUMNS.len() => format!("<td class=\"{cell}\">{cell}</td>"),
+                _ => format!("<td{}>{cell}</td>", class(column)),
+            });
         }
         text.push_str("</tr>\n");
     }
-    text.push_str("</table></div>\n<ul>\n");
+    text.push_str("</table></div>\n<dl>\n");
     for rung in &judgement.rungs {
-        text.push_str(&format!("<li>{}</li>\n", escaped(&layer_line(judgement, rung))));
+        text.push_str(&format!(
+            "<dt>{}</dt><dd>{}</dd>\n",
+            escaped(&rung.name),
+            escaped(&layer_line(judgement, rung))
+        ));
     }
-    text + "</ul>\n"
+    text + "</dl>\n"
 }
 
-fn rung_section(judgement: &Judgement, rung: &RungFigures, history: &History) -> String {
-    let layers = if rung.layers.is_empty() { "no layer".to_owned() } else { rung.layers.join(" + ") };
-    let mut text =
-        format!("<h2>{} <span class=\"soft\">{}</span></h2>\n", escaped(&rung.name), escaped(&layers));
-    if let Some(driven) = history.rungs.iter().find(|driven| driven.record.name == rung.name) {
-        let series = Series::of(driven);
-        let lines = [Line { class: "one", values: &series.origin_per_s }];
-        text.push_str("<h3>Origin queries started per second</h3>\n");
-        text.push_str(&over_time(
-            "origin queries per second over time",
-            series.window_ms,
-            series.bin_ms,
-            &lines,
-        ));
-        let lines = [
-            Line { class: "two", values: &series.latency_max_ms },
-            Line { class: "one", values: &series.latency_p50_ms },
-        ];
-        text.push_str("\n<h3>Latency, ms: <key-one>median</key-one> and <key-two>largest</key-two></h3>\n");
-        text.push_str(&over_time("latency over time", series.window_ms, series.bin_ms, &lines));
+/// The origin's load in every rung, one below the other: where a layer helps the sawtooth goes flat.
+fn overview(judgement: &Judgement, history: &History) -> String {
+    let driven: Vec<_> = judgement
+        .rungs
+        .iter()
+        .filter_map(|rung| history.rungs.iter().find(|driven| driven.record.name == rung.name))
+        .collect();
+    if driven.len() < 2 {
+        return String::new();
     }
-    text.push_str("\n<h3>Rebuilds at each boundary <span class=\"soft\">(dashed: the bound; pale: cut off)</span></h3>\n");
-    let bound = fleet_verdict(judgement, &rung.name).and_then(|verdict| verdict.bound);
-    text.push_str(&herd_sizes("rebuilds at each boundary", &rung.herds, bound));
-    text.push_str("\n<h3>Verdicts</h3>\n");
-    text.push_str(&verdict_table(&verdicts_of(judgement, &rung.name)));
-    text.push_str("<details><summary>Assumptions</summary><table>\n");
-    for assumption in &rung.assumptions {
-        let (class, word) = if assumption.holds { ("valid", "holds") } else { ("invalid", "does not hold") };
-        let why = escaped(&assumption.why);
-        text.push_str(&format!(
-            "<tr><td class=\"{class}\">{word}</td><td>{}</td><td>{why}</td></tr>\n",
-            escaped(assumption.name)
-        ));
-    }
-    text.push_str("</table></details>\n");
-    if !rung.notes.is_empty() {
-        text.push_str(&list("Notes of the lab", &rung.notes));
-    }
-    text
+    let rows: Vec<Row> = driven
+        .into_iter()
+        .map(|driven| Row {
+            name: &driven.record.name,
+            anchor: anchor(&driven.record.name),
+            series: Series::of(driven),
+            shades: shades(history, driven),
+        })
+        .collect();
+    format!(
+        "<h2>Origin queries per second <span class=\"soft\">(one logarithmic scale for all rungs)</span></h2>\n{}\n",
+        rates("origin queries per second of every rung", &rows)
+    )
 }
 
-fn verdict_table(verdicts: &[&Verdict]) -> String {
-    let mut text = "<div class=\"scroll\"><table>\n<tr><th>claim</th><th>scope</th><th>bound</th><th>observed</th><th>verdict</th>\
-                    <th>why</th></tr>\n"
-        .to_owned();
-    for verdict in verdicts {
-        let observed = verdict.observed.map_or_else(|| "-".to_owned(), |number| number.to_string());
-        text.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{observed}</td><td>{}</td><td>{}{}</td></tr>\n",
-            escaped(&verdict.claim),
-            escaped(&verdict.scope),
-            escaped(&verdict.bound_text),
-            badge(verdict.outcome),
-            escaped(&verdict.why),
-            verdict.witness.as_ref().map_or_else(String::new, witness_details)
-        ));
-    }
-    text + "</table></div>\n"
-}
-
-fn witness_details(witness: &Witness) -> String {
-    let mut text = format!("<details><summary>witness: {}</summary><table>\n", escaped(&witness.what));
-    for rebuild in &witness.rebuilds {
-        let after_ms = rebuild.start_us.saturating_sub(witness.at_us) as f64 / 1e3;
-        let took = rebuild.end_us.map_or_else(
-            || "never ended".to_owned(),
-            |end_us| format!("{:.1} ms", end_us.saturating_sub(rebuild.start_us) as f64 / 1e3),
-        );
-        text.push_str(&format!(
-            "<tr><td>rebuild {}</td><td>{}</td><td>{}</td><td>generation {}</td><td>token {}</td><td>+{after_ms:.1} ms</td>\
-             <td>{took}</td><td><code>{}</code></td></tr>\n",
-            rebuild.rebuild,
-            escaped(&rebuild.node),
-            rebuild.reason,
-            rebuild.generation,
-            rebuild.token,
-            escaped(&rebuild.trace)
-        ));
-    }
-    for operation in &witness.operations {
-        text.push_str(&format!(
-            "<tr><td>request {}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>\n",
-            operation.seq,
-            escaped(&operation.node),
-            escaped(&operation.what),
-            escaped(&operation.reference)
-        ));
-    }
-    let listed = (witness.rebuilds.len() + witness.operations.len()) as u64;
-    let total = witness.rebuilds_total + witness.operations_total;
-    if total > listed {
-        text.push_str(&format!("<tr><td>and {} more</td></tr>\n", total - listed));
-    }
-    text + "</table></details>"
+/// Where the page tells of a rung.
+fn anchor(rung: &str) -> String {
+    format!("rung-{}", escaped(rung))
 }
 
 fn list(title: &str, items: &[String]) -> String {

@@ -1,27 +1,47 @@
-//! Verdicts to what people and machines read: a table, Markdown, JSON, JUnit and one self-contained HTML file.
+//! Verdicts to what people and machines read: a table, Markdown, JSON, JUnit and one self-contained HTML file; and what a rung does, in
+//! words, before anything is run.
 //!
-//! Everything is made from a [`herd_judge::Judgement`] and, for the plots, from the [`herd_history::History`] it was made of. [`write_all`] puts `results.json`,
-//! `report.md`, `report.html` and `junit.xml` into a run's folder.
+//! Everything is made from a [`herd_judge::Judgement`] and from the [`herd_history::History`] it was made of. [`write_all`] puts
+//! `results.json`, `report.md`, `report.html` and `junit.xml` into a run's folder; [`table`] is what a terminal shows of it.
+//! [`explain`] and [`rungs`] need a scenario only; [`track_record`] tells what became of the known-bad strategies.
 //!
 //! What it never does: decide an outcome, refer to anything outside the page (no scripts, fonts or images from elsewhere), read a
-//! clock. The same judgement always gives the same text.
+//! clock. The same judgement always gives the same text. Its formulas explain; the judge has its own, and is not told of these.
 //!
-//! Map: `json` the machine's form · `table` the terminal's table · `markdown` · `junit` · `html` the page · `chart` its plots as
-//! SVG · `series` what the plots show · `words` sentences that several forms share · `files` the folder.
+//! Map, what is read · `table` a terminal's table, `card` the same for one rung · `markdown` · `html` the page, its `style` and each
+//! `rung` · `json` the machine's form · `junit` · `track_record` · `files` the folder.
+//!
+//! Map, what it is made of · `herds` which herd a rung bounds and by which verdict that shows, its `teller` in a sentence · `events` what
+//! was done to a rung · `witness` worst cases · `series` what the plots show, `chart` the plots as SVG · `words` sentences and
+//! numbers, `wrap` lines that fit.
+//!
+//! Map of `explain` · `coalesce`, `background`, `spread`, `edges` a layer each by what it is for · `twists` what a rung does differently ·
+//! `shown` the shipped scenarios that show a layer broken · `numbers` the scenario's.
 
+mod card;
 mod chart;
+mod events;
+mod explain;
 mod files;
+mod herds;
 mod html;
 mod json;
 mod junit;
 mod markdown;
 mod series;
 mod table;
+mod track_record;
+mod witness;
 mod words;
+mod wrap;
 
+pub use explain::{explain, rungs};
 pub use files::{ReportError, write_all};
 pub use html::html;
 pub use json::results_json;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use table::table;
+pub use track_record::{Tracked, track_record, track_record_markdown};
+pub use words::summary_of;
+pub use wrap::wrapped;

@@ -1,13 +1,20 @@
 //! The report as Markdown.
 
-use herd_judge::{Judgement, Verdict, Witness};
+use herd_history::History;
+use herd_judge::{Judgement, Verdict};
 
+use crate::events::sentences;
+use crate::herds::layer_line;
 use crate::table::{COLUMNS, cells};
-use crate::words::{layer_line, nodes, outcome_line};
+use crate::witness;
+use crate::words::{nodes, outcome_line};
 
-/// `report.md`.
+/// Rebuilds and requests of a witness that are listed; the page lists more.
+const WITNESS_LINES_MAX: usize = 4;
+
+/// `report.md`. `history` is the one that was judged.
 #[must_use]
-pub fn markdown(judgement: &Judgement) -> String {
+pub fn markdown(judgement: &Judgement, history: &History) -> String {
     let mut text = format!("# {}: {}\n\n", judgement.name, judgement.outcome.name());
     line(&mut text, &escaped(judgement.hypothesis.trim()));
     text.push_str(&format!(
@@ -24,8 +31,9 @@ pub fn markdown(judgement: &Judgement) -> String {
     }
     text.push('\n');
     for rung in &judgement.rungs {
-        line(&mut text, &format!("- {}", escaped(&layer_line(judgement, rung))));
+        line(&mut text, &format!("- {}: {}", rung.name, escaped(&layer_line(judgement, rung))));
     }
+    text.push_str(&happened(history));
     text.push_str("\n## Verdicts\n\n");
     for verdict in &judgement.verdicts {
         verdict_lines(&mut text, verdict);
@@ -55,54 +63,32 @@ pub fn markdown(judgement: &Judgement) -> String {
     text
 }
 
+/// How the rungs' keys began, and what was done to them.
+fn happened(history: &History) -> String {
+    let mut text = String::new();
+    for rung in &history.rungs {
+        for sentence in sentences(history, rung) {
+            line(&mut text, &format!("- {}: {}", rung.record.name, escaped(&sentence)));
+        }
+    }
+    if text.is_empty() { text } else { format!("\n## What happened to the rungs\n\n{text}") }
+}
+
 fn verdict_lines(text: &mut String, verdict: &Verdict) {
     let head =
         format!("- **{}** {}: {} ({})", verdict.outcome.name(), verdict.rung, verdict.claim, verdict.scope);
     line(text, &format!("{head}: {}", escaped(&verdict.why)));
-    if let Some(witness) = &verdict.witness {
-        witness_lines(text, witness);
+    let Some(worst) = &verdict.witness else { return };
+    let (lines, more) = witness::lines(worst, WITNESS_LINES_MAX);
+    for witness::Line { what, trace } in lines {
+        line(text, &format!("  - {}, trace `{}`", escaped(&what), escaped(&trace)));
+    }
+    if more > 0 {
+        line(text, &format!("  - and {more} more"));
     }
 }
 
-fn witness_lines(text: &mut String, witness: &Witness) {
-    for rebuild in witness.rebuilds.iter().take(4) {
-        let took = rebuild.end_us.map_or_else(
-            || "without an end".to_owned(),
-            |end_us| format!("{} ms", end_us.saturating_sub(rebuild.start_us) / 1_000),
-        );
-        line(
-            text,
-            &format!(
-                "  - rebuild {} by {} ({}, token {}), {} ms after the first, {took}, trace `{}`",
-                rebuild.rebuild,
-                escaped(&rebuild.node),
-                rebuild.reason,
-                rebuild.token,
-                rebuild.start_us.saturating_sub(witness.at_us) / 1_000,
-                escaped(&rebuild.trace)
-            ),
-        );
-    }
-    for operation in witness.operations.iter().take(4) {
-        let what = escaped(&operation.what);
-        line(
-            text,
-            &format!(
-                "  - request {} {}: {what}, trace `{}`",
-                operation.seq,
-                escaped(&operation.node),
-                escaped(&operation.reference)
-            ),
-        );
-    }
-    let listed = (witness.rebuilds.len().min(4) + witness.operations.len().min(4)) as u64;
-    let total = witness.rebuilds_total + witness.operations_total;
-    if total > listed {
-        line(text, &format!("  - and {} more", total - listed));
-    }
-}
-
-fn row(text: &mut String, cells: &[String]) {
+pub(crate) fn row(text: &mut String, cells: &[String]) {
     let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
     line(text, &format!("| {} |", cells.join(" | ")));
 }
@@ -113,7 +99,7 @@ fn line(text: &mut String, content: &str) {
 }
 
 /// Text of others must not become markup.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -33,7 +33,10 @@ impl Series {
             usize::try_from(offset_us / 1_000 / bin_ms).ok().filter(|bin| *bin < bins)
         };
         let mut started = vec![0_u64; bins];
-        for row in rung.ledger.iter().filter(|row| row.cache_key.starts_with(&rung.record.prefix)) {
+        let deployed = rung.record.deploy.as_ref().map(|deploy| deploy.prefix.as_str());
+        let prefixes: Vec<&str> = [rung.record.prefix.as_str()].into_iter().chain(deployed).collect();
+        let is_own = |cache_key: &str| prefixes.iter().any(|prefix| cache_key.starts_with(prefix));
+        for row in rung.ledger.iter().filter(|row| is_own(&row.cache_key)) {
             if let Some(bin) = bin(row.start_us) {
                 started[bin] += 1;
             }

@@ -2,7 +2,10 @@
 
 use herd_judge::{Judgement, RungFigures};
 
-use crate::words::{count, fleet_verdict, layer_line, mean, ms, nodes, outcome_line, outcome_of, troubles};
+use crate::card;
+use crate::herds::{bound_cell, bound_verdict, layer_line};
+use crate::words::{count, mean, ms, nodes, outcome_line, outcome_of, troubles};
+use crate::wrap::wrapped;
 
 pub(crate) const COLUMNS: [&str; 10] = [
     "rung",
@@ -17,20 +20,25 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "verdict",
 ];
 
-/// The before/after table with verdicts; plain text, no colours, ending in a line's end.
+const BOUNDARIES: usize = 1;
+const BOUND: usize = 8;
+
+/// The same where there is no room.
+const COLUMNS_SHORT: [&str; 10] =
+    ["rung", "n", "queries max/mean", "peak", "p50/p99/max", "miss", "stale", "errors", "bound", "verdict"];
+
+/// Whether the column holds numbers, which are read from their last digit.
+pub(crate) fn is_number(column: usize) -> bool {
+    (BOUNDARIES..BOUND).contains(&column)
+}
+
+/// A run as a terminal shows it, with verdicts; plain text, no colours, ending in a line's end: for several rungs the before/after
+/// table, for one its figures and its claims. `width` is that of the terminal in characters; without one nothing is broken.
+///
+/// Where the table is too wide its bounds move to the lines under it; where it still is its cells move together.
 #[must_use]
-pub fn table(judgement: &Judgement) -> String {
-    let rows: Vec<[String; COLUMNS.len()]> =
-        judgement.rungs.iter().map(|rung| cells(judgement, rung)).collect();
-    let headers = COLUMNS.map(wrapped);
-    let header_lines = headers.iter().map(Vec::len).max().unwrap_or(1);
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|column| {
-            let header = headers[column].iter().map(|line| line.chars().count());
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            header.chain(cells).max().unwrap_or(0)
-        })
-        .collect();
+pub fn table(judgement: &Judgement, width: Option<usize>) -> String {
+    let width = width.unwrap_or(usize::MAX);
     let mut text = format!(
         "{} · {} · {} · seed {}\n\n",
         judgement.name,
@@ -38,25 +46,111 @@ pub fn table(judgement: &Judgement) -> String {
         nodes(judgement.nodes),
         judgement.seed
     );
-    for index in 0..header_lines {
-        let line: Vec<&str> =
-            headers.iter().map(|header| header.get(index).map_or("", String::as_str)).collect();
-        text.push_str(&aligned(&line, &widths));
+    match judgement.rungs.as_slice() {
+        [rung] => text.push_str(&card::card(judgement, rung, width)),
+        _ => text.push_str(&before_and_after(judgement, width)),
     }
-    text.push_str(&widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join("  "));
-    text.push('\n');
-    for row in &rows {
-        let line: Vec<&str> = row.iter().map(String::as_str).collect();
-        text.push_str(&aligned(&line, &widths));
-    }
-    text.push('\n');
-    let lines = judgement.rungs.iter().map(|rung| layer_line(judgement, rung));
     let notes = judgement.notes.iter().map(|note| format!("note: {note}"));
-    for line in lines.chain(troubles(judgement)).chain(notes).chain([outcome_line(judgement)]) {
-        text.push_str(&line);
-        text.push('\n');
+    let troubles = if judgement.rungs.len() == 1 { Vec::new() } else { troubles(judgement) };
+    for line in troubles.into_iter().chain(notes).chain([outcome_line(judgement)]) {
+        text.push_str(&wrapped("", &line, width));
     }
     text
+}
+
+fn before_and_after(judgement: &Judgement, width: usize) -> String {
+    let rows: Vec<[String; COLUMNS.len()]> =
+        judgement.rungs.iter().map(|rung| cells(judgement, rung)).collect();
+    let all: Vec<usize> = (0..COLUMNS.len()).collect();
+    let without =
+        |left_out: &[usize]| all.iter().copied().filter(|n| !left_out.contains(n)).collect::<Vec<_>>();
+    let wide = Layout { columns: all.clone(), titles: COLUMNS, header_max: 16, gap: 2, close: false };
+    let medium = Layout { columns: without(&[BOUND]), titles: COLUMNS, header_max: 12, gap: 2, close: false };
+    let narrow = Layout {
+        columns: without(&[BOUNDARIES, BOUND]),
+        titles: COLUMNS_SHORT,
+        header_max: 8,
+        gap: 1,
+        close: true,
+    };
+    let layouts = [wide, medium, narrow];
+    let fits = layouts.iter().find(|layout| layout.width(&rows) <= width);
+    let layout = fits.unwrap_or(&layouts[layouts.len() - 1]);
+    let mut text = layout.draw(&rows);
+    text.push('\n');
+    let name_width = judgement.rungs.iter().map(|rung| rung.name.chars().count()).max().unwrap_or(0);
+    let bound_told = layout.columns.contains(&BOUND);
+    for rung in &judgement.rungs {
+        let mut line = layer_line(judgement, rung);
+        if !bound_told {
+            let bound = bound_verdict(judgement, rung).map_or("-", |verdict| &verdict.bound_text);
+            line.push_str(&format!(" Bound: {bound}."));
+        }
+        text.push_str(&wrapped(&format!("{:<name_width$}  ", rung.name), &line, width));
+    }
+    text.push('\n');
+    text
+}
+
+/// How the table is drawn.
+struct Layout {
+    columns: Vec<usize>,
+    titles: [&'static str; COLUMNS.len()],
+    /// Longest line of a header, in characters, where its words allow it.
+    header_max: usize,
+    /// Spaces between columns.
+    gap: usize,
+    /// Whether `1 / 2` is drawn as `1/2`.
+    close: bool,
+}
+
+impl Layout {
+    fn width(&self, rows: &[[String; COLUMNS.len()]]) -> usize {
+        self.widths(rows).iter().sum::<usize>() + self.gap * (self.columns.len() - 1)
+    }
+
+    fn widths(&self, rows: &[[String; COLUMNS.len()]]) -> Vec<usize> {
+        let column = |column: &usize| {
+            let header = broken(self.titles[*column], self.header_max);
+            let cells = rows.iter().map(|row| self.cell(&row[*column]).chars().count());
+            header.iter().map(|line| line.chars().count()).chain(cells).max().unwrap_or(0)
+        };
+        self.columns.iter().map(column).collect()
+    }
+
+    fn cell(&self, cell: &str) -> String {
+        if self.close { cell.replace(" / ", "/").replace(" %", "%") } else { cell.to_owned() }
+    }
+
+    fn draw(&self, rows: &[[String; COLUMNS.len()]]) -> String {
+        let widths = self.widths(rows);
+        let headers: Vec<Vec<String>> =
+            self.columns.iter().map(|column| broken(self.titles[*column], self.header_max)).collect();
+        let lines = headers.iter().map(Vec::len).max().unwrap_or(1);
+        let mut text = String::new();
+        for index in 0..lines {
+            let line = headers.iter().map(|header| header.get(index).cloned().unwrap_or_default());
+            text.push_str(&self.aligned(line, &widths));
+        }
+        let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+        text.push_str(&format!("{}\n", rule.join(&" ".repeat(self.gap))));
+        for row in rows {
+            text.push_str(&self.aligned(self.columns.iter().map(|column| self.cell(&row[*column])), &widths));
+        }
+        text
+    }
+
+    fn aligned(&self, cells: impl Iterator<Item = String>, widths: &[usize]) -> String {
+        let padded: Vec<String> = cells
+            .zip(widths)
+            .zip(&self.columns)
+            .map(|((cell, width), column)| match is_number(*column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            })
+            .collect();
+        format!("{}\n", padded.join(&" ".repeat(self.gap)).trim_end())
+    }
 }
 
 pub(crate) fn cells(judgement: &Judgement, rung: &RungFigures) -> [String; COLUMNS.len()] {
@@ -71,31 +165,12 @@ pub(crate) fn cells(judgement: &Judgement, rung: &RungFigures) -> [String; COLUM
         format!("{:.1} %", 100.0 * rung.miss_rate),
         count(rung.stale_served),
         count(rung.errors),
-        fleet_verdict(judgement, &rung.name)
-            .map_or_else(|| "-".to_owned(), |verdict| verdict.bound_text.clone()),
+        bound_cell(judgement, rung),
         outcome_of(judgement, &rung.name).map_or_else(|| "-".to_owned(), |outcome| outcome.name().to_owned()),
     ]
 }
 
-/// A header broken into lines of about 16 characters.
-fn wrapped(header: &str) -> Vec<String> {
-    let mut lines: Vec<String> = vec![String::new()];
-    for word in header.split(' ') {
-        let last = lines.last_mut().expect("never empty");
-        if last.is_empty() {
-            last.push_str(word);
-        } else if last.len() + 1 + word.len() <= 16 {
-            last.push(' ');
-            last.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
-
-fn aligned(cells: &[&str], widths: &[usize]) -> String {
-    let padded: Vec<String> =
-        cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-    format!("{}\n", padded.join("  ").trim_end())
+/// A header broken into lines of about so many characters.
+fn broken(header: &str, width: usize) -> Vec<String> {
+    wrapped("", header, width).lines().map(str::to_owned).collect()
 }

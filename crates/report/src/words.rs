@@ -1,6 +1,23 @@
 //! Sentences and numbers that several forms share.
 
-use herd_judge::{Judgement, Outcome, RungFigures, Verdict};
+use herd_judge::{Judgement, Outcome, Verdict};
+
+/// How the summary of a known-bad scenario begins.
+const KNOWN_BAD: &str = "Known bad: ";
+
+/// What a scenario is about, in one line: the comment at the top of its TOML, without a full stop and without saying that it is known
+/// bad; nothing if it has none.
+///
+/// ```
+/// let toml = "# Known bad: nothing coalesces.\nname = \"herd\"\n";
+/// assert_eq!(herd_report::summary_of(toml), "nothing coalesces");
+/// ```
+#[must_use]
+pub fn summary_of(toml: &str) -> &str {
+    let first = toml.lines().next().unwrap_or_default();
+    let summary = first.strip_prefix('#').unwrap_or_default().trim().trim_end_matches('.');
+    summary.strip_prefix(KNOWN_BAD).unwrap_or(summary)
+}
 
 /// The verdicts of one rung.
 pub(crate) fn verdicts_of<'a>(judgement: &'a Judgement, rung: &str) -> Vec<&'a Verdict> {
@@ -13,37 +30,10 @@ pub(crate) fn outcome_of(judgement: &Judgement, rung: &str) -> Option<Outcome> {
     (!verdicts.is_empty()).then(|| Outcome::of_all(verdicts.iter().map(|verdict| verdict.outcome)))
 }
 
-/// The verdict on the fleet's rebuilds per boundary, whose bound stands in the table.
+/// The verdict on the fleet's rebuilds per boundary, whose bound stands in the plot of herds.
 pub(crate) fn fleet_verdict<'a>(judgement: &'a Judgement, rung: &str) -> Option<&'a Verdict> {
-    let of_fleet = |verdict: &&&Verdict| verdict.claim == "rebuilds_per_boundary" && verdict.scope == "fleet";
-    verdicts_of(judgement, rung).iter().find(of_fleet).copied()
-}
-
-/// Which herd the rung's outermost layer bounds, and what is left.
-pub(crate) fn layer_line(judgement: &Judgement, rung: &RungFigures) -> String {
-    let most = rung.origin_queries_per_boundary.max;
-    let name = &rung.name;
-    match rung.layers.last().map(String::as_str) {
-        None => format!(
-            "{name}: nothing bounds the herd; every reader between expiry and write goes to the origin, up to {} at one boundary.",
-            count(most)
-        ),
-        Some("single-flight") => format!(
-            "{name}: bounds the herd of one process; the fleet of {} still rebuilds {} at one boundary.",
-            count(judgement.nodes.into()),
-            times(most)
-        ),
-        Some("lock") => format!(
-            "{name}: bounds the herd of the fleet; {} {} {} at one boundary.",
-            nodes(judgement.nodes),
-            if judgement.nodes == 1 { "rebuilds" } else { "rebuild" },
-            times(most)
-        ),
-        Some(other) => {
-            let rebuilds = if most == 1 { "rebuild" } else { "rebuilds" };
-            format!("{name}: with {other} outermost, up to {} {rebuilds} at one boundary.", count(most))
-        }
-    }
+    let of_fleet = |verdict: &&Verdict| verdict.claim == "rebuilds_per_boundary" && verdict.scope == "fleet";
+    verdicts_of(judgement, rung).into_iter().find(of_fleet)
 }
 
 /// `1 node`, `50 nodes`.
@@ -52,7 +42,7 @@ pub(crate) fn nodes(number: u32) -> String {
 }
 
 /// `never`, `once`, `up to 50 times`.
-fn times(most: u64) -> String {
+pub(crate) fn times(most: u64) -> String {
     match most {
         0 => "never".to_owned(),
         1 => "once".to_owned(),

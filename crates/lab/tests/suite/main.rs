@@ -1,5 +1,7 @@
 //! The `herd` program as its users meet it: what it accepts, what it says, how it ends.
 
+mod shown;
+
 use clap::{CommandFactory, Parser};
 use herd_lab::cli::Cli;
 use std::{
@@ -27,11 +29,20 @@ fn commands_are_as_designed() {
         "herd ladder --backend processes --nodes 5 --quick --rungs none,lock --out runs/x --seed 7",
         "herd ladder --preset ladder-4000-50-1",
         "herd run chaos/ladder.toml",
+        "herd ladder --explain",
+        "herd ladder --quick --nodes 10 --explain lock",
+        "herd run regression/lock-without-second-look --explain lock",
+        "herd list",
+        "herd zoo",
+        "herd zoo --all --backend compose --out runs/zoo",
+        "herd zoo --only lock-without-second-look,no-coalescing",
         "herd check runs/x",
         "herd report runs/x",
         "herd up",
         "herd down",
         "herd load --rate 100 --seconds 5",
+        "herd prewarm --edge http://127.0.0.1:7101 --log access.log --top 500 --hit-rate 0.7",
+        "herd prewarm --log -",
         "herd attend --control 0.0.0.0:7000 --edge http://edge:7101 --origin http://origin:7401 \
          --lock http://lock-service:7301 --nodes 50 --report 0.0.0.0:8090 --out /runs",
         "herd bench --json",
@@ -52,12 +63,22 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 19] = [
         (&["bogus"], &["unrecognized subcommand"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
             &["nodes: must be 1 to 500", "there is no rung \"nope\""],
         ),
+        (
+            &["ladder", "--explain", "lokc"],
+            &["ladder has no rung \"lokc\"; did you mean \"lock\"?", "single-flight"],
+        ),
+        (&["ladder", "--preset", "lader"], &["did you mean \"ladder\"?"]),
+        (
+            &["zoo", "--only", "lock-without-second"],
+            &["no known-bad strategy is called", "did you mean \"lock-without-second-look\"?"],
+        ),
+        (&["zoo", "--only", "lock-without-second-look", "--all"], &["cannot be used with"]),
         (&["ladder", "--preset", "nope"], &["no scenario is shipped as \"nope\"", "ladder-quick"]),
         (
             &["run", "mistaken.toml"],
@@ -69,6 +90,10 @@ fn wrong_usage_is_64_and_told_whole() {
         (&["ladder", "--out", "x.partial/"], &["end in .partial"]),
         (&["load", "--edge", "localhost:7101"], &["--edge must be http://HOST:PORT"]),
         (&["load", "--edge", "http://"], &["--edge must be http://HOST:PORT"]),
+        (&["prewarm"], &["--log <FILE>"]),
+        (&["prewarm", "--log", "absent.log"], &["--log absent.log cannot be read"]),
+        (&["prewarm", "--log", "mistaken.toml", "--hit-rate", "70"], &["must be above 0 to 1"]),
+        (&["prewarm", "--log", "mistaken.toml", "--edge", "localhost"], &["--edge must be http://HOST:PORT"]),
         (&["load", "--zipf", "9"], &["--zipf must be above 0 to 3"]),
     ];
     for (args, said) in cases {
@@ -82,6 +107,20 @@ fn wrong_usage_is_64_and_told_whole() {
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["mistaken.toml"]);
+}
+
+/// An edge that is not there is not a gate that stays shut: 2, and the address is told.
+#[test]
+fn a_gate_without_an_edge_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("access.log"), "item-1\n").unwrap();
+    // Nobody listens on a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let edge = format!("http://127.0.0.1:{port}");
+    let output = herd(&["prewarm", "--log", "access.log", "--edge", &edge], folder.path());
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(&format!("the edge at {edge} cannot be reached")), "{stderr}");
 }
 
 /// Asking for help is no mistake.

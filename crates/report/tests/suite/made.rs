@@ -2,11 +2,11 @@
 
 use herd_history::{
     FORMAT_VERSION, FetchOutcome, History, LedgerRow, LedgerSpan, LoadRecord, Manifest, OperationRecord,
-    Outcome, Reason, RungHistory, RungRecord, Served,
+    Outcome, Reason, RungHistory, RungRecord, Served, StartRecord,
 };
 use herd_judge::{Judgement, judge, scenario_of};
 
-const START_US: u64 = 1_700_000_000_000_000;
+pub(crate) const START_US: u64 = 1_700_000_000_000_000;
 const WINDOW_MS: u64 = 5_000;
 const PERIOD_MS: u64 = 1_150;
 const REBUILD_MS: u64 = 100;
@@ -66,7 +66,8 @@ pub(crate) fn run(herds: [u64; 3]) -> (Judgement, History) {
     (judge(&scenario, &history), history)
 }
 
-fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
+/// One rung whose herds have this size.
+pub(crate) fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
     let mut ledger = vec![row(1, 0, 0, 0)];
     for generation in 1..=4 {
         for n in 0..herd {
@@ -98,11 +99,15 @@ fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
         nodes_acknowledged: 4,
         nodes_joined_end: Some(4),
         membership_changed: Some(false),
+        start: StartRecord::Warm,
+        membership: Vec::new(),
+        deploy: None,
+        writes_complete: false,
         load,
         ledger: LedgerSpan { first_seq: 1, last_seq: ledger.len() as u64 * 2, foreign_ends: Vec::new() },
         notes: Vec::new(),
     };
-    RungHistory { record, operations, ledger }
+    RungHistory { record, operations, ledger, writes: Vec::new(), inserts: Vec::new() }
 }
 
 fn row(seq: u64, generation: u64, node: u64, start_ms: u64) -> LedgerRow {
@@ -124,6 +129,7 @@ fn row(seq: u64, generation: u64, node: u64, start_ms: u64) -> LedgerRow {
         version: 1,
         queued_us: 0,
         worked_us: REBUILD_MS * 1_000,
+        gate_us: 0,
     }
 }
 
@@ -147,5 +153,6 @@ fn operation(n: u64) -> OperationRecord {
         reference: format!("{n:032x}"),
         rebuild_trace: String::new(),
         error: String::new(),
+        attempts: 1,
     }
 }

@@ -1,5 +1,8 @@
 //! What people and machines read of a handmade three-rung run.
 
+mod explained;
+mod ladder;
 mod made;
 mod page;
 mod text;
+mod zoo;

@@ -1,0 +1,85 @@
+//! The terminal's view of a run of one rung: its figures one below the other, then each claim with its worst case.
+
+use herd_judge::{Judgement, Outcome, RungFigures, Verdict};
+
+use crate::herds::{layer_line, observed};
+use crate::witness;
+use crate::words::{count, mean, ms, verdicts_of};
+use crate::wrap::wrapped;
+
+/// Rebuilds and requests of a witness that are listed.
+const WITNESS_LINES_MAX: usize = 4;
+
+pub(crate) fn card(judgement: &Judgement, rung: &RungFigures, width: usize) -> String {
+    let layers = if rung.layers.is_empty() { "no layer".to_owned() } else { rung.layers.join(" + ") };
+    let (queries, latency) = (&rung.origin_queries_per_boundary, &rung.latency_ms);
+    let figures = [
+        ("rung", format!("{}: {layers}", rung.name)),
+        (
+            "requests",
+            format!(
+                "{} at {:.0}/s, {} errors",
+                count(rung.requests),
+                rung.load.sent_per_s,
+                count(rung.errors)
+            ),
+        ),
+        (
+            "origin queries",
+            format!(
+                "{} max, {} mean over {} boundaries",
+                count(queries.max),
+                mean(queries.mean),
+                count(rung.boundaries)
+            ),
+        ),
+        ("peak rebuilds", format!("{} at once", count(rung.peak_concurrent_rebuilds))),
+        (
+            "latency",
+            format!("p50 {} ms, p99 {} ms, max {} ms", ms(latency.p50), ms(latency.p99), ms(latency.max)),
+        ),
+        (
+            "misses",
+            format!("{:.1} %, {} answers were stale", 100.0 * rung.miss_rate, count(rung.stale_served)),
+        ),
+    ];
+    let mut text = String::new();
+    for (name, value) in figures {
+        text.push_str(&wrapped(&format!("{name:<16}"), &value, width));
+    }
+    text.push('\n');
+    for verdict in verdicts_of(judgement, &rung.name) {
+        text.push_str(&claim(verdict, width));
+    }
+    text.push_str(&format!(
+        "\n{}\n",
+        wrapped("", &format!("It {}", layer_line(judgement, rung)), width).trim_end()
+    ));
+    text.push('\n');
+    text
+}
+
+fn claim(verdict: &Verdict, width: usize) -> String {
+    let head = format!(
+        "{} ({}): {} seen, bound {}",
+        verdict.claim,
+        verdict.scope,
+        observed(verdict),
+        verdict.bound_text
+    );
+    let mut text = wrapped(&format!("{:<9}", verdict.outcome.name()), &head, width);
+    if verdict.outcome == Outcome::Valid {
+        return text;
+    }
+    text.push_str(&wrapped(&" ".repeat(9), &verdict.why, width));
+    let Some(worst) = &verdict.witness else { return text };
+    let (lines, more) = witness::lines(worst, WITNESS_LINES_MAX);
+    for line in lines {
+        let trace = if line.trace.is_empty() { String::new() } else { format!(", trace {}", line.trace) };
+        text.push_str(&wrapped(&" ".repeat(11), &format!("{}{trace}", line.what), width));
+    }
+    if more > 0 {
+        text.push_str(&format!("{:11}and {} more\n", "", count(more)));
+    }
+    text
+}

@@ -1,0 +1,225 @@
+use herd_report::{explain, rungs};
+use herd_scenario::{
+    AbsentIds, AbsentReads, Deploy, DeployStrategy, Failing, Gate, Layer, Local, Lock, MembershipChange,
+    OnUnavailable, OnWaitTimeout, Popularity, Retry, Rung, Scenario, Shed, Stale, Start, Waiter, WriteGuard,
+};
+
+const TOML: &str = r#"
+name = "explained"
+hypothesis = "Nothing is run."
+[fleet]
+nodes = 50
+[origin]
+latency_ms = 300
+[workload]
+rate_per_s = 1500
+[policy]
+ttl_ms = 2000
+[[rung]]
+name = "none"
+layers = []
+[[claim]]
+property = "rebuilds_per_boundary"
+"#;
+
+fn scenario() -> Scenario {
+    Scenario::parse("explained.toml", TOML).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// A rung of these layers, each with settings of its own.
+fn rung(name: &str, layers: &[Layer]) -> Rung {
+    let has = |layer| layers.contains(&layer);
+    let gate =
+        |in_flight_max| Gate { in_flight_max, queue_max: 100, queue_wait_ms: 200, retry_after_ms: 1_000 };
+    let stale = has(Layer::StaleWhileRevalidate) || has(Layer::StaleIfError);
+    Rung {
+        name: name.to_owned(),
+        layers: layers.to_vec(),
+        lock: has(Layer::Lock).then(lock),
+        write_guard: if has(Layer::Lock) { WriteGuard::Fenced } else { WriteGuard::Unguarded },
+        waiter: has(Layer::WaiterTimeout).then_some(Waiter { wait_ms: 100, then: OnWaitTimeout::Origin }),
+        stale: stale.then(|| Stale { grace_ms: 1_000, safe_keys: vec!["item-*".to_owned()] }),
+        jitter: has(Layer::Jitter).then_some(0.25),
+        negative_ttl_ms: has(Layer::Negative).then_some(5_000),
+        early_beta: has(Layer::Early).then_some(1.0),
+        shed: has(Layer::Shed).then(|| Shed { edge: Some(gate(2_000)), origin: Some(gate(16)) }),
+        local: has(Layer::Local).then_some(Local { ttl_ms: 500, entries_max: 10_000, incoherent: false }),
+        start: if has(Layer::Prewarm) { Start::Prewarmed { top: 1_000, hit_rate: 0.7 } } else { Start::Warm },
+        ..scenario().rungs.remove(0)
+    }
+}
+
+fn lock() -> Lock {
+    Lock {
+        expiry_ms: 5_000,
+        wait_ms: 5_000,
+        renew: false,
+        second_look: true,
+        on_wait_timeout: OnWaitTimeout::Error,
+        on_unavailable: OnUnavailable::FailOpen,
+        unconditional_release: false,
+        volatile_tokens: false,
+    }
+}
+
+/// The explanation without the shipped scenarios that show the layer broken: more of them are shipped now and then.
+fn told(scenario: &Scenario, rung: &Rung) -> String {
+    let text = explain(scenario, rung);
+    let Some(from) = text.find("Shown broken by") else { return text };
+    let to = text[from..].find("\nWhat it leaves").expect("it follows") + from + 1;
+    text[..from].to_owned() + &text[to..]
+}
+
+/// Goal: what shows a layer broken is found among the shipped scenarios, by the claim that has to catch it.
+#[test]
+fn broken_layers_are_shown() {
+    let lock = explain(&scenario(), &rung("lock", &LOCKED));
+    assert!(
+        lock.contains("Shown broken by  chaos/regression/lock-without-second-look.toml: the next holder"),
+        "{lock}"
+    );
+    let owner = explain(&scenario(), &rung("owner-routing", &[FLIGHT, Layer::OwnerRouting]));
+    assert!(!owner.contains("Shown broken by"), "{owner}");
+}
+
+const FLIGHT: Layer = Layer::SingleFlight;
+const LOCKED: [Layer; 2] = [FLIGHT, Layer::Lock];
+
+macro_rules! explains {
+    ($($test:ident: $layers:expr;)+) => {$(
+        /// Goal: the layer's text reads well, with the scenario's numbers in it.
+        #[test]
+        fn $test() {
+            let name = stringify!($test).replace('_', "-");
+            insta::assert_snapshot!(told(&scenario(), &rung(&name, &$layers)));
+        }
+    )+};
+}
+
+explains! {
+    none: [];
+    single_flight: [FLIGHT];
+    lock_outlives_rebuild: LOCKED;
+    waiter_timeout: [FLIGHT, Layer::Lock, Layer::WaiterTimeout];
+    stale_while_revalidate: [FLIGHT, Layer::Lock, Layer::StaleWhileRevalidate];
+    stale_per_process: [FLIGHT, Layer::StaleWhileRevalidate];
+    stale_if_error: [FLIGHT, Layer::StaleIfError];
+    xfetch: [FLIGHT, Layer::Early];
+    owner_routing: [FLIGHT, Layer::OwnerRouting];
+    shed: [FLIGHT, Layer::Shed];
+    pre_warm: [FLIGHT, Layer::Lock, Layer::Prewarm];
+    l1: [FLIGHT, Layer::Lock, Layer::Local];
+    jitter_of_one_key: [FLIGHT, Layer::Jitter];
+    full: [
+        FLIGHT, Layer::Lock, Layer::Negative, Layer::KeyFilter, Layer::Jitter, Layer::Local, Layer::Early,
+        Layer::StaleIfError, Layer::StaleWhileRevalidate,
+    ];
+}
+
+/// Goal: five thousand keys of 300 s, the lesson's own figures: 225 s to 375 s, and the highest second of them.
+#[test]
+fn jitter() {
+    let mut many = scenario();
+    many.workload.keys = 5_000;
+    many.workload.popularity = Popularity::Uniform;
+    many.policy.ttl_ms = 300_000;
+    insta::assert_snapshot!(told(&many, &rung("jitter", &[FLIGHT, Layer::Jitter])));
+}
+
+/// Goal: what remembering an absence bounds, and that it does not bound ids that nobody asks for twice.
+#[test]
+fn negative() {
+    let mut absent = scenario();
+    absent.workload.absent = Some(AbsentReads { share: 0.2, ids: AbsentIds::Fixed { count: 10 } });
+    let layers = [FLIGHT, Layer::Lock, Layer::Negative];
+    insta::assert_snapshot!(told(&absent, &rung("negative", &layers)));
+    absent.workload.absent = Some(AbsentReads { share: 0.2, ids: AbsentIds::Random });
+    insta::assert_snapshot!("negative_flood", told(&absent, &rung("negative", &layers)));
+    let layers = [FLIGHT, Layer::Lock, Layer::Negative, Layer::KeyFilter];
+    insta::assert_snapshot!("key_filter", told(&absent, &rung("key-filter", &layers)));
+}
+
+/// Goal: the lock's cases are told apart by their numbers: E < D with its exact count, renewal, waiters that give up, knobs of
+/// known-bad strategies.
+#[test]
+fn cases_of_the_lock() {
+    let of = |lock: Lock, write_guard| {
+        let text = explain(&scenario(), &Rung { lock: Some(lock), write_guard, ..rung("lock", &LOCKED) });
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let short = of(Lock { expiry_ms: 100, ..lock() }, WriteGuard::Fenced);
+    assert!(
+        short.contains("Exactly ceil(D/E) = ceil(300/100) = 3 starts") && short.contains("accepts 1 write"),
+        "{short}"
+    );
+    let unfenced = of(Lock { expiry_ms: 100, ..lock() }, WriteGuard::Unguarded);
+    assert!(
+        unfenced.contains("each of them writes") && unfenced.contains("Known bad: writes are not fenced"),
+        "{unfenced}"
+    );
+    let renewed = of(Lock { renew: true, expiry_ms: 100, ..lock() }, WriteGuard::Fenced);
+    assert!(
+        renewed.contains("plus 1 for each pause or partition")
+            && renewed.contains("renewed while it rebuilds"),
+        "{renewed}"
+    );
+    let impatient = Lock { wait_ms: 100, on_wait_timeout: OnWaitTimeout::Origin, ..lock() };
+    assert!(of(impatient, WriteGuard::Fenced).contains("up to N = 50 starts"));
+    let bad = Lock { second_look: false, unconditional_release: true, volatile_tokens: true, ..lock() };
+    assert_eq!(of(bad, WriteGuard::Fenced).matches("Known bad:").count(), 3);
+    let closed = Lock { on_unavailable: OnUnavailable::FailClosed, ..lock() };
+    assert!(of(closed, WriteGuard::Fenced).contains("nobody rebuilds (fail-closed)"));
+}
+
+/// Goal: a reader's patience is told by its end: an error, a rebuild of its own, a stale value, or never.
+#[test]
+fn cases_of_patience() {
+    let of = |wait_ms, then| {
+        let rung = rung("patience", &[FLIGHT, Layer::Lock, Layer::WaiterTimeout, Layer::StaleIfError]);
+        let mut rung = Rung { waiter: Some(Waiter { wait_ms, then }), ..rung };
+        rung.layers.pop();
+        explain(&scenario(), &rung).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(
+        of(100, OnWaitTimeout::Origin)
+            .contains("adds about r*(D-W) = 1,500/s * (300 - 100) ms = 300 rebuilds")
+    );
+    assert!(of(100, OnWaitTimeout::Error).contains("About r*(D-W) = 300 readers get an error"));
+    assert!(
+        of(100, OnWaitTimeout::Stale).contains("no answer is older than T + G = 2,000 + 1,000 = 3,000 ms")
+    );
+    assert!(of(400, OnWaitTimeout::Origin).contains("W >= D = 300 ms"));
+}
+
+/// Goal: what happens to a rung while it runs is told with it.
+#[test]
+fn events_of_a_rung() {
+    let mut scenario = scenario();
+    scenario.origin.failing = Some(Failing { at_ms: 3_000, for_ms: 2_000, share: 1.0 });
+    let rung = Rung {
+        start: Start::Cold,
+        retry: Some(Retry::Fixed { attempts: 5, backoff_ms: 10 }),
+        deploy: Some(Deploy {
+            at_ms: 4_000,
+            strategy: DeployStrategy::Versioned,
+            fill_per_s: 100,
+            stop_in_flight: 8,
+        }),
+        membership: vec![MembershipChange { at_ms: 1_000, for_ms: 500, owner_of: "item-1".to_owned() }],
+        ..rung("events", &[FLIGHT, Layer::Shed])
+    };
+    insta::assert_snapshot!(told(&scenario, &rung));
+}
+
+/// Goal: without a rung's name the list shows what there is to explain, one line each.
+#[test]
+fn list_of_rungs() {
+    let mut ladder = scenario();
+    ladder.rungs = vec![
+        rung("none", &[]),
+        rung("single-flight", &[FLIGHT]),
+        rung("lock", &LOCKED),
+        rung("stale-while-revalidate", &[FLIGHT, Layer::Lock, Layer::StaleWhileRevalidate]),
+    ];
+    insta::assert_snapshot!(rungs(&ladder));
+}
