@@ -4,6 +4,7 @@ mod absences;
 mod driver;
 mod fakes;
 mod harness;
+mod layers;
 mod life;
 mod local_tier;
 mod parts_away;
