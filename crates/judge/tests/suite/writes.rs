@@ -52,7 +52,8 @@ fn stale_writes() {
     assert!(why(&spoiled(&|write| write.token = 1)).contains("newer token"));
     assert!(why(&spoiled(&|write| write.epoch = 0)).contains("newer token"));
     assert!(why(&spoiled(&|write| write.generation = 3)).contains("newer generation"));
-    // The same generation twice is the other claim's business; a refused write did no harm.
+    // The same token or generation twice is another claim's business; a refused write did no harm.
+    expect(&scenario, &spoiled(&|write| write.token = 7), Valid, 0);
     expect(&scenario, &spoiled(&|write| write.generation = 4), Valid, 0);
     expect(
         &scenario,
