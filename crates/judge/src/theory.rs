@@ -7,7 +7,7 @@
 //! | layers | for the fleet | per process |
 //! | --- | --- | --- |
 //! | none, or stale-while-revalidate alone | 1: the readers then, about r*D | the same |
-//! | xfetch alone | 10: geometric with mean e^(1/beta), and 1 for readers who missed | the same |
+//! | xfetch alone | 10: geometric with mean e^(1/beta), plus 1 for readers who missed | the same |
 //! | single-flight | 2: N | 1 |
 //! | and owner routing | 16: 1, plus changes of the membership during the herd | 1 |
 //! | and lock | 3, 5: 1; 4: ceil(D/E) if the lease ends before the rebuild; 7: N while the lock is away and it fails open | 1 |
@@ -34,7 +34,7 @@ const ROUTING_SLACK_US: u64 = 500_000;
 
 /// Starts that these rebuilds, all of one key and generation, may have. In scope `process` they are those of one node.
 pub(crate) fn rebuilds(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    let limit = impatient(case, key, rows, scope, coalesced(case, key, rows, scope));
+    let limit = concurrent(case, key, rows, scope);
     let failed = match case.scenario.origin.failing {
         Some(_) => rows.iter().filter(|row| row.outcome == Some(FetchOutcome::Failed)).count() as u64,
         None => 0,
@@ -49,7 +49,7 @@ pub(crate) fn rebuilds(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: S
 /// Rebuilds of one key that may be under way at once: never more than may start, since the bounds on starts come from bounds
 /// on what runs at once. A failed rebuild is over before the next begins.
 pub(crate) fn concurrent(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    Limit { at_least: 0.0, ..impatient(case, key, rows, scope, coalesced(case, key, rows, scope)) }
+    impatient(case, key, rows, scope, coalesced(case, key, rows, scope))
 }
 
 /// Reads per second of a key, of one that exists or of one of the few absent ones.
@@ -106,14 +106,16 @@ fn uncoordinated(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) 
 }
 
 /// Row 10: the first reader who recomputes early comes when one such reader is expected, and until the rebuild is done their rate
-/// grows by e^(1/beta): the count is geometric with that mean. Who missed all the same rebuilds as in row 1.
+/// grows by e^(1/beta), or e^(D/(beta*Delta)) if it takes D and not the usual Delta: the count is geometric with that mean. Who
+/// missed all the same rebuilds as in row 1.
 fn early(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
     let beta = case.rung.early_beta.unwrap_or(1.0);
-    let mean = (1.0 / beta).exp();
+    let typical_ms = f64::from(case.scenario.origin.model.typical_ms());
+    let mean = (longest_ms(case, rows) as f64 / typical_ms / beta).exp();
     let most = geometric_at_most(mean, LUCK / case.boundaries.len().max(1) as f64);
     let missed = uncoordinated(case, key, rows, scope);
     let text = format!(
-        "e^(1/beta) = {mean:.2} on average, {most} at {CONFIDENCE} of {} lives, and who missed: {}",
+        "e^(D/(beta*Delta)) = {mean:.2} on average, {most} at {CONFIDENCE} of {} lives, and who missed: {}",
         case.boundaries.len(),
         missed.at_most
     );

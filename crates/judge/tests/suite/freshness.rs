@@ -126,6 +126,16 @@ fn readers_waited() {
     assert_eq!(crate::made::verdict(&impatient(104), &waited).observed, Some(0));
     assert_eq!(crate::made::verdict(&impatient(105), &waited).observed, Some(1));
 
+    // With jitter the shortest TTL counts: 600 ms and 500 ms of grace end 5 ms too early, 610 ms do not.
+    let jittered = |jitter: f64| {
+        changed(LOCK, &property, |scenario| {
+            serve_stale(scenario);
+            scenario.rungs[0].jitter = Some(jitter);
+        })
+    };
+    assert_eq!(crate::made::verdict(&jittered(0.4), &waited).observed, Some(0));
+    assert_eq!(crate::made::verdict(&jittered(0.39), &waited).observed, Some(1));
+
     let mut never = good;
     never.rungs[0].operations.retain(|row| row.served != Served::Stale);
     crate::made::recount(&mut never.rungs[0]);

@@ -7,7 +7,7 @@ use herd_scenario::{Layer, OriginModel, Popularity, Scenario};
 
 use crate::made::{
     Dice, FLIGHT, LOCK, NONE, REBUILD_MS, START_US, changed, claim, expect_unknown, history, renumber, row,
-    verdict,
+    verdict, with_writes,
 };
 
 const EARLY: &str = "early_rebuilds_per_window";
@@ -130,6 +130,21 @@ fn early_rebuilds_that_theory_does_not_explain() {
     assert_eq!(judged(1.0, 100, 100.0, "\nat_most = 400").outcome, Valid);
 }
 
+/// Goal: until the store has the new value readers go on recomputing: what its time explains does not refute theory, more does.
+#[test]
+fn the_stores_time_is_part_of_the_rebuild() {
+    // 130 ms until the value is replaced, of which the rebuild took 100 ms: e^1.3 instead of e.
+    let (mut rows, window_ms) = xfetch(400, 4_000.0, 1.0, 130.0, &mut Dice(7));
+    rows.iter_mut().for_each(|row| row.end_us = Some(row.start_us + 100_000));
+    let scenario = changed(NONE, &claim(EARLY, "fleet"), early(1.0, 4_000));
+    let mut run = with_writes(run_of(rows, window_ms));
+    assert_eq!(verdict(&scenario, &run).outcome, Invalid, "the store's record knows of no delay");
+    run.rungs[0].writes.iter_mut().for_each(|write| write.at_us += 30_000);
+    let found = verdict(&scenario, &run);
+    assert!(found.outcome == Valid || found.why.starts_with("not confirmed"), "{found:#?}");
+    assert!(found.why.contains("theory: 2.72, 3.67 with the time"), "{}", found.why);
+}
+
 /// Goal: too few lives, too few readers, a varying origin or no such layer leave it unknown.
 #[test]
 fn early_rebuilds_need_their_premises() {
@@ -220,6 +235,14 @@ fn a_sawtooth_is_told_from_noise() {
     // One query a TTL is what a full stack of layers costs.
     let lone = queries((0..9).map(|n| f64::from(n) * 1_100.0), 10_000);
     assert_eq!(sawtooth(&lone, LOCK, |_| {}), (Valid, 0));
+    // Two at once every TTL are not yet a tooth, four are; a metronome that never pauses is none.
+    let teeth = |each: u32| (0..9).flat_map(move |n| (0..each).map(move |_| f64::from(n) * 1_100.0));
+    let (outcome, observed) = sawtooth(&queries(teeth(2), 10_000), NONE, |_| {});
+    assert!(outcome == Valid && (30..50).contains(&observed), "{outcome:?} {observed}");
+    let (outcome, observed) = sawtooth(&queries(teeth(4), 10_000), NONE, |_| {});
+    assert!(outcome == Invalid && observed > 60, "{outcome:?} {observed}");
+    let even = queries((0..100).map(|n| f64::from(n) * 100.0), 10_000);
+    assert_eq!(sawtooth(&even, NONE, |_| {}), (Valid, 0));
     // Jitter too small to spread anything leaves the teeth, enough of it does not.
     let jittered = |jitter: f64, dice: &mut Dice| {
         let starts: Vec<f64> = (0..300)
