@@ -1,7 +1,9 @@
 //! `herd attend`: the ladder over a fleet that others started, then its report over HTTP. The control plane stays up, so that
 //! the fleet can be used afterwards.
 
-use crate::{cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, verdict};
+use crate::{
+    cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, told, verdict,
+};
 use anyhow::Context;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use herd_experiment::{
@@ -70,7 +72,7 @@ async fn ladder(
     picked.scenario.fleet.nodes = args.nodes;
     let place = place::run_dir(None, &args.out, &picked.scenario.name)?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
-    experiment::tell(&plan, screen);
+    told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;
     let partial = begun.get_or_init(|| writer.partial_path().to_path_buf());
     let joined = run::await_nodes(control, args.nodes, None, screen).await?;

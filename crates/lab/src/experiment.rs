@@ -9,7 +9,7 @@ use crate::{
     pick::{self, Picked},
     place::{self, RunDir},
     screen::Screen,
-    verdict,
+    told, verdict,
 };
 use herd_experiment::{
     control::ControlPlane,
@@ -87,7 +87,7 @@ pub(crate) async fn driven(
 ) -> anyhow::Result<Option<Driven>> {
     let mut testbed = backend::testbed(backend, screen).await?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
-    tell(&plan, screen);
+    told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;
     let partial = writer.partial_path().to_path_buf();
     let measured = tokio::select! {
@@ -172,41 +172,4 @@ pub(crate) fn nodes(number: u32) -> String {
 /// Where the parts' logs go: into the run's folder, absolute, as the parts may have other working directories.
 fn log_dir(partial: &Path) -> PathBuf {
     std::path::absolute(partial).unwrap_or_else(|_| partial.to_path_buf()).join("logs")
-}
-
-/// Says what was chosen and drawn, before anything is done with it.
-pub(crate) fn tell(plan: &Plan, progress: &dyn Progress) {
-    let scenario = &plan.scenario;
-    progress.note(&format!(
-        "{} ({}): seed {}, backend {}, {}",
-        scenario.name,
-        plan.scenario_file,
-        scenario.seed,
-        plan.backend,
-        nodes(scenario.fleet.nodes)
-    ));
-    let options: Vec<String> =
-        plan.options().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    progress.note(&format!("  {}", options.join(" ")));
-    for rung in &scenario.rungs {
-        let layers: Vec<String> = rung.layers.iter().map(ToString::to_string).collect();
-        let layers = if layers.is_empty() { "no layer".to_owned() } else { layers.join(" + ") };
-        let guard = rung.write_guard;
-        let mut line = format!("  rung {}: {layers}, writes {guard}", rung.name);
-        if let Some(lock) = &rung.lock {
-            line.push_str(&format!(
-                ", lock expiry_ms={} wait_ms={} renew={} second_look={} on_wait_timeout={} on_unavailable={}",
-                lock.expiry_ms,
-                lock.wait_ms,
-                lock.renew,
-                lock.second_look,
-                lock.on_wait_timeout,
-                lock.on_unavailable
-            ));
-        }
-        if !rung.flight_second_look {
-            line.push_str(", flight_second_look=false");
-        }
-        progress.note(&line);
-    }
 }

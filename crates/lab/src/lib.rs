@@ -10,7 +10,7 @@
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
 //! - `deaths`: parts that ended unasked.
-//! - `screen`, [`out`], `interrupt`: what a person sees, and Ctrl-C.
+//! - `told`, `screen`, [`out`], `interrupt`: what a person sees, and Ctrl-C.
 
 pub mod attend;
 mod backend;
@@ -29,6 +29,7 @@ mod pick;
 mod place;
 mod prewarm;
 mod screen;
+mod told;
 pub mod verdict;
 mod zoo;
 
