@@ -1,10 +1,11 @@
 //! The filter of existing keys: which keys of rows the origin may have.
 //!
 //! A sentinel bounds what one missing key costs; against a flood of distinct ids only knowledge of the keys that exist helps.
-//! This is a Bloom filter of them, read from the origin again and again. It errs in one direction: a key that it does not
-//! know was not there when it was loaded. Rows that came since are known to the store (a [`Put`](crate::node::Node::put)
-//! leaves a generation behind, and the policy then does not believe the filter), and to the filter of the node that wrote them.
-//! A row that was written past the fleet is answered as absent until the next load.
+//! This is a Bloom filter of them, read from the origin again before it is older than [`REFRESH`]. It errs in one direction:
+//! of the keys that do not exist a share of [`FALSE_POSITIVES`] passes all the same; a key that it does not know was not there
+//! when it was loaded. Rows that came since are known to the store (a [`Put`](crate::node::Node::put) leaves a generation
+//! behind, and the policy then does not believe the filter), and to the filter of the node that wrote them. A row that was
+//! written past the fleet is answered as absent until the next load.
 
 use crate::metrics::NodeMetrics;
 use crate::peers::Origin;
@@ -21,7 +22,8 @@ pub const FALSE_POSITIVES: f64 = 0.01;
 /// Beyond so many keys the filter says of every key that it may exist.
 pub const KEYS_MAX: usize = 5_000_000;
 
-/// How old the filter gets before it is loaded again.
+/// How old the filter gets at most before it is loaded again. Each load waits between half of it and all of it, so that the
+/// nodes of a fleet, all configured at one moment, do not load in step.
 pub const REFRESH: Duration = Duration::from_secs(10);
 
 /// After a load that failed while nothing was loaded yet.
@@ -136,7 +138,7 @@ impl Load {
     }
 }
 
-/// Loads the filter from the origin, and again [`REFRESH`] after each load. Runs as long as the filter is wanted. While the
+/// Loads the filter from the origin, again and again ([`REFRESH`]). Runs as long as the filter is wanted. While the
 /// origin does not answer, the filter goes on with what it knows: an origin in need is not to be sent the flood as well.
 pub async fn keep_loaded(filter: Arc<KeyFilter>, origin: Origin, metrics: NodeMetrics) {
     let mut too_many = false;
@@ -162,7 +164,7 @@ pub async fn keep_loaded(filter: Arc<KeyFilter>, origin: Origin, metrics: NodeMe
                 warn!(code = ?status.code(), why = status.message(), "the filter of existing keys was not loaded");
             }
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
     }
 }
 

@@ -34,7 +34,7 @@ const ROUTING_SLACK_US: u64 = 500_000;
 
 /// Starts that these rebuilds, all of one key and generation, may have. In scope `process` they are those of one node.
 pub(crate) fn rebuilds(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    let limit = impatient(case, key, rows, scope, coalesced(case, key, rows, scope));
+    let limit = concurrent(case, key, rows, scope);
     let failed = match case.scenario.origin.failing {
         Some(_) => rows.iter().filter(|row| row.outcome == Some(FetchOutcome::Failed)).count() as u64,
         None => 0,
@@ -49,7 +49,7 @@ pub(crate) fn rebuilds(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: S
 /// Rebuilds of one key that may be under way at once: never more than may start, since the bounds on starts come from bounds
 /// on what runs at once. A failed rebuild is over before the next begins.
 pub(crate) fn concurrent(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    Limit { at_least: 0.0, ..impatient(case, key, rows, scope, coalesced(case, key, rows, scope)) }
+    impatient(case, key, rows, scope, coalesced(case, key, rows, scope))
 }
 
 /// Reads per second of a key, of one that exists or of one of the few absent ones.

@@ -84,7 +84,7 @@ pub enum Action<V> {
         key: Arc<str>,
         /// The flight.
         rebuild: RebuildId,
-        /// The generation seen expired; 0 where nothing was there.
+        /// The generation seen expired (recomputed early: still fresh); 0 where nothing was there.
         generation: u64,
         /// Why this process asks.
         reason: Reason,
@@ -107,7 +107,7 @@ pub enum Action<V> {
         value: Option<V>,
         /// What the store compares first.
         guard: WriteGuard,
-        /// The generation seen expired: the value is to become the next one.
+        /// The generation named by the fetch: the value is to become the next one.
         generation: u64,
         /// The lease under which it was rebuilt.
         lease: Option<Lease>,
@@ -128,7 +128,8 @@ pub enum Action<V> {
 /// How the holder of a lease ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HolderEnd {
-    /// The cache holds a fresh value: waiters are told to read it rather than handed the lease.
+    /// The cache holds a fresh value, or the sentinel of a row that does not exist: waiters are told to read it rather than
+    /// handed the lease.
     ValueWritten,
     /// The origin had no value: waiters share that, and none of them asks it again.
     Failed(HolderFailure),
@@ -159,7 +160,8 @@ pub struct Answer<V> {
     pub value: V,
     /// How it came about.
     pub served: Served,
-    /// The value's generation; for one that the cache did not take, the generation that was seen expired.
+    /// The value's generation; for one that the cache did not take, the generation that was seen expired. A stale value
+    /// has the generation that its reader saw.
     pub generation: u64,
     /// The cache holds it, or (where values are served before they are written) is about to. False for a rebuilt value
     /// whose write was refused or failed.
@@ -179,9 +181,9 @@ pub enum Served {
     WaitedFleet,
     /// Won leadership or a lease, looked again, found it fresh.
     SecondLook,
-    /// Rebuilt alone, no layer in between.
+    /// Rebuilt alone: no layer in between, or patience with the flight ran out.
     Uncoordinated,
-    /// Expired, within its grace.
+    /// Expired, within its grace. Without a wait (the lookup is not [`missed`](Serve::missed)), or in place of an error.
     Stale,
 }
 
@@ -196,9 +198,9 @@ pub enum Reason {
     LeaseHolder,
     /// The lock service was away.
     FailOpen,
-    /// Gave up waiting for the holder.
+    /// Gave up waiting, for the lease's holder or for the flight.
     WaitTimeout,
-    /// A second attempt after a lost one in the same flight.
+    /// A second attempt in the same flight: after a lost one, or (known-bad) by the next waiter after a failed one.
     Retry,
     /// Background refresh of an expired value that readers are served meanwhile.
     Refresh,
@@ -225,7 +227,7 @@ pub struct Summary {
     pub lock_waited: Option<Duration>,
     /// Calls to the origin.
     pub fetches: u32,
-    /// The most lookups that waited at once, the leader included.
+    /// The most lookups that waited at once, the leader included; 0 for a background flight that nobody joined.
     pub waiters_max: usize,
     /// A renewal said that the lease was lost; the write guard decided what became of the value.
     pub lease_lost: bool,
@@ -240,6 +242,6 @@ pub enum Ending {
     FoundFresh,
     /// It rebuilt a value that the cache did not take.
     Uncached,
-    /// It ended in an error.
+    /// It ended in an error, that the row does not exist among them.
     Failed,
 }

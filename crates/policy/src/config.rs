@@ -9,8 +9,9 @@ use std::time::Duration;
 pub struct Config {
     /// Of the fleet's configuration, from 1; 0 before the first one.
     pub version: u64,
-    /// What the driver put before every row's key. The core never reads it: it is here so that the configuration handed
-    /// out with a [`Fetch`](crate::Action::Fetch) says how much of the cache key to strip.
+    /// What the driver put before every row's key. The core strips it where a layer speaks of rows
+    /// ([`StaleConfig::safe_keys`]), and hands it out with a [`Fetch`](crate::Action::Fetch) to say how much of the cache
+    /// key to strip.
     pub key_prefix: Arc<str>,
     /// Freshness of a written value.
     pub ttl: Duration,
@@ -207,12 +208,13 @@ pub enum OnUnavailable {
 pub struct Limits {
     /// Lookups at once.
     pub lookups: usize,
-    /// Flights at once, uncoordinated rebuilds included.
+    /// Flights at once, uncoordinated and background ones included. At the limit a lookup that misses is turned away; one
+    /// that is served from the cache sets off nothing.
     pub flights: usize,
     /// Lookups that wait for one flight, its leader included.
     pub waiters_per_flight: usize,
-    /// How often one flight may start over: the holder was done but nothing fresh was there, or its write was refused
-    /// while readers of a newer generation wait.
+    /// How often one flight may start over: the holder was done but nothing fresh was there, or what it found is older
+    /// than what some who wait for it saw.
     pub rounds: u32,
     /// The longest a flight waits for one read or write of the store.
     pub store_deadline: Duration,
@@ -227,8 +229,7 @@ pub struct Limits {
 
 impl Default for Limits {
     /// 65,536 lookups, 16,384 flights, 16,384 waiters a flight, 64 rounds (a fleet of 50 without second look needs 50),
-    /// 2 s for the store,
-    /// 1 s slack, 1 s overdue, 200 ms pause.
+    /// 2 s for the store, 1 s slack, 1 s overdue, 200 ms pause.
     fn default() -> Self {
         Limits {
             lookups: 65_536,

@@ -24,7 +24,8 @@ pub enum Error {
     Cache(Failure),
     /// The lock service was away, and the configuration says to fail closed.
     Lock(Failure),
-    /// Another process still held the lock when the wait ran out, and the configuration says to give up.
+    /// The rebuild took longer than the wait for it, and the configuration says to give up: the flight's wait for the lock
+    /// that another process holds, or the lookup's own for the flight.
     WaitTimeout,
     /// The origin failed.
     Origin(Failure),
@@ -64,7 +65,7 @@ impl fmt::Display for Error {
             Error::Overloaded { limit } => write!(f, "too many {limit} at once"),
             Error::Cache(failure) => write!(f, "the cache failed: {failure}"),
             Error::Lock(failure) => write!(f, "the lock service failed: {failure}"),
-            Error::WaitTimeout => f.write_str("another process still rebuilds the value"),
+            Error::WaitTimeout => f.write_str("the value is still being rebuilt"),
             Error::Origin(failure) => write!(f, "the origin failed: {failure}"),
             Error::RebuildLost => f.write_str("the rebuild was lost twice"),
             Error::Contended => f.write_str("the value changes faster than it can be rebuilt"),

@@ -6,28 +6,94 @@
 //! comes back when it says ([`Core::poll_timeout`]). So the same decisions run under tokio, under virtual time and in a
 //! model checker. quinn-proto is the model for the shape.
 //!
+//! What this crate never does: it keeps no values (the driver's store does), talks to no lock service and no origin, and
+//! knows nothing of requests but their key, deadline and cancellation. It has no dependencies.
+//!
 //! # The way of a lookup
 //! 1. First look: one [`Action::Read`]. Fresh: served as a hit, and no other state was touched.
-//! 2. Otherwise the configuration's layers decide. *Uncoordinated*: a rebuild of its own. *Single-flight*: joins the
+//! 2. What the cache holds may be an answer, too: a sentinel ([`ReadOutcome::Negative`]), a key that the filter rules out,
+//!    an expired value within its grace. None of them is a miss, and none waits. The last, and a fresh value that is due
+//!    to be recomputed early, sets off a *background flight*: one like those below, for which nobody waits at first.
+//! 3. Otherwise the configuration's layers decide. *Uncoordinated*: a rebuild of its own. *Single-flight*: joins the
 //!    key's live flight, or leads a new one: second look, then the origin. *Fleet lock*: the leader also gets the lock of
 //!    the key, looks again after the grant, and reads rather than rebuilds when another holder was done.
-//! 3. The rebuilt value is written, guarded by the generation that was seen expired and by the lease's token and epoch.
-//!    With [`WriteGuard::Fenced`] the readers get it when the store has taken it; refused, they get what the store holds,
-//!    or the value marked as not cached. With [`WriteGuard::Unguarded`], and uncoordinated, they get it before the write.
-//! 4. The lease is given back, whatever became of the write; then the flight ends.
+//! 4. Who waits does so until its deadline, or until its own patience runs out: then it leaves with an error, with the
+//!    expired value that it saw, or for the origin in a flight of its own. The flight that it leaves goes on.
+//! 5. The rebuilt value is written, guarded by the generation that was seen and by the lease's token and epoch; so is the
+//!    sentinel of a row that does not exist. With [`WriteGuard::Fenced`] the readers get it when the store has taken it;
+//!    refused, they get what the store holds, or the value marked as not cached. With [`WriteGuard::Unguarded`], and
+//!    uncoordinated, they get a value before the write.
+//! 6. The lease is given back, whatever became of the write; then the flight ends. An error goes to everybody who waits,
+//!    once; with stale-if-error who saw an expired value gets that in its place.
+//!
+//! # The layers, what each bounds and what breaks it
+//! N processes, r reads of one key a second, D the rebuild's time, E the lock's expiry, W a wait, T the TTL, G the grace.
+//!
+//! | layer | switched on by | bounds, for a key and TTL boundary | broken by |
+//! | --- | --- | --- | --- |
+//! | none | [`Coalescing::Uncoordinated`] | nothing: about r*D rebuilds | |
+//! | single-flight | [`Coalescing::SingleFlight`] | one rebuild at once a process, N in the fleet | no [`flight_second_look`](Config::flight_second_look); [`FlightUntil::Fetched`] |
+//! | fleet lock | [`Config::lock`] | one rebuild in the fleet | E < D without [`renew`](LockConfig::renew): exactly ceil(D/E); no [`second_look`](LockConfig::second_look); fail-open while it is away: N |
+//! | fence | [`WriteGuard::Fenced`] | one accepted write a generation | it bounds writes, not rebuilds |
+//! | patience | [`Config::waiter`] | the wait, W | [`OnWaitTimeout::Origin`]: about r*(D - W) more rebuilds |
+//! | stale-while-revalidate | [`Config::stale`] | the wait: none; staleness, T + G. N refreshes, 1 with the lock | rows that are not marked safe; a rebuild longer than G |
+//! | stale-if-error | [`Config::stale`] | the errors | as above |
+//! | shared errors | [`OnOriginError::Share`] | calls to a failing origin: one each D and process | [`OnOriginError::SerialRetry`]: one for each who waits |
+//! | jitter | [`Config::jitter`] | the highest peak of many keys filled at one moment | one hot key |
+//! | negative caching | [`Config::negative`] | queries for a missing row: one a sentinel's TTL | distinct missing ids |
+//! | key filter | [`Config::key_filter`] | queries for distinct missing ids | a filter that knows them |
+//! | early recomputation | [`Config::early`] | misses at the expiry of a hot key; alone e^(1/beta) recomputes | an origin slower than the last time; a cold key |
+//!
+//! Background flights obey the layers: with single-flight one a key and process, and a reader who misses meanwhile joins
+//! it; with the lock they take the lock first; uncoordinated there are as many as reads set off. One that failed is
+//! followed by the next only after [`Limits::refresh_pause`], for nobody's wait would slow the next one down.
 //!
 //! # What holds always
 //! - At most one live shared flight a key; it lives until its write ended, so that a later leader's second look sees it.
-//! - A flight belongs to the core, not to its leader: whoever cancels or runs out of time leaves alone, the oldest waiter
-//!   leads, and with none left the rebuild still runs to its own deadline.
-//! - Each lookup is served once, or was cancelled. Errors are shared once with everybody waiting, and never cached.
-//! - Nobody is shown a value older than the generation that its own look saw.
-//! - Every queue, wait and retry has a limit ([`Limits`]).
+//! - A flight belongs to the core, not to its leader: whoever cancels, runs out of time or patience leaves alone, the
+//!   oldest waiter leads, and with none left the rebuild still runs to its own deadline.
+//! - Each lookup is served once, or was cancelled. Errors are shared once with everybody waiting, and never cached; that
+//!   a row does not exist is remembered only by a guarded sentinel.
+//! - Nobody is shown a value older than the generation that its own look saw, nor told of an absence that is older: who
+//!   joined a flight with newer knowledge than it brings back waits on, and the flight starts over for it. One exception:
+//!   a lease's holder whose origin knows no such row, and for which no sentinel stands, shares that with everybody who
+//!   waits for the lease then, whenever they looked; with [`Config::negative`] they read the sentinel instead.
+//! - A stale value is the one that its reader's own look saw, of a row that is marked safe, and at most T + G old.
+//! - A lease that was granted, or may have been, is given back before its flight ends.
+//! - Every queue, wait and retry has a limit ([`Limits`]); every flight ends.
+//!
+//! The settings that are called known-bad give one of these up on purpose: they are here to be caught.
 //!
 //! # What a driver owes
-//! Exactly one answer for each action with an `op`, by its deadline (later ones are taken for lost), a clock that never
-//! goes back, and draining [`Core::poll_action`] after every `handle_*` call. The key is the full cache key, prefix
-//! included: a new prefix is a new key.
+//! - Exactly one answer for each action with an `op`, by its deadline (later ones are taken for lost), a clock that never
+//!   goes back, and draining [`Core::poll_action`] after every `handle_*` call.
+//! - A call of [`Core::handle_timeout`] when [`Core::poll_timeout`] says so; patience, deadlines and renewals live there.
+//! - [`Core::handle_cancel`] for a caller that went away, and nothing else: the operations go on.
+//! - The full cache key, prefix included: a new prefix is a new key. The [`Config::key_prefix`] that it begins with tells
+//!   the row's key apart.
+//! - A seed for [`Core::new`] that differs between processes: equal ones draw the same jitter and recompute together.
+//! - From the store: a *generation* for each key that grows with every write and deletion, and that outlives the value.
+//!   Whoever inserts, changes or deletes a row at the origin deletes its key in the store afterwards, which opens a new
+//!   generation; that refuses every write (values and sentinels) that was rebuilt from before it.
+//! - With a value, its [`Life`], by the store's own clock: its age, the TTL that its [`Write`](Action::Write) named (jitter
+//!   makes it differ from value to value) and the `rebuild_took` that it named. The value stays readable for the grace
+//!   after its TTL. A driver that keeps no life passes [`Life::default`]: its fresh values are never recomputed early,
+//!   and its expired ones count as expired just now, so that the grace is then for the driver to bound.
+//! - A `Write` without a value is the sentinel: until its TTL is over the key reads as [`ReadOutcome::Negative`], then as
+//!   [`ReadOutcome::Absent`]. Its generation counts like a value's.
+//! - With an absence, `may_exist`: false if a filter of existing keys (a Bloom filter, say) that may know too much, but
+//!   never too little at the time it was built, does not know the row. Without a filter it is always true. Rows inserted
+//!   later are covered by the generation that the insert leaves in the store.
+//!
+//! # Embedded
+//! `examples/axum_service.rs` is a whole service in one file, to be read and copied from: an in-memory store, a slow
+//! origin, and a tokio driver of some 150 lines. It can ask itself, to show the difference:
+//! ```text
+//! $ cargo run -p herd-policy --example axum_service -- --demo
+//!               uncoordinated: 200 answers, of them stale: 0, calls to the origin: 200
+//!               single-flight: 200 answers, of them stale: 0, calls to the origin: 1
+//! single-flight, just expired: 200 answers, of them stale: 200, calls to the origin: 1
+//! ```
 //!
 //! # Driven by hand
 //! ```
@@ -72,9 +138,11 @@
 //! ```
 //!
 //! # Map
-//! `core` the state machine: `lookups` (first look, join, cancel), `flight` (its state and operations), `steps` (from
-//! leadership to the end), `leases` (acquire, renew, release), `answers` (who gets what). `layer` the decisions in which
-//! layers differ, one file each. `action`, `outcome`, `error`, `config`, `ids`, `time` the vocabulary; `slab` the tables.
+//! `core` the state machine: `lookups` (first look, join, cancel), `waiters` (patience, leaving), `background` (refresh and
+//! early flights) and `pauses` between them, `flight` (its state and operations), `steps` (from leadership to the origin),
+//! `writes` (from its answer to the store), `leases` (acquire, renew, release), `answers` (who gets what). `layer` the
+//! decisions in which layers differ, one file each. `action`, `outcome`, `error`, `config`, `ids`, `time` the vocabulary;
+//! `chance` the numbers drawn from the seed; `slab` the tables.
 
 mod action;
 mod chance;

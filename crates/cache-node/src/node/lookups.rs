@@ -184,7 +184,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-pub(super) fn time_left(deadline: Deadline) -> Duration {
+fn time_left(deadline: Deadline) -> Duration {
     deadline.remaining().saturating_sub(ANSWER_TAKES)
 }
 

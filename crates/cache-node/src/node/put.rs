@@ -1,6 +1,5 @@
 //! Writing a row for a client: the origin first, then the caches.
 
-use super::lookups::time_left;
 use super::{Node, NotConfigured};
 use crate::peers::{Call, surely_not_applied};
 use crate::store::{Place, StoreError};
@@ -10,6 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::Status;
+
+/// The writer is answered this much before its deadline: it must hear that its row is written even though the caches are not
+/// cleared, rather than that its time is up.
+const ANSWER_TAKES: Duration = Duration::from_millis(20);
 
 /// Between two attempts to clear the caches.
 const RETRY: Duration = Duration::from_millis(20);
@@ -67,11 +70,9 @@ impl Node {
     ) -> Result<Put, PutError> {
         let place = self.place(key)?;
         let (node, key) = (self.clone(), key.to_owned());
-        let writing =
-            tokio::spawn(
-                async move { node.write_through(place, &key, value, time_left(deadline), trace).await },
-            );
-        writing.await.unwrap_or(Err(PutError::Lost))
+        let limit = deadline.remaining().saturating_sub(ANSWER_TAKES);
+        let writing = async move { node.write_through(place, &key, value, limit, trace).await };
+        tokio::spawn(writing).await.unwrap_or(Err(PutError::Lost))
     }
 
     /// Deletes the cached value of a row. Returns the generation that the deletion opened.

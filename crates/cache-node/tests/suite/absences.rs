@@ -1,6 +1,6 @@
 //! What clients hear beside a value: how an absence is known, and when a refused request may come back.
 
-use crate::harness::{Parts, fleet_lock, single_flight};
+use crate::harness::{Parts, eventually, fleet_lock, single_flight, text};
 use herd_cache_node::store::Place;
 use herd_cache_node::store::write::{Guard, NewValue};
 use herd_wire::absent::{self, Absent};
@@ -67,6 +67,21 @@ async fn a_refused_request_hears_when_to_come_back() {
     node.get("refused-1").await.unwrap();
 }
 
+/// The filter of existing keys is loaded by the nodes that are told to keep one, chunk by chunk, and by no other.
+#[tokio::test]
+async fn the_filter_is_loaded_where_it_is_wanted() {
+    let parts = Parts::up().await;
+    parts.origin.set_keys(&["item-1", "item-2", "item-3", "item-4", "item-5"]);
+    let mut fleet = single_flight();
+    let plain = parts.node("n1", &fleet).await;
+    fleet.policy.as_mut().unwrap().key_filter = true;
+    let node = parts.node("n2", &fleet).await;
+    eventually("loaded", || node.counted("cache_filter_keys 5")).await;
+    assert_eq!(text(&node.get("item-5").await.unwrap()), "item-5@1");
+    assert_eq!(parts.origin.loads(), 1);
+    assert!(plain.counted("cache_filter_keys 0"));
+}
+
 /// The known-bad ways to use the lock reach the lock service as the configuration names them, and only then.
 #[tokio::test]
 async fn known_bad_lock_flags_reach_the_lock_service() {
@@ -77,7 +92,7 @@ async fn known_bad_lock_flags_reach_the_lock_service() {
         (lock.volatile_tokens, lock.unconditional_release) = (bad, bad);
         let node = parts.node("n1", &fleet).await;
         node.get(key).await.unwrap();
-        crate::harness::eventually("released", || parts.lock.holder(&format!("p:{key}")).is_none()).await;
+        eventually("released", || parts.lock.holder(&format!("p:{key}")).is_none()).await;
         let (asked, released) = parts.lock.calls();
         let flags = (asked.last().unwrap().volatile_token, released.last().unwrap().unconditional);
         assert_eq!(flags, (bad, bad));

@@ -187,6 +187,7 @@ async fn rebuild_times_bring_on_early_recomputation() {
     parts.origin.close_gate();
     let led = node.begin("item-1");
     parts.origin.asked_times(1).await;
+    // The time that is to be measured; nothing is waited for.
     tokio::time::sleep(Duration::from_millis(20)).await;
     parts.origin.open_gate();
     led.await.unwrap().unwrap();

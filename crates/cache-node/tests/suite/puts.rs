@@ -1,9 +1,12 @@
 //! Rows written through a node: the origin first, then the caches, and what is said when only half of it was done.
 
 use crate::harness::{Parts, eventually, single_flight, text};
-use herd_cache_node::store::Look;
-use herd_cache_node::store::Place;
+use herd_cache_node::errors::put_status;
+use herd_cache_node::node::PutError;
 use herd_cache_node::store::write::{Guard, NewValue};
+use herd_cache_node::store::{Look, Place};
+use herd_service::rpc::Deadline;
+use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, is_retryable};
 use herd_wire::v1::Served;
 use std::time::Duration;
@@ -86,12 +89,16 @@ async fn the_caches_cannot_be_cleared() {
     let mut parts = Parts::up().await;
     let node = parts.node("n1", &single_flight()).await;
     parts.redis.stop();
-    let status = node.begin_put("item-1", "mine", Duration::from_millis(600)).await.unwrap().unwrap_err();
+    // Not through a client, whose own timer might be first.
+    let within = Deadline::after(Duration::from_millis(600));
+    let error = node.node.put("item-1", b"mine".to_vec(), within, TraceContext::root()).await.unwrap_err();
+    assert!(matches!(error, PutError::NotCleared { version: 1, .. }), "{error:?}");
+    assert!(parts.origin.has_put("item-1"));
+    let status = put_status(error);
     let said = (status.code(), ErrorSource::of(&status), is_retryable(&status));
     assert_eq!(said, (Code::Unavailable, Some(ErrorSource::Cache), true), "{status:?}");
     let message = status.message();
     assert!(message.contains("written as version 1") && message.contains("before, until"), "{message}");
-    assert!(parts.origin.has_put("item-1"));
 
     let put = node.begin_put("item-2", "mine", Duration::from_secs(10));
     eventually("the row is written", || parts.origin.has_put("item-2")).await;

@@ -165,7 +165,7 @@ async fn absences_are_remembered_for_their_time() {
     assert_eq!(store.write(K, absence(1), LEASE).await.unwrap(), Ok(2));
     assert_eq!(store.look("k").await.unwrap(), Look::Negative { generation: 2 });
     // 5 s of life and 60 s of retention: with 60 s left its time has just run out.
-    redis::cmd("PEXPIRE").arg("v:k").arg(60_001).exec(&mut redis.connect()).unwrap();
+    redis::cmd("PEXPIRE").arg("v:k").arg(64_000).exec(&mut redis.connect()).unwrap();
     assert_eq!(store.look("k").await.unwrap(), Look::Negative { generation: 2 });
     redis::cmd("PEXPIRE").arg("v:k").arg(60_000).exec(&mut redis.connect()).unwrap();
     assert_eq!(store.look("k").await.unwrap(), Look::Absent { generation: 2 });

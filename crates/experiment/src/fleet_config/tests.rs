@@ -106,8 +106,6 @@ fn each_layer_alone() {
 #[test]
 fn numbers_arrive() {
     let (scenario, bare) = bare();
-    let edge = Gate { in_flight_max: 4, queue_max: 3, queue_wait_ms: 2, retry_after_ms: 1 };
-    let origin = Gate { in_flight_max: 40, queue_max: 30, queue_wait_ms: 20, retry_after_ms: 10 };
     let rung = Rung {
         layers: vec![Layer::SingleFlight, Layer::StaleIfError],
         waiter: Some(Waiter { wait_ms: 5, then: OnWaitTimeout::Origin }),
@@ -115,7 +113,6 @@ fn numbers_arrive() {
         jitter: Some(0.25),
         negative_ttl_ms: Some(13),
         early_beta: Some(1.5),
-        shed: Some(Shed { edge: Some(edge), origin: Some(origin) }),
         local: Some(Local { ttl_ms: 17, entries_max: 19, incoherent: true }),
         flight_second_look: false,
         flight_until: FlightUntil::Fetched,
@@ -134,14 +131,6 @@ fn numbers_arrive() {
         ..bare
     };
     let config = of_rung(&scenario, &rung, "p:");
-    assert_eq!(
-        config.edge_gate,
-        Some(v1::Gate { in_flight_max: 4, queue_max: 3, queue_wait_ms: 2, retry_after_ms: 1 })
-    );
-    assert_eq!(
-        origin_gate(&rung),
-        v1::OriginGate { in_flight_max: 40, queue_max: 30, queue_wait_ms: 20, retry_after_ms: 10 }
-    );
     let expected = v1::PolicyConfig {
         ttl_ms: 2_000,
         rebuild_deadline_ms: scenario.policy.rebuild_deadline_ms,
@@ -174,4 +163,24 @@ fn numbers_arrive() {
         on_origin_error: v1::OnOriginError::SerialRetry.into(),
     };
     assert_eq!(config.policy, Some(expected));
+}
+
+/// Each gate reaches its part, and only that one.
+#[test]
+fn gates_arrive() {
+    let (scenario, bare) = bare();
+    let edge = Gate { in_flight_max: 4, queue_max: 3, queue_wait_ms: 2, retry_after_ms: 1 };
+    let origin = Gate { in_flight_max: 40, queue_max: 30, queue_wait_ms: 20, retry_after_ms: 10 };
+    let rung = Rung { shed: Some(Shed { edge: Some(edge), origin: Some(origin) }), ..bare };
+    let config = of_rung(&scenario, &rung, "p:");
+    assert_eq!(
+        config.edge_gate,
+        Some(v1::Gate { in_flight_max: 4, queue_max: 3, queue_wait_ms: 2, retry_after_ms: 1 })
+    );
+    assert_eq!(
+        origin_gate(&rung),
+        v1::OriginGate { in_flight_max: 40, queue_max: 30, queue_wait_ms: 20, retry_after_ms: 10 }
+    );
+    let edge_only = Rung { shed: Some(Shed { edge: Some(edge), origin: None }), ..rung };
+    assert_eq!(origin_gate(&edge_only), OPEN_GATE);
 }

@@ -25,8 +25,9 @@ fn deploy(strategy: DeployStrategy) -> Deploy {
     Deploy { at_ms: 300, strategy, fill_per_s: 200, stop_in_flight: 2 }
 }
 
+/// Sixty keys take at least 300 ms to fill, however late a tick comes: time enough for looks at the origin.
 fn versioned(scenario: &mut Scenario) {
-    scenario.workload.keys = 20;
+    scenario.workload.keys = 60;
     scenario.workload.popularity = Popularity::Uniform;
     scenario.rungs[0].deploy = Some(deploy(DeployStrategy::Versioned));
 }
@@ -141,7 +142,7 @@ async fn a_versioned_deploy_fills_first() {
     .await;
     let rung = &history.rungs[0];
     let record = rung.record.deploy.as_ref().expect("it is recorded");
-    assert_eq!((record.fill_keys, record.filled, record.pauses), (20, 20, 1), "{}", record.why);
+    assert_eq!((record.fill_keys, record.filled, record.pauses), (60, 60, 1), "{}", record.why);
     assert!(record.why.contains(&format!("at most {CROWD} fetches under way")), "{}", record.why);
     let (began, switched, retired) =
         (record.fill_began_us.unwrap(), record.switched_us.unwrap(), record.retired_us.expect(&record.why));
@@ -155,7 +156,7 @@ async fn a_versioned_deploy_fills_first() {
 async fn a_fill_that_fails_stops_the_deploy() {
     let (history, _) = drive(&plan(versioned), |truth| {
         truth.caches = true;
-        truth.unwarmable = (1..=20).map(|row| format!("item-{row}")).collect();
+        truth.unwarmable = (1..=60).map(|row| format!("item-{row}")).collect();
     })
     .await;
     let record = history.rungs[0].record.deploy.as_ref().expect("it is recorded");
@@ -174,7 +175,7 @@ async fn a_fill_that_is_too_slow_ends_with_the_window() {
     });
     let (history, _) = drive(&plan, |truth| truth.caches = true).await;
     let record = history.rungs[0].record.deploy.as_ref().expect("it is recorded");
-    assert!(record.filled < 20 && record.switched_us.is_none(), "{record:?}");
+    assert!(record.filled < 60 && record.switched_us.is_none(), "{record:?}");
     assert!(record.why.contains("the window ended before the switch"), "{}", record.why);
 }
 
@@ -198,9 +199,15 @@ async fn owner_and_heir_leave() {
     let mut answered: Vec<(u64, &str)> =
         rung.operations.iter().map(|row| (row.intended_us, row.node.as_str())).collect();
     answered.sort_unstable();
-    let mut owners: Vec<&str> = answered.into_iter().map(|(_, node)| node).collect();
-    owners.dedup();
-    assert_eq!(owners, ["node-0", "node-1", "node-2", "node-0"]);
+    // Requests may overtake each other around a change: what counts is who comes up first, and who answers at the end.
+    let mut owners: Vec<&str> = Vec::new();
+    for (_, node) in &answered {
+        if !owners.contains(node) {
+            owners.push(node);
+        }
+    }
+    assert_eq!(owners, ["node-0", "node-1", "node-2"]);
+    assert_eq!(answered.last().map(|(_, node)| *node), Some("node-0"));
 }
 
 /// What the store decided is recorded as it says; a record that breaks off is not taken for whole.

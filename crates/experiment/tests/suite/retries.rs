@@ -104,8 +104,9 @@ async fn attempts_are_counted_and_the_loop_stays_open() {
     }
     let now = live.look();
     assert_eq!((now.sent, now.again, now.in_flight, now.errors), (drawn, 2 * drawn, 0, drawn));
-    // The lag is that of the first attempt.
-    assert!(outcome.record.lag_p50_us < 40_000, "{:?}", outcome.record);
+    // The lag is that of the first attempt; the histogram keeps three digits.
+    let lag_us = records.iter().map(|record| record.sent_us - record.intended_us).max().unwrap();
+    assert!(outcome.record.lag_max_us <= lag_us + lag_us / 500 + 1, "{:?}, not {lag_us}", outcome.record);
 }
 
 /// Who is refused at first and then answered has an answer, and its latency holds the wait.

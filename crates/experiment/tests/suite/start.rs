@@ -23,6 +23,7 @@ fn plan(start: Start) -> Plan {
         }
         scenario.rungs[0].start = start;
         scenario.workload.keys = 10;
+        scenario.workload.window_ms = Some(1_000);
         scenario.workload.popularity = Popularity::Uniform;
     })
 }
@@ -50,6 +51,7 @@ async fn warm_and_cold() {
 async fn thousands_are_warmed() {
     let mut plan = plan(Start::Warm);
     plan.scenario.workload.keys = 5_000;
+    plan.scenario.workload.window_ms = Some(300);
     let (history, _) = drive(&plan, |truth| truth.caches = true).await;
     assert_eq!(filled_before(&history.rungs[0]).len(), 5_000);
     assert_eq!(history.rungs[0].record.notes, Vec::<String>::new());

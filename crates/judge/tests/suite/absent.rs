@@ -193,6 +193,17 @@ fn that_a_row_does_not_exist_is_an_answer() {
     invented.rungs[0].inserts[0].done_us = START_US + 9_000_000;
     assert!(invented.rungs[0].inserts[0].sent_us < sent_us);
     expect(&scenario, &invented, Valid, 0);
+    // A row that was asked for only later did not exist yet.
+    invented.rungs[0].inserts[0].sent_us = START_US + 8_000_000;
+    expect(&scenario, &invented, Invalid, 1);
+    // "There is none" is right until the insertion was acknowledged, and in that very microsecond.
+    let mut inserted = run(&[(0, 0, 0)]);
+    let last_us = inserted.rungs[0].operations.iter().rfind(|row| row.key == "absent-1").unwrap().sent_us;
+    inserted.rungs[0].inserts.push(insert(0, "absent-1", 0));
+    inserted.rungs[0].inserts[0].done_us = last_us;
+    expect(&scenario, &inserted, Valid, 0);
+    inserted.rungs[0].inserts[0].done_us = last_us - 1;
+    expect(&scenario, &inserted, Invalid, 1);
 }
 
 /// Goal: absent keys are the rung's own business only if its load asks for them, and none beyond those.

@@ -115,7 +115,7 @@ fn spoil(mut run: History, rows: Vec<LedgerRow>, dice: u64) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Goal: no history makes a checker crash, however little sense it makes: a crash would be an unknown that hides what happened.
     #[test]

@@ -1,9 +1,10 @@
 //! Whatever an assumption lacks makes a valid claim unknown, and leaves a refuted one refuted.
 
-use herd_history::{FaultPhase, FaultRecord, History, Reason};
+use herd_history::{FaultPhase, FaultRecord, History, Reason, Served};
 use herd_judge::Outcome::{Invalid, Unknown, Valid};
+use herd_scenario::{Layer, Stale};
 
-use crate::made::{FLIGHT, LOCK, START_US, history, scenario, verdict};
+use crate::made::{FLIGHT, LOCK, START_US, changed, history, scenario, stale_history, verdict};
 
 const CLAIM: &str = "property = \"rebuilds_per_boundary\"";
 
@@ -258,4 +259,26 @@ fn lag_is_small_beside_the_rebuild() {
     assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, Valid);
     run.rungs[0].record.load.lag_p99_us = 25_001;
     assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, Unknown);
+}
+
+/// Goal: who is served stale while a refresh runs saw the generation that the refresh names expire, and says so.
+#[test]
+fn counting_without_time_where_stale_values_are_served() {
+    let short = changed(LOCK, CLAIM, |scenario| {
+        scenario.policy.ttl_ms = 200;
+        scenario.rungs[0].layers.push(Layer::StaleWhileRevalidate);
+        scenario.rungs[0].stale = Some(Stale { grace_ms: 2_000, safe_keys: vec!["*".to_owned()] });
+    });
+    let mut told = stale_history(&[(0, 0)]);
+    let rung = &mut told.rungs[0];
+    for rebuild in &rung.ledger {
+        let reader = rung.operations.iter_mut().find(|row| row.sent_us == rebuild.start_us).unwrap();
+        reader.rebuild_trace.clone_from(&rebuild.trace);
+        assert_eq!(reader.served == Served::Stale, rebuild.generation > 0);
+    }
+    assert_eq!(verdict(&short, &told).outcome, Valid, "{:#?}", verdict(&short, &told));
+    let stale = told.rungs[0].operations.iter_mut().rfind(|row| !row.rebuild_trace.is_empty()).unwrap();
+    stale.generation -= 1;
+    let why = verdict(&short, &told).why;
+    assert!(why.contains("got generation 3 from rebuild 9, which names generation 4"), "{why}");
 }

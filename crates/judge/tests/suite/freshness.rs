@@ -48,6 +48,16 @@ fn fresh_answers_live_for_the_ttl() {
         last_hit(&mut late).sent_us += 244_000 + observed * 1_000;
         expect(&scenario, &late, outcome, observed);
     }
+    // Without a fence a value may be written twice: it lives from the later one on.
+    let mut twice = good.clone();
+    let mut again = twice.rungs[0].writes.iter().find(|write| write.generation == 2).unwrap().clone();
+    again.at_us += 100_000;
+    twice.rungs[0].writes.push(again);
+    for (sent_us, outcome, observed) in [(2_305_000, Valid, 0), (2_305_001, Invalid, 1)] {
+        let row = last_hit(&mut twice);
+        (row.sent_us, row.done_us) = (START_US + sent_us, START_US + sent_us);
+        expect(&scenario, &twice, outcome, observed);
+    }
     let mut silent = good;
     silent.rungs[0].operations.iter_mut().for_each(|row| row.generation = 0);
     expect_unknown(&scenario, &silent, "no answer carries a generation");
@@ -125,6 +135,24 @@ fn readers_waited() {
     };
     assert_eq!(crate::made::verdict(&impatient(104), &waited).observed, Some(0));
     assert_eq!(crate::made::verdict(&impatient(105), &waited).observed, Some(1));
+
+    // With jitter the shortest TTL counts: 600 ms and 500 ms of grace end 5 ms too early, 610 ms do not.
+    let jittered = |jitter: f64| {
+        changed(LOCK, &property, |scenario| {
+            serve_stale(scenario);
+            scenario.rungs[0].jitter = Some(jitter);
+        })
+    };
+    assert_eq!(crate::made::verdict(&jittered(0.4), &waited).observed, Some(0));
+    assert_eq!(crate::made::verdict(&jittered(0.39), &waited).observed, Some(1));
+
+    // Nor if the value may just have been written, at 100 ms and 5 ms between two clocks.
+    for (sent_us, outcome, observed) in [(105_000, Invalid, 1), (104_999, Valid, 0)] {
+        let mut early = good.clone();
+        let row = early.rungs[0].operations.iter_mut().find(|row| row.served == Served::Hit).unwrap();
+        (row.sent_us, row.served) = (START_US + sent_us, Served::Waited);
+        expect(&swr, &early, outcome, observed);
+    }
 
     let mut never = good;
     never.rungs[0].operations.retain(|row| row.served != Served::Stale);

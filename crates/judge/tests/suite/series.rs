@@ -235,6 +235,14 @@ fn a_sawtooth_is_told_from_noise() {
     // One query a TTL is what a full stack of layers costs.
     let lone = queries((0..9).map(|n| f64::from(n) * 1_100.0), 10_000);
     assert_eq!(sawtooth(&lone, LOCK, |_| {}), (Valid, 0));
+    // Two at once every TTL are not yet a tooth, four are; a metronome that never pauses is none.
+    let teeth = |each: u32| (0..9).flat_map(move |n| (0..each).map(move |_| f64::from(n) * 1_100.0));
+    let (outcome, observed) = sawtooth(&queries(teeth(2), 10_000), NONE, |_| {});
+    assert!(outcome == Valid && (30..50).contains(&observed), "{outcome:?} {observed}");
+    let (outcome, observed) = sawtooth(&queries(teeth(4), 10_000), NONE, |_| {});
+    assert!(outcome == Invalid && observed > 60, "{outcome:?} {observed}");
+    let even = queries((0..100).map(|n| f64::from(n) * 100.0), 10_000);
+    assert_eq!(sawtooth(&even, NONE, |_| {}), (Valid, 0));
     // Jitter too small to spread anything leaves the teeth, enough of it does not.
     let jittered = |jitter: f64, dice: &mut Dice| {
         let starts: Vec<f64> = (0..300)

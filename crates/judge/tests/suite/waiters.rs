@@ -38,7 +38,8 @@ fn impatient_waiters() {
         patience(OnWaitTimeout::Origin)(scenario);
         scenario.rungs[0].waiter.as_mut().unwrap().wait_ms = 100;
     });
-    assert_eq!(verdict(&patient, &herd(10)).outcome, Invalid, "whose wait is as long as D does not go");
+    // Whose wait is as long as D does not go.
+    assert_eq!(expect(&patient, &herd(10), Invalid, 11).bound, Some(1));
     for then in [OnWaitTimeout::Error, OnWaitTimeout::Stale] {
         expect(&changed(LOCK, FLEET, patience(then)), &herd(10), Invalid, 11);
     }
@@ -74,6 +75,21 @@ fn herds_that_need_not_form() {
     assert!(formed(&busy(LOCK, Some(Layer::Shed))));
     assert!(!formed(&busy(NONE, None)));
     assert!(formed(&busy(NONE, Some(Layer::Shed))));
+}
+
+/// Goal: who was done before the herd began started none of it, give or take 5 ms between two clocks.
+#[test]
+fn readers_who_were_done_before() {
+    let more: Vec<Start> = crowd().into_iter().chain([(0, 95)]).collect();
+    for (done_us, bound) in [(1_094_999, 20), (1_095_000, 21)] {
+        let mut run = history(&more);
+        let sent_us = crate::made::START_US + 1_050_000;
+        let row = run.rungs[0].operations.iter_mut().find(|row| row.sent_us == sent_us).unwrap();
+        (row.served, row.done_us) = (Served::SecondLook, crate::made::START_US + done_us);
+        run.rungs[0].ledger.retain(|row| row.generation <= 1);
+        crate::made::renumber(&mut run.rungs[0]);
+        assert_eq!(verdict(&scenario(NONE, FLEET), &run).bound, Some(bound));
+    }
 }
 
 /// Goal: who sent twice, or failed, may have been anywhere; who was told that there is no row says by whom.

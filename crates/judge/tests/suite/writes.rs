@@ -52,7 +52,8 @@ fn stale_writes() {
     assert!(why(&spoiled(&|write| write.token = 1)).contains("newer token"));
     assert!(why(&spoiled(&|write| write.epoch = 0)).contains("newer token"));
     assert!(why(&spoiled(&|write| write.generation = 3)).contains("newer generation"));
-    // The same generation twice is the other claim's business; a refused write did no harm.
+    // The same token or generation twice is another claim's business; a refused write did no harm.
+    expect(&scenario, &spoiled(&|write| write.token = 7), Valid, 0);
     expect(&scenario, &spoiled(&|write| write.generation = 4), Valid, 0);
     expect(
         &scenario,
@@ -114,6 +115,10 @@ fn records_disagree() {
     let refuted = expect(&scenario, &renamed, Invalid, 2);
     assert!(refuted.why.contains("1 of 5 writes and 1 of 5 rebuilds"), "{}", refuted.why);
     spoiled(&|rung| rung.writes[1].trace.clear(), "never written");
+    let mut nameless = renamed;
+    (nameless.rungs[0].writes[1].trace, nameless.rungs[0].writes[1].generation) = (String::new(), 7);
+    let refuted = expect(&scenario, &nameless, Invalid, 2);
+    assert!(refuted.why.contains("no fetch made this generation"), "{}", refuted.why);
     spoiled(&|rung| rung.writes[1].generation = 7, "names another generation");
     spoiled(&|rung| rung.writes[1].kind = StoreWriteKind::Absence, "did not fetch that");
     spoiled(&|rung| rung.writes[1].key = "item-2".to_owned(), "of another key");

@@ -59,11 +59,11 @@ fn other_rebuild(mut action: Action<u64>) -> Action<u64> {
     node.drain();
     let look = node.first_look().expect("its look");
     node.answer_read(look, ReadOutcome::Absent { generation: 0, may_exist: true });
-    let second = node.todo.iter().filter_map(|action| match action {
+    let mut fetches = node.todo.iter().filter_map(|action| match action {
         Action::Fetch { rebuild, .. } => Some(*rebuild),
         _ => None,
     });
-    let other = second.last().expect("two flights");
+    let other = fetches.next_back().expect("two flights");
     if let Action::Fetch { rebuild, .. } = &mut action {
         *rebuild = other;
     }

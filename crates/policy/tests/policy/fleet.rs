@@ -38,6 +38,7 @@ pub(crate) struct Fleet {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Start {
     pub(crate) node: usize,
+    pub(crate) key: Key,
     pub(crate) generation: u64,
     pub(crate) reason: Reason,
 }
@@ -64,8 +65,12 @@ enum Answer {
 
 impl Fleet {
     pub(crate) fn new(nodes: usize, config: Config) -> Self {
+        Fleet::limited(nodes, config, &Limits::default())
+    }
+
+    pub(crate) fn limited(nodes: usize, config: Config, limits: &Limits) -> Self {
         let config = Arc::new(config);
-        let core = |seed| Core::new(Arc::clone(&config), Limits::default(), seed);
+        let core = |seed| Core::new(Arc::clone(&config), limits.clone(), seed);
         Fleet {
             now: Time::ZERO,
             nodes: (0..nodes as u64).map(core).collect(),
@@ -301,8 +306,9 @@ impl Fleet {
             self.checks.action(node, &action);
             match &action {
                 Action::Serve(_) | Action::Ended(_) => continue,
-                Action::Fetch { generation, reason, .. } => {
-                    self.ledger.push(Start { node, generation: *generation, reason: *reason });
+                Action::Fetch { key, generation, reason, .. } => {
+                    let (key, generation, reason) = (Arc::clone(key), *generation, *reason);
+                    self.ledger.push(Start { node, key, generation, reason });
                 }
                 _ => {}
             }

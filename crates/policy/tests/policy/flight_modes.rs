@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    AbsentBy, Cause, Ending, Error, Failure, FetchOutcome, Limit, Limits, LockConfig, ReadOutcome, Reason,
-    Served, WriteOutcome,
+    AbsentBy, Cause, Config, Ending, Error, Failure, FetchOutcome, Limit, Limits, LockConfig, ReadOutcome,
+    Reason, Served, WriteGuard, WriteOutcome,
 };
 
 use crate::node::{Node, direct, expired, flight, fresh, locked};
@@ -253,4 +253,24 @@ fn a_second_look_names_what_it_saw() {
     assert_eq!(fetch.generation, 3);
     node.answer_fetch(fetch.op, FetchOutcome::Fetched(11));
     assert_eq!(node.write().expect("the write").generation, 3);
+}
+
+/// Goal: where values are served before they are written, who joins meanwhile gets the value at once; but not who saw
+/// something newer than it will be, for whom the flight starts over.
+#[test]
+fn a_joiner_during_the_write_is_not_served_what_is_older() {
+    let mut node = Node::new(Config { write_guard: WriteGuard::Unguarded, ..direct() });
+    let leader = node.miss(1);
+    let fetch = node.fetch().expect("one rebuild");
+    node.answer_fetch(fetch.op, FetchOutcome::Fetched(11));
+    let write = node.write().expect("the write");
+    let (joiner, newer) = (node.miss(2), node.miss(3));
+    assert_eq!((node.value_of(leader), node.value_of(joiner)), ((11, Served::Led), (11, Served::Waited)));
+    assert!(!node.served.contains_key(&newer));
+    node.answer_write(write.op, WriteOutcome::Written { generation: 2 });
+    let fetch = node.fetch().expect("another rebuild, for it");
+    assert_eq!(fetch.generation, 3);
+    node.rebuild(fetch.op, 12, 4);
+    assert_eq!(node.value_of(newer), (12, Served::Led));
+    node.assert_idle();
 }

@@ -5,6 +5,7 @@ mod checks_fail;
 mod early_modes;
 mod fleet;
 mod flight_modes;
+mod hit_path;
 mod lease_modes;
 mod models;
 mod negative_modes;

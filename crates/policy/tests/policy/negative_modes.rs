@@ -133,6 +133,19 @@ fn who_waited_before_a_look_believes_it() {
     }
 }
 
+/// Goal: and so it believes a fetch that was sent after its own look: one call to the origin, not one a round.
+#[test]
+fn who_waited_before_a_fetch_believes_it() {
+    let mut node = Node::new(flight());
+    let reader = node.find(absent(7));
+    let look = node.read().expect("the second look");
+    node.answer_read(look, absent(0));
+    let fetch = node.fetch().expect("the rebuild");
+    node.answer_fetch(fetch.op, FetchOutcome::NotFound);
+    assert_eq!((node.error_of(reader), node.read()), (no_row(AbsentBy::Origin), None));
+    node.assert_idle();
+}
+
 /// Goal: a sentinel that the store did not take is told all the same, and not turned into a serial herd in the fleet.
 #[test]
 fn a_sentinel_that_is_not_taken_is_shared() {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    Coalescing, Config, EarlyConfig, FlightUntil, LockConfig, LookupId, NegativeConfig, OnOriginError,
-    OnUnavailable, OnWaitTimeout, StaleConfig, WaiterConfig, WriteGuard,
+    Coalescing, Config, EarlyConfig, FlightUntil, Limits, LockConfig, LookupId, NegativeConfig,
+    OnOriginError, OnUnavailable, OnWaitTimeout, StaleConfig, WaiterConfig, WriteGuard,
 };
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ use crate::models::Fault;
 
 const KEYS: [&str; 2] = ["p:item-1", "p:item-2"];
 const NODES: usize = 3;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -145,8 +146,42 @@ fn config() -> impl Strategy<Value = Config> {
         .prop_flat_map(beside)
 }
 
+/// One operation after the other goes wrong in no way.
+fn faultless() -> impl Strategy<Value = Event> {
+    event().prop_map(|event| match event {
+        Event::Advance(place, _) => Event::Advance(place, Fault::None),
+        other => other,
+    })
+}
+
+/// A lock whose lease outlives every rebuild and whose waiters wait, beside layers none of which goes to the origin by
+/// itself.
+fn lock_that_holds() -> impl Strategy<Value = Config> {
+    let (ttl, rebuild_deadline) = (Duration::from_millis(50), HOUR);
+    let lock = LockConfig { expiry: HOUR, wait: HOUR, ..LockConfig::default() };
+    (any::<[bool; 2]>(), milliseconds(200))
+        .prop_flat_map(move |([second_look, uncoordinated], negative)| {
+            let coalescing = if uncoordinated { Coalescing::Uncoordinated } else { Coalescing::SingleFlight };
+            let config =
+                Config { lock: Some(lock.clone()), ttl, rebuild_deadline, coalescing, ..Config::default() };
+            beside(Config { flight_second_look: second_look, ..config })
+                .prop_map(move |config| Config { negative: Some(NegativeConfig { ttl: negative }), ..config })
+        })
+        .prop_map(|mut config| {
+            if let Some(waiter) = config.waiter.as_mut().filter(|waiter| waiter.then == OnWaitTimeout::Origin)
+            {
+                waiter.then = OnWaitTimeout::Error;
+            }
+            config
+        })
+}
+
 fn play(config: Config, events: &[Event]) -> Fleet {
-    let mut fleet = Fleet::new(NODES, config);
+    play_within(config, events, &Limits::default())
+}
+
+fn play_within(config: Config, events: &[Event], limits: &Limits) -> Fleet {
+    let mut fleet = Fleet::limited(NODES, config, limits);
     // The first row was there when the filters were made; the second comes and goes.
     fleet.store.filter = Some([KEYS[0].into()].into());
     fleet.missing.insert(KEYS[1].into());
@@ -225,5 +260,23 @@ proptest! {
         written.sort();
         written.dedup();
         prop_assert_eq!(written.len(), all);
+    }
+
+    /// Goal: where nothing goes wrong and the lock holds, no generation is asked for twice in the fleet, whichever of the
+    /// other layers are on: refreshes, early recomputes and warm-ups included.
+    #[test]
+    fn a_generation_is_asked_for_once(
+        config in lock_that_holds(),
+        events in proptest::collection::vec(faultless(), 1..160),
+    ) {
+        let limits = Limits { store_deadline: HOUR, ..Limits::default() };
+        let mut fleet = play_within(config, &events, &limits);
+        fleet.settle();
+        let mut asked: Vec<_> =
+            fleet.ledger.iter().map(|start| (start.key.clone(), start.generation)).collect();
+        let all = asked.len();
+        asked.sort();
+        asked.dedup();
+        prop_assert_eq!(asked.len(), all, "{:?}", fleet.ledger);
     }
 }

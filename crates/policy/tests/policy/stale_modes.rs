@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use herd_policy::{
     AbsentBy, Cause, Coalescing, Config, Ending, Error, Failure, FetchOutcome, HolderFailure, LeaseOutcome,
-    Limits, LockConfig, OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Served, StaleConfig, WriteOutcome,
+    Life, Limits, LockConfig, OnUnavailable, OnWaitTimeout, ReadOutcome, Reason, Served, StaleConfig,
+    WriteOutcome,
 };
 
 use crate::node::{Node, absent, direct, expired_for, flight, fresh, locked};
@@ -305,4 +306,23 @@ fn an_uncacheable_value_meets_no_storm() {
     node.pass(SECOND);
     node.find_expired(1);
     assert!(node.fetch().is_some());
+}
+
+/// Goal (mode 14): a TTL of 0, or shorter than the rebuild: every read is stale, and still there is one refresh at once.
+#[test]
+fn a_life_shorter_than_its_rebuild_is_refreshed_one_by_one() {
+    let mut node = Node::new(Config { ttl: Duration::ZERO, ..revalidating(direct()) });
+    for generation in 1..4 {
+        let life = Life { age: Duration::from_millis(1), ..Life::default() };
+        let found = ReadOutcome::Expired { value: 10, generation, life };
+        let (first, second) = (node.find(found.clone()), node.find(found));
+        assert_eq!((node.value_of(first), node.value_of(second)), ((10, Served::Stale), (10, Served::Stale)));
+        let fetch = node.fetch().expect("the refresh");
+        assert_eq!(node.fetch(), None, "one");
+        node.answer_fetch(fetch.op, FetchOutcome::Fetched(10));
+        let write = node.write().expect("the write");
+        assert_eq!(write.ttl, Duration::ZERO);
+        node.answer_write(write.op, WriteOutcome::Written { generation: generation + 1 });
+    }
+    node.assert_idle();
 }

@@ -14,8 +14,8 @@ pub(super) async fn fail(stage: &Stage<'_>, window: Window, mut origin: OriginLa
     let Some(Failing { at_ms, for_ms, share }) = stage.plan.scenario.origin.failing else {
         return Vec::new();
     };
-    let step = |phase, note| FaultRecord {
-        at_us: window.now_us(),
+    let step = |at_us, phase, note| FaultRecord {
+        at_us,
         rung: stage.rung.name.clone(),
         fault: FAULT.to_owned(),
         target: TARGET.to_owned(),
@@ -23,19 +23,24 @@ pub(super) async fn fail(stage: &Stage<'_>, window: Window, mut origin: OriginLa
         note,
     };
     if !window.reach_ms(at_ms).await {
-        return vec![step(FaultPhase::Unconfirmed, "the window ended before".to_owned())];
+        return vec![step(window.now_us(), FaultPhase::Unconfirmed, "the window ended before".to_owned())];
     }
+    // From before the call to after the one that ends it: no fetch can fail outside.
+    let injected_us = window.now_us();
     let mut steps = Vec::new();
     match origin.set_failures(share, for_ms).await {
         Ok(_) => {
             let note = format!("{:.0} % of the fetches fail for {for_ms} ms", share * 100.0);
-            steps.push(step(FaultPhase::Injected, note));
+            steps.push(step(injected_us, FaultPhase::Injected, note));
         }
-        Err(error) => return vec![step(FaultPhase::Unconfirmed, error.to_string())],
+        Err(error) => return vec![step(injected_us, FaultPhase::Unconfirmed, error.to_string())],
     }
     window.reach(Duration::from_millis(u64::from(at_ms) + u64::from(for_ms))).await;
     match origin.set_failures(0.0, 0).await {
-        Ok(_) => steps.push(step(FaultPhase::Repaired, "no fetch is made to fail any more".to_owned())),
+        Ok(_) => {
+            let note = "no fetch is made to fail any more".to_owned();
+            steps.push(step(window.now_us(), FaultPhase::Repaired, note));
+        }
         // The origin ends it by itself, and the next rung begins with another repair.
         Err(error) => tracing::warn!(%error, "the origin's failures were not ended early"),
     }

@@ -123,8 +123,9 @@ pub(super) async fn move_about(
         if !window.reach(Duration::from_millis(*at_ms)).await {
             break;
         }
+        let at_us = window.now_us();
         if hidden.set(node, *left) {
-            records.push(MembershipRecord { at_us: window.now_us(), node: node.clone(), left: *left });
+            records.push(MembershipRecord { at_us, node: node.clone(), left: *left });
         } else {
             notes.push(format!("{node} was {} already", if *left { "away" } else { "back" }));
         }
