@@ -5,7 +5,7 @@ use herd_cluster::{Choice, binaries, compose, processes};
 use herd_experiment::testbed::{Backend, FleetSpec, Progress, Testbed, TestbedError};
 use std::path::PathBuf;
 
-/// Rows that the origin is seeded with.
+/// Rows that the origin of a fleet to look at is seeded with.
 pub(crate) const ORIGIN_ROWS: u32 = 100_000;
 
 /// Settings that a person makes for the whole fleet and that every process reads from its environment.
@@ -39,15 +39,16 @@ pub(crate) async fn prepare(testbed: &dyn Testbed, progress: &dyn Progress) -> R
     Ok(())
 }
 
-/// The fleet that is asked for.
+/// The fleet that is asked for. `rows`: what its load reads and no more, since each node's filter of existing keys reads
+/// all of them, again and again.
 #[must_use]
-pub(crate) fn fleet_spec(nodes: u32, origin_pool: u32, log_dir: PathBuf) -> FleetSpec {
+pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathBuf) -> FleetSpec {
     let env = PASSED_ON
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
         .filter(|(_, value)| !value.is_empty())
         .collect();
-    FleetSpec { nodes, origin_rows: ORIGIN_ROWS, origin_pool, state_dir: place::state_dir(), log_dir, env }
+    FleetSpec { nodes, origin_rows: rows, origin_pool, state_dir: place::state_dir(), log_dir, env }
 }
 
 /// Takes down every fleet that is noted, and says what was done.

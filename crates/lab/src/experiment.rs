@@ -152,7 +152,12 @@ async fn measure(
 ) -> Result<Writer, RunError> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let fleet = &plan.scenario.fleet;
-    let spec = backend::fleet_spec(fleet.nodes, fleet.origin_pool, log_dir(writer.partial_path()));
+    let spec = backend::fleet_spec(
+        fleet.nodes,
+        plan.scenario.workload.keys,
+        fleet.origin_pool,
+        log_dir(writer.partial_path()),
+    );
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;

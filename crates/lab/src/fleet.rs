@@ -76,7 +76,8 @@ async fn keep(
 ) -> anyhow::Result<Exit> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let logs = log_dir();
-    let spec = backend::fleet_spec(args.nodes, scenario.fleet.origin_pool, logs.clone());
+    let spec =
+        backend::fleet_spec(args.nodes, backend::ORIGIN_ROWS, scenario.fleet.origin_pool, logs.clone());
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
