@@ -69,6 +69,9 @@ fn told(report: &PrewarmReport) -> String {
     };
     let columns = out::width().unwrap_or(usize::MAX);
     let mut text = format!("{word}\n\n");
+    if report.keys == 0 {
+        return text + &herd_report::wrapped("why       ", &report.why, columns);
+    }
     let lines = [
         (
             "hit rate",
@@ -127,7 +130,7 @@ mod tests {
         let shut = PrewarmReport { opened: false, hit_rate: 0.5, ..report() };
         assert!(told(&shut).starts_with("SHUT") && told(&shut).contains("50.0 %, 70 % are asked for"));
         let empty = PrewarmReport { opened: false, keys: 0, missing: Vec::new(), ..report() };
-        assert!(told(&empty).starts_with("UNKNOWN") && !told(&empty).contains("missing"));
+        assert!(told(&empty).starts_with("UNKNOWN") && !told(&empty).contains("hit rate "));
         assert_eq!([exit(&open), exit(&shut), exit(&empty)], [Exit::Expected, Exit::Other, Exit::Unknown]);
     }
 

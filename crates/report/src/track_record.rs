@@ -36,8 +36,12 @@ impl Tracked {
         let worst = judgement.verdicts.iter().filter(first).max_by_key(|verdict| verdict.outcome);
         let why = match worst {
             None => "nothing was judged".to_owned(),
-            Some(verdict) if verdict.outcome == Outcome::Invalid => {
+            Some(verdict) if verdict.outcome == Outcome::Invalid && verdict.observed > verdict.bound => {
                 format!("{claim} ({scope}): {} seen, bound {}", observed(verdict), verdict.bound_text)
+            }
+            // Refuted by something else than the count.
+            Some(verdict) if verdict.outcome == Outcome::Invalid => {
+                format!("{claim} ({scope}): {}", verdict.why)
             }
             Some(verdict) => format!("{claim} ({scope}) is {}: {}", verdict.outcome.name(), verdict.why),
         };
