@@ -37,7 +37,8 @@ impl Scenario {
         let is_cold = self.rungs.iter().any(|rung| rung.start == Start::Cold);
         let cold_ms = if is_cold { herd_ms } else { 0.0 };
         let failing_ms = self.origin.failing.map_or(0.0, |failing| f64::from(failing.for_ms));
-        let all_ms = (cold_ms + failing_ms + periods_ms + rebuild_ms) * SLOWNESS + SLACK_MS;
+        let slow_ms = self.origin.slow.map_or(0.0, |slow| f64::from(slow.for_ms));
+        let all_ms = (cold_ms + failing_ms + slow_ms + periods_ms + rebuild_ms) * SLOWNESS + SLACK_MS;
         Duration::from_millis(all_ms.ceil() as u64)
     }
 

@@ -27,7 +27,7 @@ pub use mistakes::{Mistake, Mistakes};
 pub use model::{
     Deploy, DeployStrategy, Expect, Failing, Fleet, FlightUntil, Gate, Layer, Local, Lock, MembershipChange,
     OnOriginError, OnUnavailable, OnWaitTimeout, Origin, OriginModel, Overrides, PolicyBase, Routing, Rung,
-    Scenario, Shed, Stale, Start, Waiter, WriteGuard,
+    Scenario, Shed, Slow, Stale, Start, Waiter, WriteGuard,
 };
 pub use presets::{PRESETS, Preset};
 pub use workload::{

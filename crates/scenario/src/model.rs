@@ -84,6 +84,8 @@ pub struct Origin {
     pub holds_connection: bool,
     /// A time in which fetches fail.
     pub failing: Option<Failing>,
+    /// A time in which fetches take longer. Bounds are still those of `model`: nobody plans for it.
+    pub slow: Option<Slow>,
 }
 
 /// A time in which fetches fail after their latency.
@@ -95,6 +97,17 @@ pub struct Failing {
     pub for_ms: u32,
     /// Share of the fetches that fail, above 0 to 1.
     pub share: f64,
+}
+
+/// A time in which fetches take longer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slow {
+    /// When it begins, milliseconds after the window's start.
+    pub at_ms: u32,
+    /// For how long, milliseconds, from 1.
+    pub for_ms: u32,
+    /// How many times as long, above 0 to 100.
+    pub factor: f64,
 }
 
 /// How long one query of the origin takes.

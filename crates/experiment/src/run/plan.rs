@@ -103,6 +103,12 @@ impl Plan {
                 format!("{percent} % for {} ms at {} ms", failing.for_ms, failing.at_ms),
             );
         }
+        if let Some(slow) = scenario.origin.slow {
+            option(
+                "origin_slow",
+                format!("{} times for {} ms at {} ms", slow.factor, slow.for_ms, slow.at_ms),
+            );
+        }
         if let Some(absent) = workload.absent {
             let ids = match absent.ids {
                 AbsentIds::Fixed { count } => format!("{count} fixed ids"),

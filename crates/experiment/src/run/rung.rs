@@ -87,7 +87,7 @@ impl Stage<'_> {
         progress.step(&format!("{}: reading the ledger", rung.name), 0, 0);
         let settle = Duration::from_millis(plan.scenario.policy.rebuild_deadline_ms.into()) + GRACE;
         let (rows, span) = origin.read_span(ledger_from, settle).await?;
-        during::seen_in_ledger(&mut happened.faults, &rows);
+        during::seen_in_ledger(&mut happened.faults, &rows, &plan.scenario.origin);
         let mut prefixes = vec![prefix.as_str()];
         prefixes.extend(happened.deploy.as_ref().map(|deploy| deploy.prefix.as_str()));
         let (writes, complete) = writes::read(&self.endpoints.edge_grpc, &prefixes, &mut notes).await?;

@@ -42,7 +42,8 @@ impl<V: Clone> Core<V> {
     ) {
         let joined = self.flight(key).sent;
         let lookup = self.lookups.get_mut(id.0).expect("a lookup that missed is live");
-        let patience = lookup.config.waiter.map(|waiter| now + waiter.wait);
+        // Patience is a reader's; a warm-up wants the key in the cache and nothing else.
+        let patience = lookup.config.waiter.filter(|_| !lookup.warm).map(|waiter| now + waiter.wait);
         let due = patience.map_or(lookup.deadline, |end| end.min(lookup.deadline));
         lookup.state = State::Waiting(Box::new(Waiting { flight: key, seen, joined, due, kept }));
         self.timers.insert((due, Timer::Waiter(id)));

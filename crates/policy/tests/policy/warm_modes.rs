@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    Coalescing, Config, EarlyConfig, FetchOutcome, Life, LockConfig, ReadOutcome, Reason, Served, StaleConfig,
+    Coalescing, Config, EarlyConfig, Error, FetchOutcome, Life, LockConfig, OnWaitTimeout, ReadOutcome,
+    Reason, Served, StaleConfig, WaiterConfig,
 };
 
 use crate::node::{Node, absent, direct, expired, expired_for, fresh, lease, locked};
@@ -77,5 +78,22 @@ fn uncoordinated_warm_ups_rebuild_alone() {
         assert_eq!(fetch.reason, Reason::Warm);
         node.answer_fetch(fetch.op, FetchOutcome::NotFound);
     }
+    node.assert_idle();
+}
+
+/// Goal: patience is a reader's: a warm-up waits for its rebuild, however impatient the configuration.
+#[test]
+fn a_warm_up_does_not_lose_patience() {
+    let waiter = WaiterConfig { wait: SECOND, then: OnWaitTimeout::Error };
+    let config = Config { waiter: Some(waiter), ..direct() };
+    let mut node = Node::new(config.clone());
+    let warm = node.warm(config, absent(0));
+    let fetch = node.fetch().expect("the rebuild");
+    let reader = node.miss(0);
+    node.pass(SECOND * 2);
+    assert_eq!(node.error_of(reader), Error::WaitTimeout);
+    assert!(!node.served.contains_key(&warm), "it waits on");
+    node.rebuild(fetch.op, 11, 1);
+    assert_eq!(node.value_of(warm), (11, Served::Led));
     node.assert_idle();
 }

@@ -104,7 +104,8 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
     let workload_section = root.section(log, "workload");
     let window_at = workload_section.at_key("window_ms");
     let workload = workload::workload(workload_section, log);
-    let policy = policy(root.section(log, "policy"), origin.model.longest_ms(), log);
+    let slowest = origin.slow.map_or(1.0, |slow| slow.factor.max(1.0)) * f64::from(origin.model.longest_ms());
+    let policy = policy(root.section(log, "policy"), slowest.ceil() as u32, log);
     // Where the load or the times are wrong, nothing can be said of what must fit between them.
     let is_sound = log.is_empty();
     let base = rung::Base { fleet: &fleet, workload: &workload, policy: &policy };

@@ -1,7 +1,7 @@
 //! The slow origin.
 
 use super::Event;
-use crate::model::{Failing, Origin, OriginModel};
+use crate::model::{Failing, Origin, OriginModel, Slow};
 use crate::named::Named;
 use crate::section::{Log, Section};
 
@@ -21,8 +21,11 @@ pub(super) fn origin(mut section: Section<'_>, events: &mut Vec<Event>, log: &mu
     let is_failing = section.has("failing");
     let table = section.section(log, "failing");
     let failing = is_failing.then(|| failing(table, events, log));
+    let is_slow = section.has("slow");
+    let table = section.section(log, "slow");
+    let slow = is_slow.then(|| slow(table, events, log));
     section.finish(log);
-    Origin { model, holds_connection, failing }
+    Origin { model, holds_connection, failing, slow }
 }
 
 fn model(section: &mut Section<'_>, log: &mut Log<'_>) -> OriginModel {
@@ -51,4 +54,15 @@ fn failing(mut section: Section<'_>, events: &mut Vec<Event>, log: &mut Log<'_>)
     events.push(Event { at: section.at_key("at_ms"), at_ms: failing.at_ms });
     section.finish(log);
     failing
+}
+
+fn slow(mut section: Section<'_>, events: &mut Vec<Event>, log: &mut Log<'_>) -> Slow {
+    let slow = Slow {
+        at_ms: section.integer32(log, "at_ms", 0..=3_600_000, None),
+        for_ms: section.integer32(log, "for_ms", 1..=3_600_000, None),
+        factor: section.positive(log, "factor", 100.0, None),
+    };
+    events.push(Event { at: section.at_key("at_ms"), at_ms: slow.at_ms });
+    section.finish(log);
+    slow
 }

@@ -48,8 +48,9 @@ pub(super) async fn fail(stage: &Stage<'_>, window: Window, mut origin: OriginLa
 }
 
 /// Adds what the ledger saw of the fault: whether a fetch failed while it lasted, and whether one succeeded after.
-pub(in crate::run) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[LedgerRow]) {
-    let at = |phase| steps.iter().find(|step| step.phase == phase).map(|step| step.at_us);
+pub(super) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[LedgerRow]) {
+    let at =
+        |phase| steps.iter().find(|step| step.fault == FAULT && step.phase == phase).map(|step| step.at_us);
     let Some(injected_us) = at(FaultPhase::Injected) else {
         return;
     };
@@ -62,10 +63,10 @@ pub(in crate::run) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[Ledge
     let witness = failed.iter().min_by_key(|row| row.end_us).map(|row| (row.rebuild, row.end_us));
     let after = rows.iter().filter(|row| row.start_us > repaired_us).filter(ended(FetchOutcome::Fetched));
     let recovered = after.min_by_key(|row| row.end_us).map(|row| (row.rebuild, row.end_us));
+    let injected = steps.iter().find(|step| step.fault == FAULT).expect("it was injected").clone();
     let mut add = |phase, at_us: Option<u64>, note| {
-        let FaultRecord { rung, fault, target, .. } = steps[0].clone();
         let at_us = at_us.unwrap_or(injected_us);
-        steps.push(FaultRecord { at_us, rung, fault, target, phase, note });
+        steps.push(FaultRecord { at_us, phase, note, ..injected.clone() });
     };
     match witness {
         Some((rebuild, at_us)) => {

@@ -1,5 +1,5 @@
-//! What happens while a rung's load runs: the load itself, and beside it what the scenario asks for (a failing origin,
-//! inserted rows, a deploy, changes of the membership). Times are counted from the start of the load's window; nothing
+//! What happens while a rung's load runs: the load itself, and beside it what the scenario asks for (a failing or
+//! slow origin, inserted rows, a deploy, changes of the membership). Times are counted from the start of the load's window; nothing
 //! begins after its end.
 
 mod deploy;
@@ -7,8 +7,8 @@ mod failing;
 mod fill;
 mod inserts;
 mod membership;
+mod slow;
 
-pub(super) use failing::seen_in_ledger;
 pub(super) use membership::{Hidden, Move, moves};
 
 use super::{RunError, rung::Stage};
@@ -16,7 +16,8 @@ use crate::{
     ledger::OriginLab,
     load::{self, Live, LoadOutcome, LoadSpec, WindowStart},
 };
-use herd_history::{DeployRecord, FaultRecord, InsertRecord, MembershipRecord};
+use herd_history::{DeployRecord, FaultRecord, InsertRecord, LedgerRow, MembershipRecord};
+use herd_scenario::Origin;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -69,6 +70,12 @@ impl Window {
     }
 }
 
+/// Adds to the faults what the ledger saw of them.
+pub(super) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[LedgerRow], origin: &Origin) {
+    failing::seen_in_ledger(steps, rows);
+    slow::seen_in_ledger(steps, rows, origin);
+}
+
 impl Stage<'_> {
     /// Drives the load of a rung and what belongs beside it, until both have ended.
     pub(super) async fn drive(
@@ -110,12 +117,14 @@ impl Stage<'_> {
         moves: &[Move],
         hidden: &mut Hidden<'_>,
     ) -> Result<Happened, RunError> {
-        let fault = failing::fail(self, window, origin.clone());
+        let failing = failing::fail(self, window, origin.clone());
+        let slow = slow::slow(self, window, origin.clone());
         let inserts = inserts::insert(self, window);
         let deploy = Box::pin(deploy::deploy(self, window, origin.clone(), ledger_from));
         let membership = membership::move_about(window, moves, hidden);
-        let (faults, inserts, deploy, (membership, notes)) =
-            futures::join!(fault, inserts, deploy, membership);
+        let (mut faults, slow, inserts, deploy, (membership, notes)) =
+            futures::join!(failing, slow, inserts, deploy, membership);
+        faults.extend(slow);
         Ok(Happened { faults, inserts: inserts?, deploy: deploy?, membership, notes })
     }
 
