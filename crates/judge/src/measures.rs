@@ -1,6 +1,6 @@
 //! The figures of a rung, for tables and plots. Nothing here decides a verdict.
 
-use herd_history::{OperationRecord, Outcome as Ended, Served};
+use herd_history::{FetchOutcome, OperationRecord, Outcome as Ended, Served};
 use serde::Serialize;
 
 use crate::absent_key_queries::is_of_absent;
@@ -48,6 +48,8 @@ pub struct RungFigures {
     pub local_hits: u64,
     /// Times sent for each hundred requests, retries included, rounded up.
     pub sends_per_hundred: u64,
+    /// Origin queries in all, those for rows that do not exist among them; the origin's refusals are not.
+    pub origin_queries: u64,
     /// Origin queries for rows that do not exist.
     pub absent_queries: u64,
     /// Most rebuilds over all keys that the origin started within one bucket of the window: a second, or a tenth of the TTL if that
@@ -147,6 +149,9 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
         goodput_per_s: if window_s > 0.0 { good as f64 / window_s } else { 0.0 },
         local_hits: many(&|row| row.served == Served::HitLocal),
         sends_per_hundred: sends::per_hundred(operations),
+        origin_queries: own_rows(case.history)
+            .filter(|row| row.outcome != Some(FetchOutcome::Rejected))
+            .count() as u64,
         absent_queries: own_rows(case.history).filter(|row| is_of_absent(case, row)).count() as u64,
         highest_bucket: highest_bucket::highest(case.scenario, case.history),
         load: LoadFigures {

@@ -24,7 +24,16 @@ enum Bounds {
 /// that, the one on the fleet's rebuilds; else the first.
 pub(crate) fn bound_verdict<'a>(judgement: &'a Judgement, rung: &RungFigures) -> Option<&'a Verdict> {
     let fleet = [(Property::RebuildsPerBoundary, Scope::Fleet)];
-    let wanted = shown_by(bounds(rung)).iter().chain(&fleet);
+    // Without a boundary what was counted is the cold start, or everything.
+    let whole: &[(Property, Scope)] = match rung.boundaries {
+        0 => &[
+            (Property::OriginQueries, Scope::Fleet),
+            (Property::ColdFills, Scope::Fleet),
+            (Property::ColdFills, Scope::Process),
+        ],
+        _ => &[],
+    };
+    let wanted = shown_by(bounds(rung)).iter().chain(&fleet).chain(whole);
     let claimed =
         wanted.filter_map(|(property, scope)| verdict_on(judgement, rung, *property, *scope)).next();
     claimed.or_else(|| verdicts_of(judgement, &rung.name).first().copied())
@@ -134,7 +143,7 @@ fn property_of(verdict: &Verdict) -> Option<Property> {
         .into_iter()
         .flat_map(|layer| shown_by(Bounds::Layer(Some(layer))))
         .map(|(property, _)| *property);
-    let more = [Property::RebuildsPerBoundary, Property::Sawtooth];
+    let more = [Property::RebuildsPerBoundary, Property::Sawtooth, Property::OriginQueries];
     all.chain(more).find(|property| property.name() == verdict.claim)
 }
 
@@ -155,6 +164,7 @@ fn noun(property: Property) -> &'static str {
         Property::MissPercent => "misses",
         Property::ColdFills => "cold fills",
         Property::Sawtooth => "sawtooth",
+        Property::OriginQueries => "queries in all",
         _ => "",
     }
 }

@@ -74,7 +74,7 @@ fn other_rebuild(mut action: Action<u64>) -> Action<u64> {
 fn checks(config: &Config, record: &Record) -> Checks {
     let mut checks = Checks::new(config);
     checks.at(Time::from_millis(1_000));
-    checks.looked_up(0, record.lookup, KEY.into(), Time::from_millis(6_000));
+    checks.looked_up(0, record.lookup, KEY.into(), Time::from_millis(6_000), false);
     let life = Life { age: SECOND, ttl: SECOND, rebuild_took: Duration::ZERO };
     checks.looked(0, record.lookup, &ReadOutcome::Expired { value: 30, generation: 3, life });
     checks
@@ -171,7 +171,7 @@ fn old_values_are_caught() {
     }
     let mut shown = checks(&direct(), &record);
     shown.action(0, &serve(&record, answer(40, 4, Served::Led)));
-    shown.looked_up(1, record.lookup, KEY.into(), Time::from_millis(6_000));
+    shown.looked_up(1, record.lookup, KEY.into(), Time::from_millis(6_000), false);
     says(" after Floor", shown, |checks| {
         checks.action(1, &serve(&record, answer(30, 3, Served::Hit)));
     });
@@ -220,7 +220,7 @@ fn a_denied_row_is_caught() {
     let record = record();
     let mut checks = Checks::new(&direct());
     checks.inserted(KEY);
-    checks.looked_up(0, record.lookup, KEY.into(), Time::from_millis(6_000));
+    checks.looked_up(0, record.lookup, KEY.into(), Time::from_millis(6_000), false);
     says("after its insert", checks, |checks| {
         checks.action(0, &serve(&record, Err(Error::NotFound { by: AbsentBy::Sentinel })));
     });

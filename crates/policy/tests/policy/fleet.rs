@@ -90,7 +90,7 @@ impl Fleet {
     pub(crate) fn look_up(&mut self, node: usize, key: &str, wait: Duration) -> LookupId {
         let key: Key = key.into();
         let id = self.nodes[node].handle_lookup(self.now, Arc::clone(&key), self.now + wait);
-        self.begun(node, id, key, self.now + wait);
+        self.begun(node, id, key, self.now + wait, false);
         id
     }
 
@@ -99,12 +99,12 @@ impl Fleet {
         let key: Key = key.into();
         let config = Arc::clone(self.nodes[node].config());
         let id = self.nodes[node].handle_warm(self.now, Arc::clone(&key), config, self.now + wait);
-        self.begun(node, id, key, self.now + wait);
+        self.begun(node, id, key, self.now + wait, true);
         id
     }
 
-    fn begun(&mut self, node: usize, id: LookupId, key: Key, deadline: Time) {
-        self.checks.looked_up(node, id, key, deadline);
+    fn begun(&mut self, node: usize, id: LookupId, key: Key, deadline: Time, warm: bool) {
+        self.checks.looked_up(node, id, key, deadline, warm);
         let before = self.pending.len();
         self.absorb(node);
         let is_look = |pending: &&mut Pending| matches!(pending.action, Action::Read { rebuild: None, .. });

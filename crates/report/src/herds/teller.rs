@@ -25,8 +25,14 @@ impl Teller<'_> {
         refuted.and_then(|verdict| verdict.observed).map_or(most, |observed| observed.max(most))
     }
 
-    /// `50 nodes rebuild once at one boundary`.
+    /// `50 nodes rebuild once at one boundary`; where no boundary was seen, what the origin got in all.
     fn rebuilds(&self) -> String {
+        if self.most() == 0 {
+            return format!(
+                "no boundary was seen, and the origin got {} queries in all",
+                count(self.rung.origin_queries)
+            );
+        }
         let verb = if self.judgement.nodes == 1 { "rebuilds" } else { "rebuild" };
         format!("{} {verb} {} at one boundary", nodes(self.judgement.nodes), times(self.most()))
     }
@@ -34,6 +40,7 @@ impl Teller<'_> {
     pub(super) fn layer(&self, layer: Option<Layer>) -> String {
         let Some(layer) = layer else {
             return match self.rung.layers.last() {
+                None if self.most() == 0 => format!("nothing bounds the herd; {}", self.rebuilds()),
                 None => format!(
                     "nothing bounds the herd; every reader between expiry and write goes to the origin, up to {} at one boundary",
                     count(self.most())
@@ -70,6 +77,9 @@ impl Teller<'_> {
     }
 
     fn single_flight(&self) -> String {
+        if self.most() == 0 {
+            return format!("bounds the herd of one process; {}", self.rebuilds());
+        }
         format!(
             "bounds the herd of one process; the fleet of {} still rebuilds {} at one boundary",
             count(self.judgement.nodes.into()),
