@@ -3,6 +3,7 @@
 use crate::fleet::{TestFleet, coalesced, locked};
 use herd_experiment::testbed::{Part, Signal};
 use herd_wire::error::ErrorSource;
+use herd_wire::v1;
 use tonic::{Code, Status};
 
 /// Goal: each part that goes away gives a status that names it, and is used again once it is back, without a restart of
@@ -80,4 +81,23 @@ fn says<T: std::fmt::Debug>(result: Result<T, Status>, codes: &[Code], source: E
     let status = result.expect_err("a part is away");
     assert!(codes.contains(&status.code()), "{status:?}");
     assert_eq!(ErrorSource::of(&status), Some(source), "{status:?}");
+}
+
+/// Goal: a row that is inserted through the edge is there for whoever asks after the acknowledgement, on every node, however
+/// well its absence was remembered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_insertion_ends_a_remembered_absence() {
+    let policy =
+        v1::PolicyConfig { negative: Some(v1::NegativeConfig { ttl_ms: 600_000 }), ..locked(600_000) };
+    let fleet = TestFleet::processes(3, policy, &[]).await;
+    fleet.get("new-item").await.expect_err("there is no such row");
+    let remembered = fleet.get("new-item").await.expect_err("there is none yet");
+    let absent = herd_wire::absent::read(&remembered).expect("it says how it is known");
+    assert_eq!(absent.served, v1::Served::Negative);
+    let put = v1::PutRequest { key: "new-item".to_owned(), value: b"1".to_vec() };
+    fleet.edge.clone().put(put).await.expect("the row is written");
+    for _ in 0..12 {
+        assert_eq!(fleet.get("new-item").await.expect("it is there now").value, b"1".to_vec());
+    }
+    fleet.down().await;
 }

@@ -36,6 +36,7 @@ pub(crate) fn locked(ttl_ms: u32) -> v1::PolicyConfig {
             second_look: true,
             on_wait_timeout: v1::OnWaitTimeout::WaitError.into(),
             on_unavailable: v1::OnLockUnavailable::FailClosed.into(),
+            ..v1::LockConfig::default()
         }),
         ..coalesced(ttl_ms)
     }
@@ -48,8 +49,8 @@ pub(crate) fn coalesced(ttl_ms: u32) -> v1::PolicyConfig {
         rebuild_deadline_ms: 5_000,
         coalescing: v1::Coalescing::SingleFlight.into(),
         flight_second_look: true,
-        lock: None,
         write_guard: v1::WriteGuard::Fenced.into(),
+        ..v1::PolicyConfig::default()
     }
 }
 
@@ -101,6 +102,7 @@ impl TestFleet {
             key_prefix: "test:".into(),
             routing: v1::Routing::Spread.into(),
             policy: Some(policy),
+            edge_gate: None,
         };
         let version = self.control.publish(config);
         self.control

@@ -3,7 +3,7 @@
 use crate::containers::request;
 use herd_cluster::images;
 use herd_lease::{Block, Epoch, Token};
-use herd_lock_service::conformance::{RedisUnderTest, faults, soon, store, waiting};
+use herd_lock_service::conformance::{RedisUnderTest, faults, known_bad, soon, store, waiting};
 use herd_lock_service::counters::{Counters, CountersError, SqlCounters};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -135,4 +135,12 @@ async fn waiters_survive_what_befalls_a_container() {
     faults::waiters_survive_an_empty_restart(&redis, counters()).await;
     waiting::a_dead_holder_costs_its_lease(&redis, counters()).await;
     waiting::a_failure_is_shared_with_all_who_wait(&redis, counters()).await;
+}
+
+/// Goal: the two known-bad locks do the damage that they are kept for, on a Redis that restarts with nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn known_bad_locks_are_bad_on_a_container() {
+    let redis = RedisContainer::begin().await;
+    known_bad::volatile_tokens_come_back(&redis, counters()).await;
+    known_bad::an_unconditional_release_frees_anybodys_lease(&redis, counters()).await;
 }

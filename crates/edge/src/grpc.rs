@@ -15,9 +15,6 @@ use tonic::{Code, Request, Response, Status};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span};
 
-/// Metadata key of a node's NOT_FOUND: how it knew.
-const SERVED_HEADER: &str = "herd-served";
-
 pub(crate) struct GrpcEdge(pub(crate) Arc<Forwarder>);
 
 #[tonic::async_trait]
@@ -146,7 +143,7 @@ pub(crate) fn record_error(span: &Span, error: Option<&Status>) {
 
 /// How a node knew that there is no such row, as it says in its NOT_FOUND.
 pub(crate) fn absence_served(error: &Status) -> Option<&str> {
-    let said = error.metadata().get(SERVED_HEADER)?;
+    let said = error.metadata().get(herd_wire::absent::SERVED_HEADER)?;
     said.to_str().ok().filter(|_| error.code() == Code::NotFound)
 }
 

@@ -14,7 +14,7 @@ mod line;
 
 pub use limits::{BadLimits, Limits};
 
-use herd_wire::error::{ErrorSource, status};
+use herd_wire::error::{ErrorSource, set_pushback, status};
 use line::{Arrival, Line};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::fmt;
@@ -22,11 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
-use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
-
-/// Metadata key: milliseconds after which who was refused may try again (gRPC proposal A6).
-pub const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// What a gate shows. The process registers them under its own names. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +60,7 @@ impl Refused {
     #[must_use]
     pub fn status(&self, source: ErrorSource) -> Status {
         let mut refusal = status(Code::ResourceExhausted, source, self.to_string());
-        refusal.metadata_mut().insert(RETRY_PUSHBACK, MetadataValue::from(self.limits.retry_after_ms));
+        set_pushback(&mut refusal, Duration::from_millis(self.limits.retry_after_ms.into()));
         refusal
     }
 }
@@ -83,13 +79,6 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-/// When who was refused may try again, if the status says so.
-#[must_use]
-pub fn pushback_of(refusal: &Status) -> Option<Duration> {
-    let said = refusal.metadata().get(RETRY_PUSHBACK)?.to_str().ok()?;
-    said.parse().ok().map(Duration::from_millis)
-}
 
 /// The gate. Cloning shares it.
 #[derive(Clone)]
@@ -266,7 +255,7 @@ mod tests {
         };
         let refusal = refused.status(ErrorSource::Origin);
         assert_eq!(
-            (refusal.code(), pushback_of(&refusal)),
+            (refusal.code(), herd_wire::error::pushback(&refusal)),
             (Code::ResourceExhausted, Some(Duration::from_millis(70)))
         );
         assert_eq!(refusal.message(), "1 are in flight and 2 wait: no more are let in");

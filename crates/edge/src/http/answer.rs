@@ -5,7 +5,6 @@ use crate::grpc::{absence_served, served_name};
 use crate::metrics::CODE_NAMES;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use herd_service::gate::pushback_of;
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, is_retryable};
 use herd_wire::v1::GetResponse;
@@ -101,7 +100,7 @@ pub(super) fn error_with(http_status: StatusCode, failed: &Status, context: &Tra
 
 /// Whole seconds, rounded up: HTTP knows no others, and nobody shall come too early.
 fn retry_after(refusal: &Status) -> HeaderValue {
-    let millis = pushback_of(refusal).map_or(0, |pushback| pushback.as_millis());
+    let millis = herd_wire::error::pushback(refusal).map_or(0, |pushback| pushback.as_millis());
     HeaderValue::from(u64::try_from(millis.div_ceil(1_000)).unwrap_or(u64::MAX).max(1))
 }
 

@@ -117,8 +117,8 @@ impl Stage<'_> {
         moves: &[Move],
         hidden: &mut Hidden<'_>,
     ) -> Result<Happened, RunError> {
-        let failing = failing::fail(self, window, origin.clone());
-        let slow = slow::slow(self, window, origin.clone());
+        let failing = Box::pin(failing::fail(self, window, origin.clone()));
+        let slow = Box::pin(slow::slow(self, window, origin.clone()));
         let inserts = inserts::insert(self, window);
         let deploy = Box::pin(deploy::deploy(self, window, origin.clone(), ledger_from));
         let membership = membership::move_about(window, moves, hidden);
