@@ -18,9 +18,10 @@
 //!
 //! What it never does: judge, read a clock, or know the wire protocol.
 //!
-//! Map: `record` the rows · `join` start and end events to rebuilds · `write` the folder being written · `read` the
+//! Map: `record` the rows · `beside` those of what happens beside them · `join` start and end events to rebuilds · `write` the folder being written · `read` the
 //! folder being read · `lines` bounded lines of JSON · `error` what can go wrong.
 
+mod beside;
 mod error;
 mod join;
 mod lines;
@@ -28,13 +29,16 @@ mod read;
 mod record;
 mod write;
 
+pub use beside::{
+    DeployRecord, InsertRecord, MembershipRecord, StartRecord, StoreWriteKind, StoreWriteRecord,
+    StoreWriteVerdict,
+};
 pub use error::HistoryError;
 pub use join::{Ended, LedgerJoiner};
 pub use lines::LINE_BYTES_MAX;
 pub use read::{History, Reader, RungHistory};
 pub use record::{
-    DeployRecord, FORMAT_VERSION, FaultPhase, FaultRecord, FetchOutcome, InsertRecord, LedgerRow, LedgerSpan,
-    LoadRecord, Manifest, MembershipRecord, OperationRecord, Outcome, Reason, RungRecord, Served,
-    StartRecord, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict,
+    FORMAT_VERSION, FaultPhase, FaultRecord, FetchOutcome, LedgerRow, LedgerSpan, LoadRecord, Manifest,
+    OperationRecord, Outcome, Reason, RungRecord, Served,
 };
 pub use write::Writer;

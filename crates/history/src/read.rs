@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::beside::{InsertRecord, StoreWriteRecord};
 use crate::error::HistoryError;
 use crate::lines::{io, read_lines};
-use crate::record::{
-    FORMAT_VERSION, FaultRecord, InsertRecord, LedgerRow, Manifest, OperationRecord, RungRecord,
-    StoreWriteRecord,
-};
+use crate::record::{FORMAT_VERSION, FaultRecord, LedgerRow, Manifest, OperationRecord, RungRecord};
 use crate::write::{check_rung_name, normal, partial_of};
 
 /// Largest manifest or rung list, bytes.

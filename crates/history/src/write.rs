@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::beside::{InsertRecord, StoreWriteRecord};
 use crate::error::HistoryError;
 use crate::lines::{LineWriter, io};
-use crate::record::{
-    FaultRecord, InsertRecord, LedgerRow, Manifest, OperationRecord, RungRecord, StoreWriteRecord,
-};
+use crate::record::{FaultRecord, LedgerRow, Manifest, OperationRecord, RungRecord};
 
 /// Writes a run's folder: `NAME.partial` until [`Writer::finish`] renames it to `NAME`.
 ///

@@ -1,10 +1,10 @@
 //! What must hold of a rung before anything about it can be called valid: the load came, the fleet was whole, what was planned
-//! took place. That the ledger can be believed stands in `ledger_sound`, that the lock worked in `lock_used`.
+//! took place. That the ledger can be believed stands in `ledger_sound`, that a layer worked in `lock_used` and `layer_used`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use herd_history::{
-    FaultPhase, FetchOutcome, OperationRecord, Outcome as Ended, RungRecord, Served, StartRecord,
+    FaultPhase, FaultRecord, FetchOutcome, OperationRecord, Outcome as Ended, RungRecord, Served, StartRecord,
 };
 use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Start};
 use serde::Serialize;
@@ -13,10 +13,10 @@ use crate::Case;
 use crate::boundary::own_rows;
 use crate::readers::is_miss;
 use crate::theory::{ABOUT_AT_LEAST, by_owner, crowd};
-use crate::{ledger_sound, lock_used};
+use crate::{layer_used, ledger_sound, lock_used};
 
 /// Below this many expected readers a boundary is too small for statements about a crowd.
-const CROWD_MIN: f64 = 20.0;
+pub(crate) const CROWD_MIN: f64 = 20.0;
 
 /// One thing that was checked before the claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +47,7 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
     all.push(faults_took_effect(case));
     all.extend(as_planned(case));
     all.extend(lock_used::all(case));
+    all.extend(layer_used::all(case));
     all
 }
 
@@ -255,6 +256,13 @@ fn as_planned(case: &Case<'_>) -> Vec<Assumption> {
     if case.scenario.origin.failing.is_some() {
         let failed = own_rows(case.history).filter(|row| row.outcome == Some(FetchOutcome::Failed)).count();
         all.push(found("origin failed as planned", failed > 0, format!("{failed} fetches failed")));
+    }
+    if case.scenario.origin.slow.is_some() {
+        let slow =
+            |fault: &&&FaultRecord| fault.fault == "origin.slow" && fault.phase == FaultPhase::Confirmed;
+        let confirmed = case.faults.iter().find(slow);
+        let why = confirmed.map_or("no slow fetch was confirmed", |fault| fault.note.as_str());
+        all.push(found("origin slowed as planned", confirmed.is_some(), why.to_owned()));
     }
     all
 }

@@ -36,6 +36,7 @@ mod concurrent_rebuilds;
 mod early_rebuilds;
 mod every_request;
 mod highest_bucket;
+mod layer_used;
 mod ledger_sound;
 mod limit;
 mod lives;

@@ -4,6 +4,7 @@
 //! | counted | records |
 //! | --- | --- |
 //! | a request with two answers | clients |
+//! | an answer out of the cache without a generation | clients |
 //! | an answer of a generation that no fetch made | clients, ledger |
 //! | an answer that names a rebuild which the ledger lacks, or has for another key or generation | clients, ledger |
 //! | an accepted value or absence whose fetch the ledger lacks, or has with another outcome, key or generation | store, ledger |
@@ -108,6 +109,10 @@ impl<'a> Ledger<'a> {
     fn contradicts_answer(&self, case: &Case<'_>, row: &OperationRecord) -> Option<String> {
         if row.outcome != Ended::Answered {
             return None;
+        }
+        let from_cache = matches!(row.served, Served::Hit | Served::HitLocal | Served::Stale);
+        if row.generation == 0 && from_cache {
+            return Some(format!("an answer out of the cache without a generation of {}", row.key));
         }
         let prefix = prefix_of_answer(case.history, row);
         if row.generation > 0 && !self.made.contains(&(prefix, row.key.as_str(), row.generation)) {

@@ -167,7 +167,11 @@ fn fleet_lock(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
     }
     if !lock.renew && expiry_ms < rebuild_ms {
         let rounds = measured_ms.div_ceil(expiry_ms);
-        return Limit::exactly(rounds, format!("ceil(D/E) = {rounds}"));
+        // Exactly so many where readers wait; a crowd that leaves fewer never waited.
+        let expected = rows.first().map_or(0.0, |row| crowd(case, &row.key));
+        let waited = expected >= crate::assumptions::CROWD_MIN;
+        let at_least = if waited { 0.75 * rounds as f64 } else { 0.0 };
+        return Limit { at_least, ..Limit::exactly(rounds, format!("ceil(D/E) = {rounds}")) };
     }
     let gave_up = lock.on_wait_timeout == OnWaitTimeout::Origin && measured_ms > wait_ms;
     let broken_premise = if !lock.renew && measured_ms > expiry_ms {

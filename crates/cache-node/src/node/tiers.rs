@@ -25,6 +25,7 @@ struct LocalTier {
 
 struct Filter {
     keys: Arc<KeyFilter>,
+    prefix: Arc<str>,
     _refreshing: Background,
 }
 
@@ -43,8 +44,12 @@ impl Tiers {
         if wanted != running {
             self.local = wanted.map(|(config, prefix)| LocalTier::start(config, prefix, store, metrics));
         }
-        if config.policy.key_filter != self.filter.is_some() {
-            self.filter = config.policy.key_filter.then(|| Filter::start(origin, metrics));
+        // Begun anew under another prefix: what protects an inserted row from a filter that was loaded before is the
+        // generation that its insertion left in the store, and that stands under the old prefix.
+        let wanted = config.policy.key_filter.then(|| prefix.clone());
+        let running = self.filter.as_ref().map(|filter| filter.prefix.clone());
+        if wanted != running {
+            self.filter = wanted.map(|prefix| Filter::start(prefix, origin, metrics));
         }
     }
 
@@ -72,11 +77,11 @@ impl LocalTier {
 }
 
 impl Filter {
-    fn start(origin: &Origin, metrics: &NodeMetrics) -> Self {
+    fn start(prefix: Arc<str>, origin: &Origin, metrics: &NodeMetrics) -> Self {
         let keys = Arc::new(KeyFilter::default());
         let refreshing =
             Background::spawn(filter::keep_loaded(keys.clone(), origin.clone(), metrics.clone()));
-        Self { keys, _refreshing: refreshing }
+        Self { keys, prefix, _refreshing: refreshing }
     }
 }
 

@@ -80,6 +80,7 @@ pub(super) async fn send_all(
                     let client = clients[arrival.seq as usize % clients.len()].clone();
                     let key = seen.operations.key(arrival.key);
                     under_way.push(way.one(client, key, arrival));
+                    seen.sent += 1;
                     live.sent.fetch_add(1, Ordering::Relaxed);
                 }
                 None => open = false,
@@ -146,7 +147,6 @@ impl Seen {
             _ => false,
         };
         live.ended(latency_us, well, well && ending.served().is_hit());
-        self.sent += 1;
         if self.keep_operations {
             self.operations.push(Compact::new(arrival, sent_us, done_us, attempts), &ending);
         }

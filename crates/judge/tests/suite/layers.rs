@@ -43,12 +43,30 @@ pub(crate) fn with(rung: &str, claim: &str, layer: Layer) -> Scenario {
 const TWO: &[Start] = &[(0, 0), (1, 20)];
 const FIVE: &[Start] = &[(0, 0), (1, 5), (2, 10), (3, 15), (0, 90)];
 
+/// The same run with the mark that the layer leaves where it works.
+fn used(layer: Layer, mut run: herd_history::History) -> herd_history::History {
+    if layer == Layer::Local {
+        let hit = run.rungs[0].operations.iter_mut().find(|row| row.served == Served::Hit);
+        hit.expect("some reads hit").served = Served::HitLocal;
+    }
+    run
+}
+
+/// Goal: a bound that holds while its layer did nothing is not confirmed: the rung does not show the layer.
+#[test]
+fn a_layer_that_did_nothing_confirms_nothing() {
+    let one = history(&[(0, 0)]);
+    expect_unknown(&with(LOCK, FLEET, Layer::Local), &one, "0 answers came from the process's own tier");
+    expect_unknown(&with(LOCK, FLEET, Layer::Early), &one, "0 rebuilds were early");
+}
+
 /// Goal: a layer that does not coalesce changes nothing in the bound of those that do.
 #[test]
 fn layers_that_do_not_coalesce() {
     let layers =
         [Layer::StaleIfError, Layer::Jitter, Layer::Negative, Layer::Shed, Layer::KeyFilter, Layer::Local];
     for layer in layers {
+        let history = |herd: &[Start]| used(layer, history(herd));
         expect(&with(LOCK, FLEET, layer), &history(&[(0, 0)]), Valid, 1);
         expect(&with(LOCK, FLEET, layer), &history(TWO), Invalid, 2);
         expect(&with(FLIGHT, FLEET, layer), &history(ONE_EACH), Valid, 4);
@@ -100,6 +118,7 @@ fn early_recomputation() {
         let mut run = history(&(0..each).map(|n| ((n % 4) as usize, n)).collect::<Vec<Start>>());
         let rung = &mut run.rungs[0];
         rung.operations.iter_mut().for_each(|row| row.served = Served::Hit);
+        rung.ledger.iter_mut().for_each(|row| row.reason = Reason::Early);
         rung.ledger.iter_mut().for_each(|row| row.end_us = row.end_us.map(|us| us + slow_ms * 1_000));
         run
     };

@@ -107,6 +107,10 @@ impl<V: Clone> Core<V> {
                 Found::Value { value, leader: flight.layer.led(), cached: false },
                 (Ending::Uncached, HolderEnd::Abandoned),
             ),
+            // Refused since the row was written meanwhile: whoever waits must look, not share an absence that is over.
+            None if newer.is_some_and(|newer| newer != flight.generation) => {
+                (Found::Absent(AbsentBy::Origin), (Ending::Failed, HolderEnd::Abandoned))
+            }
             None => (Found::Absent(AbsentBy::Origin), (Ending::Failed, negative::holder_end(false))),
         };
         let news = News::fetched(flight, found, flight.generation);
