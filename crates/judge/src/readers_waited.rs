@@ -5,6 +5,10 @@
 //! looked: the store had taken a value (by its record, or by the end of the rebuild and some time for the write), the shortest TTL
 //! and the grace were not yet over, and no deletion came between. Reads of cold keys and of values past their grace wait by right.
 //!
+//! How a read was answered is the node's own word. Part of it is held against the store's record: an answer that is said to be
+//! stale, of a value whose shortest TTL was not over when it was given, came out of the rebuild that made that value, and its
+//! reader waited.
+//!
 //! In a rung without that layer every read of a row that exists counts, and theory bounds none of them.
 
 use herd_history::{OperationRecord, Outcome as Ended, Served};
@@ -35,10 +39,13 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         None => case.rows.is_row(&row.key),
     };
     let reads: Vec<&OperationRecord> = case.history.operations.iter().filter(counts).collect();
-    let waited: Vec<(&OperationRecord, String)> =
-        reads.iter().filter(|row| has_waited(row)).map(|row| (*row, told(row))).collect();
-    let others = case.history.operations.iter().filter(|row| has_waited(row)).count() - waited.len();
-    let observed = waited.len() as u64;
+    let waited = |row: &OperationRecord| {
+        has_waited(row) || lives.as_ref().is_some_and(|lives| is_fresh_though_stale(case, lives, row))
+    };
+    let who_waited: Vec<(&OperationRecord, String)> =
+        reads.iter().filter(|row| waited(row)).map(|row| (*row, told(row))).collect();
+    let others = case.history.operations.iter().filter(|row| waited(row)).count() - who_waited.len();
+    let observed = who_waited.len() as u64;
     let why =
         format!("{observed} of {} reads that count waited for a rebuild, and {others} others", reads.len());
     let stale = reads.iter().filter(|row| row.served == Served::Stale).count();
@@ -47,8 +54,8 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     } else {
         (serves_stale && stale == 0).then(|| "no value was read after its expiry".to_owned())
     };
-    let witness = (!waited.is_empty())
-        .then(|| Witness::of_operations("reads that waited for a rebuild".to_owned(), observed, &waited));
+    let witness = (!who_waited.is_empty())
+        .then(|| Witness::of_operations("reads that waited for a rebuild".to_owned(), observed, &who_waited));
     Verdict::counted(case, claim, &limit, observed, why, witness).unless(missing)
 }
 
@@ -64,12 +71,27 @@ pub(crate) fn has_waited(row: &OperationRecord) -> bool {
     }
 }
 
+/// Whether the answer is said to be stale, of a value that cannot have expired by then.
+fn is_fresh_though_stale(case: &Case<'_>, lives: &Lives<'_>, row: &OperationRecord) -> bool {
+    if row.outcome != Ended::Answered || row.served != Served::Stale {
+        return false;
+    }
+    let place = (prefix_of_answer(case.history, row), row.key.as_str());
+    lives.of_value(place, row.generation).is_some_and(|life| {
+        let expires_us = life.first_us.saturating_add((shortest_ttl_ms(case) * 1e3) as u64);
+        row.done_us.saturating_add(CLOCK_SLACK_US) < expires_us
+    })
+}
+
+fn shortest_ttl_ms(case: &Case<'_>) -> f64 {
+    f64::from(case.scenario.policy.ttl_ms) * (1.0 - case.rung.jitter.unwrap_or(0.0))
+}
+
 /// Whether a value that may be served was there all the time.
 fn is_servable(case: &Case<'_>, lives: &Lives<'_>, row: &OperationRecord) -> bool {
     let Some(stale) = case.rung.stale.as_ref().filter(|stale| stale.is_safe(&row.key)) else { return false };
     let Some(of_key) = lives.of_key((prefix_of_answer(case.history, row), &row.key)) else { return false };
-    let shortest_ms = f64::from(case.scenario.policy.ttl_ms) * (1.0 - case.rung.jitter.unwrap_or(0.0));
-    let servable_us = (shortest_ms * 1e3) as u64 + u64::from(stale.grace_ms) * 1_000;
+    let servable_us = (shortest_ttl_ms(case) * 1e3) as u64 + u64::from(stale.grace_ms) * 1_000;
     of_key.newest_at(row.sent_us).is_some_and(|life| {
         let until_us = life.first_us.saturating_add(servable_us).saturating_sub(CLOCK_SLACK_US);
         let from_us = life.first_us.saturating_sub(CLOCK_SLACK_US);

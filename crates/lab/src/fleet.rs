@@ -19,7 +19,6 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-const APPLY_LIMIT: Duration = Duration::from_secs(20);
 /// How often `up` looks whether its fleet is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -114,7 +113,7 @@ pub(crate) async fn configure(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let prefix = fleet_config::prefix(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), &rung.name);
     let version = control.publish(fleet_config::of_rung(scenario, rung, &prefix));
-    control.wait_applied(version, nodes, APPLY_LIMIT).await?;
+    control.wait_applied(version, nodes, herd_experiment::control::APPLY_LIMIT).await?;
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most members that may be joined at once; further sessions are refused.
 pub const MEMBERS_MAX: usize = 4_096;
+/// How long members are given to apply a configuration or a membership, where nobody asks for another time.
+pub const APPLY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why the control plane could not be started or did not reach what was waited for.
 #[derive(Debug, thiserror::Error)]

@@ -20,8 +20,6 @@ use herd_history::{
 use herd_scenario::{KeyId, Rung};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long members may take to apply a configuration.
-const APPLY_LIMIT: Duration = Duration::from_secs(20);
 /// What is added to the deadline of a rebuild before the ledger is taken as it is.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -160,7 +158,7 @@ impl Stage<'_> {
         let version = control.publish(fleet_config::of_rung(&plan.scenario, rung, prefix));
         progress.step(&format!("{}: switching to configuration {version}", rung.name), 0, 0);
         let nodes = control.view().nodes_joined();
-        match control.wait_applied(version, nodes, APPLY_LIMIT).await {
+        match control.wait_applied(version, nodes, crate::control::APPLY_LIMIT).await {
             Err(deadline @ ControlError::Deadline { .. }) => notes.push(deadline.to_string()),
             other => other?,
         }

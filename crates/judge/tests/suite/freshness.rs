@@ -115,6 +115,11 @@ fn readers_waited() {
     (row.served, row.generation) = (Served::WaitedFleet, row.generation + 1);
     let refuted = expect(&swr, &waited, Invalid, 1);
     assert_eq!(refuted.witness.unwrap().operations_total, 1);
+    // A node that calls such an answer stale has not changed what it is: the value was made a moment before.
+    let mut renamed = waited.clone();
+    let row = renamed.rungs[0].operations.iter_mut().find(|row| row.served == Served::WaitedFleet);
+    row.expect("the one above").served = Served::Stale;
+    expect(&swr, &renamed, Invalid, 1);
     // The same read does not count if its key is not safe, or if the value had been deleted.
     let unsafe_key = changed(LOCK, &property, |scenario| {
         serve_stale(scenario);

@@ -17,8 +17,6 @@ use std::time::Duration;
 pub(super) const RATE_PER_S: u32 = 1_500;
 /// How long that load lasts.
 const LOADED_FOR: Duration = Duration::from_secs(10);
-/// How long the whole fleet may take to apply a configuration.
-const APPLY_LIMIT: Duration = Duration::from_secs(20);
 /// The freshness of the hot key while memory is measured: a few boundaries fall into the load.
 const TTL_LOADED_MS: u32 = 2_000;
 /// The freshness of the hot key on the hit path: it never expires while it is measured.
@@ -80,7 +78,7 @@ impl Bench {
         let up = async {
             let fleet = run::bring_up(&mut testbed, &spec, &control, progress).await?;
             let version = control.publish(config(ttl_ms));
-            control.wait_applied(version, nodes, APPLY_LIMIT).await?;
+            control.wait_applied(version, nodes, herd_experiment::control::APPLY_LIMIT).await?;
             anyhow::Ok(fleet)
         };
         match up.await {

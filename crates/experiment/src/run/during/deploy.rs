@@ -14,8 +14,6 @@ use herd_history::DeployRecord;
 use herd_scenario::{Deploy, DeployStrategy, KeyId};
 use std::time::{Duration, Instant};
 
-/// How long members may take to apply the new prefix.
-const APPLY_LIMIT: Duration = Duration::from_secs(20);
 /// Share of the keys that must be filled before traffic is switched onto them.
 const FILLED_AT_LEAST: f64 = 0.99;
 
@@ -134,7 +132,7 @@ impl Deploying<'_> {
         self.record.config_version = version;
         self.record.switched_us = Some(window.now_us());
         let began = Instant::now();
-        let applied = control.wait_applied(version, nodes, APPLY_LIMIT).await;
+        let applied = control.wait_applied(version, nodes, crate::control::APPLY_LIMIT).await;
         match &applied {
             Ok(()) => self.say(&format!(
                 "every member had the new prefix {:.0} ms after the switch",

@@ -14,9 +14,6 @@ use std::{
     time::Duration,
 };
 
-/// How long edges may take to apply a membership before the window.
-const APPLY_LIMIT: Duration = Duration::from_secs(20);
-
 /// One change that is to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::run) struct Move {
@@ -98,7 +95,7 @@ pub(in crate::run) async fn moves(stage: &Stage<'_>, notes: &mut Vec<String>) ->
 }
 
 async fn applied(stage: &Stage<'_>, notes: &mut Vec<String>) {
-    if let Err(deadline) = stage.control.wait_membership(APPLY_LIMIT).await {
+    if let Err(deadline) = stage.control.wait_membership(crate::control::APPLY_LIMIT).await {
         notes.push(deadline.to_string());
     }
 }
