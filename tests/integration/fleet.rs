@@ -74,6 +74,7 @@ impl TestFleet {
             origin_pool: 16,
             state_dir: folder.path().join("state"),
             log_dir: folder.path().join("logs"),
+            redis_replica: false,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         };
         let listen = SocketAddr::new(testbed.control_listen(), 0);

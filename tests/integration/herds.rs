@@ -59,6 +59,7 @@ async fn run(file: &str, rungs: Option<&[&str]>) -> Judgement {
         origin_pool: plan.scenario.fleet.origin_pool,
         state_dir: folder.path().join("state"),
         log_dir: folder.path().join("logs"),
+        redis_replica: false,
         env: Vec::new(),
     };
     let listen = SocketAddr::new(testbed.control_listen(), 0);

@@ -37,6 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         origin_pool: 16,
         state_dir: folder.join("state"),
         log_dir: folder.join("logs"),
+        redis_replica: false,
         env: Vec::new(),
     };
     // A port on which nobody listens.

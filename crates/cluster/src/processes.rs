@@ -22,7 +22,8 @@ use crate::{
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use herd_experiment::testbed::{
-    Backend, Endpoints, FleetSpec, Part, PartFailure, Progress, Signal, Testbed, TestbedError,
+    Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
+    Testbed, TestbedError,
 };
 use nix::sys::signal::Signal as Unix;
 use std::{
@@ -232,6 +233,26 @@ impl Testbed for ProcessTestbed {
             fleet.signal(part, index, signal).await
         }
         .boxed()
+    }
+
+    fn state(&mut self, _: Part, _: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
+        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    }
+
+    fn instance(&self, _: Part, _: u32) -> Option<String> {
+        None
+    }
+
+    fn redis(&mut self, _: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
+        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    }
+
+    fn redis_info(&mut self) -> BoxFuture<'_, Result<RedisInfo, TestbedError>> {
+        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    }
+
+    fn note_faults(&mut self, _: &[String]) -> Result<(), TestbedError> {
+        Ok(())
     }
 
     fn resident_memory(&mut self, part: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {

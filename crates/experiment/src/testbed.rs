@@ -49,6 +49,34 @@ pub trait Testbed: Send {
         signal: Signal,
     ) -> BoxFuture<'a, Result<(), TestbedError>>;
 
+    /// What a part is doing, by the system's own word: the witness of a signal.
+    ///
+    /// # Errors
+    /// There is no such part, or the system cannot tell.
+    fn state(&mut self, part: Part, index: u32) -> BoxFuture<'_, Result<PartState, TestbedError>>;
+
+    /// The name under which an instance of a part joins the control plane and stands in records; `None` if there is no such part.
+    fn instance(&self, part: Part, index: u32) -> Option<String>;
+
+    /// Does something to Redis that no signal can do.
+    ///
+    /// # Errors
+    /// Redis is not in the state that this needs, or did not answer.
+    fn redis(&mut self, what: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>>;
+
+    /// What Redis says of itself; the witness of a [`RedisFault`].
+    ///
+    /// # Errors
+    /// It does not answer within a second.
+    fn redis_info(&mut self) -> BoxFuture<'_, Result<RedisInfo, TestbedError>>;
+
+    /// Notes on disk which faults are in force, in words, so that whoever sweeps up after a crash of the lab can tell what it
+    /// undid.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    fn note_faults(&mut self, in_force: &[String]) -> Result<(), TestbedError>;
+
     /// Resident memory, bytes, of each instance of a part, ordered by index; instances that do not run are left out.
     ///
     /// # Errors
@@ -107,6 +135,8 @@ pub struct FleetSpec {
     pub state_dir: PathBuf,
     /// Where logs of the parts go, one file a part, made if absent.
     pub log_dir: PathBuf,
+    /// A second Redis that follows the first, for [`RedisFault::Promote`].
+    pub redis_replica: bool,
     /// Environment for every process, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub env: Vec<(String, String)>,
 }
@@ -179,6 +209,53 @@ pub enum Signal {
     Stop,
     /// Start it again after `Kill` or `Stop`.
     Start,
+}
+
+/// What a part is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartState {
+    /// It runs, as process `pid` where the testbed knows it.
+    Running {
+        /// By the host's count; 0: not known.
+        pid: u32,
+    },
+    /// It is frozen.
+    Paused,
+    /// It has ended.
+    Ended,
+}
+
+/// What is done to Redis beside signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RedisFault {
+    /// Removes what it keeps on disk. It must have ended: the next start begins with nothing.
+    Wipe,
+    /// Everything is forgotten at once (`FLUSHALL`).
+    Flush,
+    /// At most so many bytes more than it uses now, any key may be evicted for others (`allkeys-lru`).
+    Limit {
+        /// Bytes beyond what it uses now.
+        room: u64,
+    },
+    /// As it was started: no eviction.
+    Unlimit,
+    /// The replica stops hearing the primary, and keeps what it has.
+    Detach,
+    /// The replica takes the place and the address of the primary, which must have ended.
+    Promote,
+}
+
+/// What Redis says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RedisInfo {
+    /// Keys that it holds.
+    pub keys: u64,
+    /// Keys that it evicted for room since it started.
+    pub evicted: u64,
+    /// Its process by its own count; another one after a restart.
+    pub pid: u32,
+    /// How long it has been up, seconds.
+    pub uptime_s: u64,
 }
 
 /// A part that ended unasked.

@@ -68,9 +68,12 @@ pub struct RungRecord {
     /// How the rung's keys began.
     #[serde(default)]
     pub start: StartRecord,
-    /// Changes of the membership that the scenario asked for, in order of time.
+    /// Changes of the membership that the scenario asked for, in order of time: the nodes went on running.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub membership: Vec<MembershipRecord>,
+    /// Every node that joined or left by itself, in order of time: restarted, killed, or not heard of for too long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<MembershipRecord>,
     /// The change of the key prefix in the middle of the rung, if the scenario asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<DeployRecord>,
@@ -205,6 +208,8 @@ pub enum Outcome {
     Cancelled,
     /// Any other error.
     Failed,
+    /// The client hung up because the scenario told it to: no error of the fleet.
+    HungUp,
 }
 
 /// How an answer came about.
@@ -378,10 +383,19 @@ pub struct FaultRecord {
     pub rung: String,
     /// The fault's name in the scenario.
     pub fault: String,
-    /// What it was done to.
+    /// Its kind, such as `pause`; empty in runs of builds that did not record it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Counts the fault's repetitions, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: u64,
+    /// What it was done to: a part, for a cache node its instance as in `node` elsewhere, for several `all`. One step for each.
     pub target: String,
     /// Which step.
     pub phase: FaultPhase,
+    /// How many it hit, where that counts: requests that were hung up, queries that hang, connections of a link.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hit: u64,
     /// What was seen.
     #[serde(default)]
     pub note: String,
@@ -401,6 +415,8 @@ pub enum FaultPhase {
     Repaired,
     /// The fleet was seen to work again.
     Recovered,
+    /// Could not be undone, or the fleet was not seen to work again in time: the run is unknown.
+    Unrecovered,
 }
 
 fn one() -> u32 {

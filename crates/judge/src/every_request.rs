@@ -64,5 +64,6 @@ fn kind(outcome: Ended) -> &'static str {
         Ended::ResourceExhausted => "resource exhausted",
         Ended::Cancelled => "cancelled",
         Ended::Failed => "failed",
+        Ended::HungUp => "hung up by the client",
     }
 }

@@ -48,7 +48,15 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
         .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
         .filter(|(_, value)| !value.is_empty())
         .collect();
-    FleetSpec { nodes, origin_rows: rows, origin_pool, state_dir: place::state_dir(), log_dir, env }
+    FleetSpec {
+        nodes,
+        origin_rows: rows,
+        origin_pool,
+        state_dir: place::state_dir(),
+        log_dir,
+        redis_replica: false,
+        env,
+    }
 }
 
 /// Takes down every fleet that is noted, and says what was done.

@@ -12,7 +12,7 @@ use herd_wire::v1::origin_server::{Origin, OriginServer};
 use herd_wire::v1::{
     DeleteRowsRequest, DeleteRowsResponse, Failures, FetchRequest, FetchResponse, GetLatencyRequest,
     KeysRequest, KeysResponse, Latency, LedgerEvents, OriginGate, PutRowRequest, PutRowResponse,
-    ReadLedgerRequest,
+    ReadLedgerRequest, Stuck,
 };
 use std::pin::Pin;
 use std::sync::Arc;
@@ -122,6 +122,10 @@ impl OriginAdmin for OriginService {
         let failures = self.0.set_failures(request.into_inner()).map_err(|bad| invalid(&bad))?;
         tracing::info!(?failures, "fetches fail on command");
         Ok(Response::new(failures))
+    }
+
+    async fn set_stuck(&self, _: Request<Stuck>) -> Result<Response<Stuck>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn put_row(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {

@@ -141,6 +141,7 @@ fn fault(step: &FaultRecord, clock: &Clock) -> String {
         FaultPhase::Unconfirmed => "was NOT seen to take effect",
         FaultPhase::Repaired => "was repaired",
         FaultPhase::Recovered => "was over: the fleet was seen to work again",
+        FaultPhase::Unrecovered => "was NOT seen to be over",
     };
     let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
     format!("At {} fault {} on {} {phase}{note}.", clock.told(step.at_us), step.fault, step.target)

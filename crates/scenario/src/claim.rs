@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fault::Phase;
+use crate::model::Expect;
 use crate::named::{Named, named};
 
 /// One statement that the judge holds against the history.
@@ -13,6 +15,10 @@ pub struct Claim {
     pub property: Property,
     /// Over what it is counted.
     pub scope: Scope,
+    /// The part of the rung that counts; all of it if absent. Only for properties of which [`Property::has_phases`] says so.
+    pub phase: Option<Phase>,
+    /// The verdict that the author expects. `invalid` in a contrast: without the cure, the claim is refuted.
+    pub expect: Expect,
     /// The bound.
     pub at_most: AtMost,
 }
@@ -65,6 +71,18 @@ pub enum Property {
     MissPercent,
     /// Requests, rebuilds and writes that one record has and another lacks. Scope `fleet`.
     RecordsDisagree,
+    /// Reads in a hundred, by intended time, that got no good answer within the request's deadline, rounded up. Scope `overload`.
+    GoodputLostPercent,
+    /// 99th percentile of the latency of all reads, milliseconds, rounded up; what failed counts with its time. Scope `wait`.
+    LatencyP99Ms,
+    /// From the last repair until goodput is, for good, at least nine tenths of what it was before the first injection,
+    /// milliseconds. Scope `overload`.
+    RecoveryMs,
+    /// Fencing tokens under which two different rebuilds asked the origin. Scope `fleet`.
+    RepeatedTokens,
+    /// From the end of a lock holder that a fault killed or cut off until the next rebuild of its key starts, milliseconds, the
+    /// longest. Scope `fleet`.
+    TakeoverMs,
 }
 
 /// Over what a claim counts, which is the scope that a layer bounds.
@@ -108,13 +126,34 @@ impl Property {
             | Self::EarlyRebuildsPerWindow
             | Self::Sawtooth
             | Self::OriginQueries
-            | Self::RecordsDisagree => &[Scope::Fleet],
-            Self::ReadersWaited | Self::LongestWaitMs => &[Scope::Wait],
+            | Self::RecordsDisagree
+            | Self::RepeatedTokens
+            | Self::TakeoverMs => &[Scope::Fleet],
+            Self::ReadersWaited | Self::LongestWaitMs | Self::LatencyP99Ms => &[Scope::Wait],
             Self::NegativeQueries => &[Scope::Negative, Scope::Process],
             Self::AbsentKeyQueries | Self::AbsenceOutlivesInsert => &[Scope::Negative],
             Self::HighestBucket | Self::MissPercent => &[Scope::Keys],
-            Self::OriginInFlight | Self::SendsPerHundredRequests => &[Scope::Overload],
+            Self::OriginInFlight
+            | Self::SendsPerHundredRequests
+            | Self::GoodputLostPercent
+            | Self::RecoveryMs => &[Scope::Overload],
         }
+    }
+
+    /// Whether it can be counted before, during or after the faults alone.
+    #[must_use]
+    pub fn has_phases(self) -> bool {
+        matches!(
+            self,
+            Self::RebuildsPerBoundary
+                | Self::EveryRequestAnswered
+                | Self::ReadersWaited
+                | Self::LongestWaitMs
+                | Self::OriginQueries
+                | Self::MissPercent
+                | Self::GoodputLostPercent
+                | Self::LatencyP99Ms
+        )
     }
 }
 
@@ -141,6 +180,11 @@ named!(Property {
     "rebuilds_while_failing" => RebuildsWhileFailing,
     "miss_percent" => MissPercent,
     "records_disagree" => RecordsDisagree,
+    "goodput_lost_percent" => GoodputLostPercent,
+    "latency_p99_ms" => LatencyP99Ms,
+    "recovery_ms" => RecoveryMs,
+    "repeated_tokens" => RepeatedTokens,
+    "takeover_ms" => TakeoverMs,
 });
 named!(Scope {
     "process" => Process,

@@ -7,13 +7,14 @@
 //! What it never does: read a clock or entropy, touch a file or the network, know the wire protocol or the policy
 //! code. The workload is drawn from the scenario's seed alone ([`Workload::arrivals`]).
 //!
-//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `named` names of values · `section` typed
+//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `fault` what is done to it · `named` names of values · `section` typed
 //! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where ·
 //! `workload` arrivals and keys drawn from the seed, and how clients come again · `duration` how long a rung must be
 //! driven · `presets` the scenarios of the `chaos` folder, embedded.
 
 mod claim;
 mod duration;
+mod fault;
 mod mistakes;
 mod model;
 mod named;
@@ -23,6 +24,7 @@ mod section;
 mod workload;
 
 pub use claim::{AtMost, Claim, Property, Scope};
+pub use fault::{Fault, FaultAction, FaultPart, LinkRule, Once, Peer, Phase, Target, Which};
 pub use mistakes::{Mistake, Mistakes};
 pub use model::{
     Deploy, DeployStrategy, Expect, Failing, Fleet, FlightUntil, Gate, Layer, Local, Lock, MembershipChange,

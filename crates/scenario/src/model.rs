@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::claim::Claim;
+use crate::fault::Fault;
 use crate::named::{Named, named};
 use crate::workload::{Retry, Workload};
 
@@ -27,6 +28,8 @@ pub struct Scenario {
     pub policy: PolicyBase,
     /// 1 to 32 rungs in the order in which they are driven; names are unique.
     pub rungs: Vec<Rung>,
+    /// What is done to the fleet while the load runs; at most 32, names are unique.
+    pub faults: Vec<Fault>,
     /// What is claimed about the rungs; at least one.
     pub claims: Vec<Claim>,
 }
@@ -42,13 +45,13 @@ pub struct Overrides {
     pub rungs: Option<Vec<String>>,
 }
 
-/// The outcome that a scenario's author expects.
+/// The outcome that a scenario's author expects, of the whole or of one claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expect {
     /// Every claim holds.
     #[default]
     Valid,
-    /// A known-bad strategy: the first claim is refuted: a known-bad strategy that is caught.
+    /// Refuted. A scenario that expects this shows a known-bad strategy: its first claim has to catch it.
     Invalid,
 }
 

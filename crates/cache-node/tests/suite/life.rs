@@ -58,7 +58,7 @@ impl FakeControl {
     }
 
     pub(crate) fn say(&self, config: FleetConfig) {
-        self.update.send_replace(ControlUpdate { config: Some(config), members: None });
+        self.update.send_replace(ControlUpdate { config: Some(config), members: None, links: None });
     }
 
     /// Waits until this member applied some configuration.

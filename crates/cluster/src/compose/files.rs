@@ -130,6 +130,7 @@ mod tests {
             origin_pool: 4,
             state_dir: PathBuf::new(),
             log_dir: PathBuf::new(),
+            redis_replica: false,
             env: vec![("A".to_owned(), "$b".to_owned())],
         }
     }

@@ -16,7 +16,11 @@ async fn remove(testbed: &mut Testbed, version: u64, lost: usize, nodes: &[FakeN
 
 async fn tell(testbed: &mut Testbed, members: Membership) {
     let version = members.version;
-    testbed.control.update(herd_wire::v1::ControlUpdate { config: None, members: Some(members) });
+    testbed.control.update(herd_wire::v1::ControlUpdate {
+        config: None,
+        members: Some(members),
+        links: None,
+    });
     testbed.control.report(|report| report.members_version == version).await;
 }
 

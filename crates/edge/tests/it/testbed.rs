@@ -42,6 +42,7 @@ pub(crate) fn fleet(version: u64, routing: Routing, nodes: &[SocketAddr]) -> Con
     ControlUpdate {
         config: Some(FleetConfig { version, routing: routing.into(), ..FleetConfig::default() }),
         members: Some(Membership { version, nodes: nodes.iter().enumerate().map(member).collect() }),
+        links: None,
     }
 }
 

@@ -323,5 +323,6 @@ fn news_for(role: Role, latest: &Latest, heard: &mut (u64, u64)) -> Option<Contr
     Some(ControlUpdate {
         config: config.map(|config| config.as_ref().clone()),
         members: members.map(|members| members.as_ref().clone()),
+        links: None,
     })
 }

@@ -131,6 +131,7 @@ impl Stage<'_> {
             membership_changed: Some(changed),
             start,
             membership: Vec::new(),
+            moved: Vec::new(),
             deploy: None,
             writes_complete: false,
             load: load.map_or_else(LoadRecord::default, |load| load.record.clone()),

@@ -2,7 +2,8 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use herd_experiment::testbed::{
-    Backend, Endpoints, FleetSpec, Part, PartFailure, Progress, Signal, Testbed, TestbedError,
+    Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
+    Testbed, TestbedError,
 };
 use herd_wire::absent;
 use herd_wire::v1::{
@@ -208,6 +209,13 @@ impl OriginAdmin for Fakes {
         Ok(Response::new(self.truth().latency))
     }
 
+    async fn set_stuck(
+        &self,
+        request: Request<herd_wire::v1::Stuck>,
+    ) -> Result<Response<herd_wire::v1::Stuck>, Status> {
+        Ok(Response::new(request.into_inner()))
+    }
+
     async fn set_gate(&self, request: Request<OriginGate>) -> Result<Response<OriginGate>, Status> {
         let gate = request.into_inner();
         self.truth().gates.push(gate);
@@ -312,6 +320,26 @@ impl Testbed for FakeTestbed {
         async { Ok(()) }.boxed()
     }
 
+    fn state(&mut self, _: Part, _: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
+        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    }
+
+    fn instance(&self, _: Part, _: u32) -> Option<String> {
+        None
+    }
+
+    fn redis(&mut self, _: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
+        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    }
+
+    fn redis_info(&mut self) -> BoxFuture<'_, Result<RedisInfo, TestbedError>> {
+        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    }
+
+    fn note_faults(&mut self, _: &[String]) -> Result<(), TestbedError> {
+        Ok(())
+    }
+
     fn resident_memory(&mut self, _: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {
         async { Ok(Vec::new()) }.boxed()
     }
@@ -353,7 +381,7 @@ async fn member(control_port: u16, role: Role, instance: String, fakes: Fakes) {
         MemberReport { role: role.into(), instance, address: "-:1".to_owned(), ..MemberReport::default() };
     reports.send(report.clone()).await.unwrap();
     let mut updates = client.session(ReceiverStream::new(stream)).await.unwrap().into_inner();
-    while let Ok(Some(ControlUpdate { config, members })) = updates.message().await {
+    while let Ok(Some(ControlUpdate { config, members, .. })) = updates.message().await {
         if let Some(config) = config {
             report.config_version = config.version;
             let mut truth = fakes.truth();
@@ -377,6 +405,7 @@ pub(crate) fn fleet_spec(nodes: u32) -> FleetSpec {
         origin_pool: 1,
         state_dir: nowhere.clone(),
         log_dir: nowhere,
+        redis_replica: false,
         env: Vec::new(),
     }
 }

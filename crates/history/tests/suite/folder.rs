@@ -33,6 +33,9 @@ fn a_run_reads_back_as_it_was_written() {
         fault: "pause".to_owned(),
         target: "node-2".to_owned(),
         phase: FaultPhase::Confirmed,
+        kind: String::new(),
+        turn: 0,
+        hit: 0,
         note: String::new(),
     };
     writer.fault(&fault).unwrap();

@@ -47,6 +47,7 @@ pub(crate) fn record(name: &str) -> RungRecord {
             took_ms: 30,
         },
         membership: vec![MembershipRecord { at_us: 5, node: "node-2".to_owned(), left: true }],
+        moved: Vec::new(),
         deploy: Some(DeployRecord {
             strategy: "versioned".to_owned(),
             prefix: "q:".to_owned(),

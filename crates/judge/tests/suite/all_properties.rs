@@ -63,7 +63,14 @@ fn everything(rung: &str) -> Scenario {
         let claims = ALL.into_iter().flat_map(|property| {
             let scopes = property.scopes().iter();
             scopes.flat_map(move |scope| {
-                bounds.map(|at_most| Claim { rung: None, property, scope: *scope, at_most })
+                bounds.map(|at_most| Claim {
+                    rung: None,
+                    property,
+                    scope: *scope,
+                    phase: None,
+                    expect: herd_scenario::Expect::Valid,
+                    at_most,
+                })
             })
         });
         scenario.claims = claims.collect();

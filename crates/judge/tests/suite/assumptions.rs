@@ -232,6 +232,9 @@ fn faults() {
             fault: "pause".to_owned(),
             target: "node-1".to_owned(),
             phase: FaultPhase::Unconfirmed,
+            kind: String::new(),
+            turn: 0,
+            hit: 0,
             note: String::new(),
         });
     });

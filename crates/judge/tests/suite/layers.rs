@@ -205,6 +205,9 @@ fn fail_open() {
         fault: "stop".to_owned(),
         target: "lock-service".to_owned(),
         phase,
+        kind: String::new(),
+        turn: 0,
+        hit: 0,
         note: String::new(),
     };
     run.faults.push(fault(FaultPhase::Confirmed, "other"));

@@ -94,6 +94,7 @@ fn rung(herd: &[Start]) -> RungHistory {
         membership_changed: Some(false),
         start: StartRecord::Warm,
         membership: Vec::new(),
+        moved: Vec::new(),
         deploy: None,
         writes_complete: true,
         load: LoadRecord {

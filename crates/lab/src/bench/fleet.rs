@@ -71,6 +71,7 @@ impl Bench {
             origin_pool: 16,
             state_dir: crate::place::state_dir(),
             log_dir: folder.path().join("logs"),
+            redis_replica: false,
             env: Vec::new(),
         };
         let mut testbed = ProcessTestbed::new();

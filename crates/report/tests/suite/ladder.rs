@@ -159,6 +159,9 @@ fn events(history: &mut History) {
         fault: "origin-fails".to_owned(),
         target: "origin".to_owned(),
         phase,
+        kind: String::new(),
+        turn: 0,
+        hit: 0,
         note: note.to_owned(),
     };
     history.faults = vec![

@@ -101,6 +101,7 @@ pub(crate) fn rung(name: &str, layers: &[&str], herd: u64) -> RungHistory {
         membership_changed: Some(false),
         start: StartRecord::Warm,
         membership: Vec::new(),
+        moved: Vec::new(),
         deploy: None,
         writes_complete: false,
         load,

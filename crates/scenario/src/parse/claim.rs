@@ -1,7 +1,7 @@
 //! One claim.
 
 use crate::claim::{AtMost, Claim, Property, Scope};
-use crate::model::{Layer, Origin, Rung};
+use crate::model::{Expect, Layer, Origin, Rung};
 use crate::section::{Log, Section, nearest, quoted, shown};
 use crate::workload::{AbsentIds, Workload};
 
@@ -33,7 +33,14 @@ pub(super) fn claim(mut section: Section<'_>, facts: &Facts<'_>, log: &mut Log<'
     }
     let at_most = at_most(&mut section, log);
     section.finish(log);
-    Claim { rung, property: property.unwrap_or(Property::RebuildsPerBoundary), scope, at_most }
+    Claim {
+        rung,
+        property: property.unwrap_or(Property::RebuildsPerBoundary),
+        scope,
+        phase: None,
+        expect: Expect::Valid,
+        at_most,
+    }
 }
 
 fn at_most(section: &mut Section<'_>, log: &mut Log<'_>) -> AtMost {

@@ -124,8 +124,19 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
         sections.into_iter().map(|section| claim::claim(section, &facts, log)).collect()
     };
     root.finish(log);
-    let scenario =
-        Scenario { name, hypothesis, expect, seed, fleet, origin, workload, policy, rungs, claims };
+    let scenario = Scenario {
+        name,
+        hypothesis,
+        expect,
+        seed,
+        fleet,
+        origin,
+        workload,
+        policy,
+        rungs,
+        faults: Vec::new(),
+        claims,
+    };
     if is_sound {
         fits(&scenario, &window_at, &events, log);
     }

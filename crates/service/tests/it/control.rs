@@ -16,6 +16,7 @@ fn update(config_version: u64, key_prefix: &str, members_version: u64) -> Contro
             ..FleetConfig::default()
         }),
         members: Some(Membership { version: members_version, nodes: vec![node] }),
+        links: None,
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) async fn fail(stage: &Stage<'_>, window: Window, mut origin: OriginLa
         fault: FAULT.to_owned(),
         target: TARGET.to_owned(),
         phase,
+        kind: "origin.failing".to_owned(),
+        turn: 0,
+        hit: 0,
         note,
     };
     if !window.reach_ms(at_ms).await {

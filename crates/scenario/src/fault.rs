@@ -1,0 +1,269 @@
+//! The faults of an experiment: what is done to which part, when, and for how long. Plain data; who injects them proves that they
+//! took effect.
+
+use std::fmt;
+
+use crate::model::Scenario;
+use crate::named::{Named, named};
+use crate::workload::Arrivals;
+
+/// One fault. It is injected, confirmed, held for `for_ms`, repaired, and its repair confirmed; `times` over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// 1 to 40 characters of `[a-z0-9-]`, unique in the scenario; what the history calls it. By default the name of its kind.
+    pub name: String,
+    /// The rungs that it happens in; `None`: every one.
+    pub rungs: Option<Vec<String>>,
+    /// When it is first injected, milliseconds after the window's start.
+    pub at_ms: u32,
+    /// What it waits for from then on. It does not happen, and so is not confirmed, if that does not come before the window ends.
+    pub once: Once,
+    /// How long it is held, milliseconds; 0 for what is over at once.
+    pub for_ms: u32,
+    /// How often it happens, 1 to 100.
+    pub times: u32,
+    /// From one injection to the next, milliseconds.
+    pub every_ms: u32,
+    /// What is done.
+    pub action: FaultAction,
+}
+
+impl Scenario {
+    /// The endless sequence of reads of a rung: those of the workload, with what bursts and floods add to them there.
+    #[must_use]
+    pub fn arrivals(&self, _rung: &str) -> Arrivals {
+        self.workload.arrivals(self.seed)
+    }
+
+    /// How many reads are expected of a rung within a window of this many seconds.
+    #[must_use]
+    pub fn reads_expected(&self, _rung: &str, window_s: f64) -> f64 {
+        f64::from(self.workload.rate_per_s) * window_s
+    }
+
+    /// The faults of a rung.
+    pub fn faults_of<'s>(&'s self, rung: &'s str) -> impl Iterator<Item = &'s Fault> {
+        self.faults.iter().filter(move |fault| fault.hits(rung))
+    }
+}
+
+impl Fault {
+    /// Whether it happens in this rung.
+    #[must_use]
+    pub fn hits(&self, rung: &str) -> bool {
+        self.rungs.as_ref().is_none_or(|rungs| rungs.iter().any(|name| name == rung))
+    }
+
+    /// From the window's start to the end of its last hold, milliseconds, if nothing has to be waited for.
+    #[must_use]
+    pub fn ends_ms(&self) -> u64 {
+        let repeats = u64::from(self.times.saturating_sub(1)) * u64::from(self.every_ms);
+        u64::from(self.at_ms) + repeats + u64::from(self.for_ms)
+    }
+}
+
+/// What a fault waits for before it is injected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Once {
+    /// Nothing.
+    #[default]
+    Now,
+    /// A rebuild of this row is under way and began no longer ago than it takes to see it: some milliseconds.
+    Rebuild {
+        /// The row's key.
+        key: String,
+    },
+}
+
+/// What a fault does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FaultAction {
+    /// Freezes processes (SIGSTOP, container pause); the repair lets them go on.
+    Pause(Target),
+    /// Ends processes at once (SIGKILL); the repair starts them again.
+    Kill(Target),
+    /// Asks processes to end (SIGTERM), which they do after what is under way; the repair starts them again.
+    Stop(Target),
+    /// Stops and starts every cache node in turn, each ready before the next ends.
+    RollingRestart,
+    /// The rung begins with this many cache nodes, 1 to one less than the fleet's; the fault starts the others. It has no repair.
+    ScaleOut {
+        /// Nodes before.
+        from: u32,
+    },
+    /// Redis ends at once; the repair starts it with nothing on disk.
+    RedisRestartEmpty,
+    /// Redis ends at once; the repair starts it with its append-only file.
+    RedisRestartAof,
+    /// Redis forgets everything at once and goes on running.
+    RedisFlush,
+    /// Redis may use so little memory that it evicts; the repair lifts the limit.
+    RedisEvict {
+        /// Kilobytes beyond what it uses now, 0 to 1,000,000.
+        room_kb: u32,
+    },
+    /// Redis ends at once and its replica, which had stopped hearing it before `at_ms`, takes its place. It has no repair.
+    RedisPromote,
+    /// A link from cache nodes to a part of the fleet goes bad; the repair mends it.
+    Link {
+        /// Which nodes.
+        nodes: Which,
+        /// The far end.
+        to: Peer,
+        /// How bad.
+        rule: LinkRule,
+    },
+    /// Queries of the origin hang, each with its connection of the pool, until the repair.
+    StuckQuery {
+        /// How many, 1 to 1,000.
+        queries: u32,
+    },
+    /// The clock by which leases end runs at this rate, above 0 to 100; the repair sets it to 1.
+    LockClock {
+        /// 2: leases last half as long as their holders think.
+        rate: f64,
+    },
+    /// Clients send this many times as much, above 1 to 100.
+    Burst {
+        /// Times the workload's rate.
+        factor: f64,
+    },
+    /// Clients ask for rows that do not exist, each another one, beside the workload.
+    Flood {
+        /// Reads per second, 1 to 100,000.
+        rate_per_s: u32,
+    },
+    /// Clients hang up: this share of the requests that are under way, above 0 to 1, is cancelled at once. It has no repair.
+    HangUp {
+        /// Of the requests under way.
+        share: f64,
+    },
+}
+
+/// Processes of one part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The part.
+    pub part: FaultPart,
+    /// Which of them. Parts that exist once have only [`Which::All`].
+    pub which: Which,
+}
+
+/// Which of several processes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Which {
+    /// Each one.
+    All,
+    /// So many, drawn from the seed.
+    Some(u32),
+    /// The largest number that is less than half, drawn from the seed.
+    Minority,
+    /// These, counted from 0.
+    Index(Vec<u32>),
+    /// The node that holds the fleet lock of this row now.
+    Holder {
+        /// The row's key.
+        key: String,
+    },
+    /// A node that leads a flight of this row now: the origin works for it.
+    Leader {
+        /// The row's key.
+        key: String,
+    },
+}
+
+/// A part of the fleet that a fault can be done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultPart {
+    /// The edge.
+    Edge,
+    /// Cache nodes.
+    CacheNode,
+    /// The lock service.
+    LockService,
+    /// The origin's process.
+    Origin,
+    /// Redis.
+    Redis,
+    /// The origin's database, where it is a process of its own.
+    Database,
+}
+
+/// What cache nodes have links to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// Values and guarded writes.
+    Redis,
+    /// Leases.
+    LockService,
+    /// Rebuilds.
+    Origin,
+}
+
+/// How bad a link is. The same on every backend: it is done in user space, between the node and its socket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LinkRule {
+    /// Connections stay open, and nothing passes.
+    BlackHole,
+    /// Connections are reset, and new ones too.
+    Reset,
+    /// What is sent arrives later.
+    Delay {
+        /// Milliseconds each way, 1 to 60,000.
+        delay_ms: u32,
+        /// Up to so many milliseconds more, drawn anew for each piece.
+        jitter_ms: u32,
+    },
+    /// Pieces are lost and sent again by TCP, which takes it 200 ms, and twice as long each further time.
+    Loss {
+        /// Share of the pieces, above 0 to 0.9.
+        share: f64,
+    },
+}
+
+/// A time relative to the faults of a rung: before the first is injected, until the last is repaired, and from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Until the first injection.
+    Before,
+    /// From the first injection to the last repair.
+    During,
+    /// From the last repair on.
+    After,
+}
+
+impl FaultAction {
+    /// The name of its kind, as a scenario spells it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pause(_) => "pause",
+            Self::Kill(_) => "kill",
+            Self::Stop(_) => "stop",
+            Self::RollingRestart => "rolling-restart",
+            Self::ScaleOut { .. } => "scale-out",
+            Self::RedisRestartEmpty => "redis-restart-empty",
+            Self::RedisRestartAof => "redis-restart-aof",
+            Self::RedisFlush => "redis-flush",
+            Self::RedisEvict { .. } => "redis-evict",
+            Self::RedisPromote => "redis-promote",
+            Self::Link { .. } => "link",
+            Self::StuckQuery { .. } => "stuck-query",
+            Self::LockClock { .. } => "lock-clock",
+            Self::Burst { .. } => "burst",
+            Self::Flood { .. } => "flood",
+            Self::HangUp { .. } => "hang-up",
+        }
+    }
+}
+
+named!(FaultPart {
+    "edge" => Edge,
+    "cache-node" => CacheNode,
+    "lock-service" => LockService,
+    "origin" => Origin,
+    "redis" => Redis,
+    "database" => Database,
+});
+named!(Peer { "redis" => Redis, "lock-service" => LockService, "origin" => Origin });
+named!(Phase { "before" => Before, "during" => During, "after" => After });
