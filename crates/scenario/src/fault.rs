@@ -41,6 +41,18 @@ impl Scenario {
         f64::from(self.workload.rate_per_s) * window_s
     }
 
+    /// Whether a fault needs nodes whose links can go bad.
+    #[must_use]
+    pub fn has_link_faults(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.action, FaultAction::Link { .. }))
+    }
+
+    /// Whether a fault needs a second Redis that follows the first.
+    #[must_use]
+    pub fn needs_redis_replica(&self) -> bool {
+        self.faults.iter().any(|fault| fault.action == FaultAction::RedisPromote)
+    }
+
     /// The faults of a rung.
     pub fn faults_of<'s>(&'s self, rung: &'s str) -> impl Iterator<Item = &'s Fault> {
         self.faults.iter().filter(move |fault| fault.hits(rung))

@@ -34,6 +34,9 @@ pub struct Workload {
     /// Rows inserted while the load runs: the absent keys of [`AbsentIds::Fixed`], one after the other, one every so many milliseconds,
     /// 10 to 60,000.
     pub insert_every_ms: Option<u32>,
+    /// The most read row changes at the origin, behind the back of every cache, once every so many milliseconds, 10 to 60,000: its
+    /// version grows by one each time, so that an old value can be told from a new one.
+    pub update_every_ms: Option<u32>,
     /// How clients behave when they are refused or get no answer.
     pub retry: Retry,
     /// Deadline of each request, milliseconds, 1 to 60,000.
@@ -126,6 +129,7 @@ impl Default for Workload {
             window_ms: None,
             absent: None,
             insert_every_ms: None,
+            update_every_ms: None,
             retry: Retry::Never,
             request_deadline_ms: 10_000,
         }

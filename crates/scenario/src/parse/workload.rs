@@ -64,6 +64,7 @@ pub(super) fn workload(mut section: Section<'_>, log: &mut Log<'_>) -> Workload 
         let why = "the rows that are inserted are those of [workload.absent] with ids = \"fixed\"";
         log.add(&section.at_key("insert_every_ms"), why);
     }
+    let update_every_ms = section.optional32(log, "update_every_ms", 10..=60_000);
     let retry = section.optional_section(log, "retry").map_or(Retry::Never, |table| retry(table, log));
     let request_deadline_ms = section.integer32(log, "request_deadline_ms", 1..=60_000, Some(10_000));
     section.finish(log);
@@ -76,6 +77,7 @@ pub(super) fn workload(mut section: Section<'_>, log: &mut Log<'_>) -> Workload 
         window_ms,
         absent,
         insert_every_ms,
+        update_every_ms,
         retry,
         request_deadline_ms,
     }
