@@ -44,13 +44,18 @@ impl Scenario {
     /// Whether a fault needs nodes whose links can go bad.
     #[must_use]
     pub fn has_link_faults(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault.action, FaultAction::Link { .. }))
+        self.live_faults().any(|fault| matches!(fault.action, FaultAction::Link { .. }))
     }
 
     /// Whether a fault needs a second Redis that follows the first.
     #[must_use]
     pub fn needs_redis_replica(&self) -> bool {
-        self.faults.iter().any(|fault| fault.action == FaultAction::RedisPromote)
+        self.live_faults().any(|fault| fault.action == FaultAction::RedisPromote)
+    }
+
+    /// The faults that happen in one of the rungs that there are: an override may have dropped those of others.
+    pub fn live_faults(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.iter().filter(|fault| self.rungs.iter().any(|rung| fault.hits(&rung.name)))
     }
 
     /// The faults of a rung.
@@ -245,6 +250,19 @@ pub enum Phase {
 }
 
 impl FaultAction {
+    /// Whether it is held and then undone. What has no repair is over as soon as it was done.
+    #[must_use]
+    pub fn has_repair(&self) -> bool {
+        !matches!(
+            self,
+            Self::RollingRestart
+                | Self::ScaleOut { .. }
+                | Self::RedisFlush
+                | Self::RedisPromote
+                | Self::HangUp { .. }
+        )
+    }
+
     /// The name of its kind, as a scenario spells it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -21,6 +21,7 @@ mod named;
 mod parse;
 mod presets;
 mod section;
+mod words;
 mod workload;
 
 pub use claim::{AtMost, Claim, Property, Scope};

@@ -2,6 +2,7 @@
 
 mod combinations;
 mod duration;
+mod faults;
 mod layers;
 mod mistakes;
 mod presets;
