@@ -117,6 +117,10 @@ fn at_most(section: &mut Section<'_>, property: Option<Property>, log: &mut Log<
     AtMost::Theory
 }
 
+fn is_flooded(facts: &Facts<'_>) -> bool {
+    facts.faults.iter().any(|fault| matches!(fault.action, FaultAction::Flood { .. }))
+}
+
 /// What the load, the origin or the rung lacks for the property to count anything.
 fn lacks(property: Property, rung: Option<&Rung>, facts: &Facts<'_>) -> Option<&'static str> {
     let absent = facts.workload.absent;
@@ -124,7 +128,9 @@ fn lacks(property: Property, rung: Option<&Rung>, facts: &Facts<'_>) -> Option<&
         Property::NegativeQueries if !absent.is_some_and(|a| matches!(a.ids, AbsentIds::Fixed { .. })) => {
             Some("no [workload.absent] with ids = \"fixed\"")
         }
-        Property::AbsentKeyQueries if absent.is_none() => Some("no [workload.absent]"),
+        Property::AbsentKeyQueries if absent.is_none() && !is_flooded(facts) => {
+            Some("neither [workload.absent] nor a fault of kind \"flood\"")
+        }
         Property::AbsenceOutlivesInsert if facts.workload.insert_every_ms.is_none() => {
             Some("no insert_every_ms in [workload]")
         }

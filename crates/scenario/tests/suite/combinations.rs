@@ -237,7 +237,7 @@ fn claims_that_count_nothing() {
     let claim = |property: &str| SMALL.replace("rebuilds_per_boundary", property);
     for (property, lacks) in [
         ("negative_queries", "no [workload.absent] with ids = \"fixed\""),
-        ("absent_key_queries", "no [workload.absent]"),
+        ("absent_key_queries", "neither [workload.absent] nor a fault of kind \"flood\""),
         ("absence_outlives_insert", "no insert_every_ms in [workload]"),
         ("rebuilds_while_failing", "no [origin.failing]"),
         ("early_rebuilds_per_window", "the rung's layers do not name \"xfetch\""),
