@@ -4,6 +4,7 @@ mod bursts;
 mod combinations;
 mod describe;
 mod duration;
+mod edit;
 mod faults;
 mod layers;
 mod mistakes;
