@@ -11,11 +11,12 @@
 //! `named` names of values · `section` typed
 //! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where · `words` how that is said ·
 //! `workload` arrivals and keys drawn from the seed, and how clients come again · `edit` one field of the text
-//! changed · `duration` how long a rung must be
+//! changed · `draw` random plans of faults, and smaller ones · `duration` how long a rung must be
 //! driven · `presets` the scenarios of the `chaos` folder, embedded.
 
 mod claim;
 mod describe;
+mod draw;
 mod duration;
 mod edit;
 mod fault;
@@ -29,6 +30,7 @@ mod words;
 mod workload;
 
 pub use claim::{AtMost, Claim, Property, Scope};
+pub use draw::{draw, smaller};
 pub use edit::{EditError, get_field, set_field};
 pub use fault::{Fault, FaultAction, FaultPart, LinkRule, Once, Peer, Phase, Target, Which};
 pub use mistakes::{Mistake, Mistakes};

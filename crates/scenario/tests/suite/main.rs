@@ -3,6 +3,7 @@
 mod bursts;
 mod combinations;
 mod describe;
+mod draw;
 mod duration;
 mod edit;
 mod faults;
