@@ -7,6 +7,7 @@ mod draw;
 mod duration;
 mod edit;
 mod faults;
+mod follow_ups;
 mod layers;
 mod mistakes;
 mod presets;
