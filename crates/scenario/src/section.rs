@@ -64,6 +64,8 @@ pub(crate) struct Section<'t> {
     known: Vec<&'static str>,
     /// Keys that were told to be missing or wrong.
     told: Vec<String>,
+    /// It stands in the file, but is no table: that was told, and nothing more can be said.
+    is_void: bool,
 }
 
 impl<'t> Section<'t> {
@@ -74,12 +76,13 @@ impl<'t> Section<'t> {
             prefix: String::new(),
             known: Vec::new(),
             told: Vec::new(),
+            is_void: false,
         }
     }
 
     fn new(table: Option<&'t dyn TableLike>, at: At) -> Self {
         let prefix = format!("{}.", at.place);
-        Self { table, at, prefix, known: Vec::new(), told: Vec::new() }
+        Self { table, at, prefix, known: Vec::new(), told: Vec::new(), is_void: false }
     }
 
     /// Where a key of this section stands; the section itself if the key is absent.
@@ -99,13 +102,22 @@ impl<'t> Section<'t> {
 
     /// Notes what is wrong with a key.
     pub(crate) fn tell(&mut self, log: &mut Log<'_>, name: &str, message: impl Into<String>) {
-        log.add(&self.at_key(name), message);
+        if !self.is_void {
+            log.add(&self.at_key(name), message);
+        }
         self.told.push(name.to_owned());
+    }
+
+    /// Notes what is wrong with the section as a whole.
+    pub(crate) fn tell_all(&mut self, log: &mut Log<'_>, message: impl Into<String>) {
+        if !self.is_void {
+            log.add(&self.at, message);
+        }
     }
 
     /// Whether nothing was told of these keys: only then can more be said about what they mean together.
     pub(crate) fn is_sound(&self, names: &[&str]) -> bool {
-        !self.told.iter().any(|told| names.contains(&told.as_str()))
+        !self.is_void && !self.told.iter().any(|told| names.contains(&told.as_str()))
     }
 
     /// Keys that cannot be judged, since what decides about them is itself wrong.
@@ -341,9 +353,9 @@ impl<'t> Section<'t> {
         let item = self.table.and_then(|table| table.get(name));
         let table = item.and_then(Item::as_table_like);
         if let (Some(item), None) = (item, table) {
-            log.add(&at, format!("must be a table [{}], not {}", at.place, shown(item)));
+            self.tell(log, name, format!("must be a table [{}], not {}", at.place, shown(item)));
         }
-        Section::new(table, at)
+        Section { is_void: item.is_some() && table.is_none(), ..Section::new(table, at) }
     }
 
     /// A table below this one that may be absent.
@@ -373,7 +385,8 @@ impl<'t> Section<'t> {
             }
             _ => Vec::new(),
         };
-        if tables.is_empty() || tables.len() > most {
+        let others = item.as_array().map_or(0, |array| array.len() - tables.len());
+        if tables.is_empty() || tables.len() > most || others > 0 {
             log.add(&at, format!("must be 1 to {most} tables [[{name}]]"));
         }
         let spans = spans_of(item);

@@ -15,8 +15,9 @@ pub(super) struct Facts<'a> {
     pub(super) faults: &'a [Fault],
     pub(super) workload: &'a Workload,
     pub(super) origin: &'a Origin,
-    /// Whether nothing was wrong with the fleet, the load, the rungs and the faults: of what is, no more can be said.
+    /// Whether nothing was wrong with the fleet, the origin, the load, the rungs and the faults: of what is, no more can be said.
     pub(super) is_fleet_sound: bool,
+    pub(super) is_origin_sound: bool,
     pub(super) is_load_sound: bool,
     pub(super) are_rungs_sound: bool,
     pub(super) are_faults_sound: bool,
@@ -25,7 +26,9 @@ pub(super) struct Facts<'a> {
 impl Facts<'_> {
     /// Whether it is sure that no rung has this name: not while one has no name that could be read.
     pub(super) fn has_no_rung(&self, name: &str) -> bool {
-        !name.is_empty() && self.rungs.iter().all(|rung| !rung.name.is_empty() && rung.name != name)
+        !name.is_empty()
+            && !self.rungs.is_empty()
+            && self.rungs.iter().all(|rung| !rung.name.is_empty() && rung.name != name)
     }
 }
 
@@ -44,7 +47,8 @@ pub(super) fn claim(mut section: Section<'_>, facts: &Facts<'_>, log: &mut Log<'
             let message = format!("{property} is counted per {}, not {scope}", quoted(scopes));
             section.tell(log, "scope", message);
         }
-        if let Some(lacks) = lacks(property, rung.as_deref().and_then(named), facts) {
+        let are_known = facts.is_load_sound && facts.is_origin_sound && facts.are_rungs_sound;
+        if let Some(lacks) = lacks(property, rung.as_deref().and_then(named), facts).filter(|_| are_known) {
             section.tell(log, "property", format!("{property} counts nothing here: {lacks}"));
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn waiter(mut section: Section<'_>, has_flight: bool, log: &mut Log<'
     };
     if waiter.then == OnWaitTimeout::Origin && !has_flight {
         let why = "without \"single-flight\" every reader is at the origin already";
-        log.add(&section.at_key("then"), why);
+        section.tell(log, "then", why);
     }
     section.finish(log);
     waiter
@@ -40,14 +40,12 @@ pub(super) fn stale(mut section: Section<'_>, base: &Base<'_>, log: &mut Log<'_>
     let safe_keys = section.texts(log, "safe_keys", SAFE_KEYS_MAX, 128);
     let names: Vec<String> = names(base.workload).collect();
     for pattern in &safe_keys {
-        let at = section.at_key("safe_keys");
         if pattern.strip_suffix('*').unwrap_or(pattern).contains('*') {
-            log.add(&at, format!("{pattern:?}: a \"*\" stands only at the end"));
-        } else if !names.iter().any(|name| is_match(pattern, name)) {
-            log.add(
-                &at,
-                format!("{pattern:?} matches no row; the keys are item-1 to item-{}", base.workload.keys),
-            );
+            section.tell(log, "safe_keys", format!("{pattern:?}: a \"*\" stands only at the end"));
+        } else if base.is_load_sound && !names.iter().any(|name| is_match(pattern, name)) {
+            let why =
+                format!("{pattern:?} matches no row; the keys are item-1 to item-{}", base.workload.keys);
+            section.tell(log, "safe_keys", why);
         }
     }
     section.finish(log);
@@ -90,7 +88,7 @@ pub(super) fn shed(mut section: Section<'_>, log: &mut Log<'_>) -> Shed {
     let edge = section.optional_section(log, "edge").map(|table| gate(table, log));
     let origin = section.optional_section(log, "origin").map(|table| gate(table, log));
     if edge.is_none() && origin.is_none() {
-        log.add(section.at(), "\"shed\" needs a gate: [rung.shed.edge], [rung.shed.origin] or both");
+        section.tell_all(log, "\"shed\" needs a gate: [rung.shed.edge], [rung.shed.origin] or both");
     }
     section.finish(log);
     Shed { edge, origin }
@@ -103,11 +101,12 @@ fn gate(mut section: Section<'_>, log: &mut Log<'_>) -> Gate {
         queue_wait_ms: section.integer32(log, "queue_wait_ms", 0..=60_000, Some(0)),
         retry_after_ms: section.integer32(log, "retry_after_ms", 1..=60_000, Some(1_000)),
     };
-    if gate.queue_max > 0 && gate.queue_wait_ms == 0 {
-        log.add(&section.at_key("queue_max"), "nobody can wait in a queue without queue_wait_ms");
+    let is_queue_sound = section.is_sound(&["queue_max", "queue_wait_ms"]);
+    if is_queue_sound && gate.queue_max > 0 && gate.queue_wait_ms == 0 {
+        section.tell(log, "queue_max", "nobody can wait in a queue without queue_wait_ms");
     }
-    if gate.queue_max == 0 && gate.queue_wait_ms > 0 {
-        log.add(&section.at_key("queue_wait_ms"), "there is no queue to wait in without queue_max");
+    if is_queue_sound && gate.queue_max == 0 && gate.queue_wait_ms > 0 {
+        section.tell(log, "queue_wait_ms", "there is no queue to wait in without queue_max");
     }
     section.finish(log);
     gate

@@ -114,17 +114,21 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
     let fleet = fleet(root.section(log, "fleet"), log);
     let is_fleet_sound = log.count() == told_before;
     let mut events = Vec::new();
+    let told_before = log.count();
     let origin = origin::origin(root.section(log, "origin"), &mut events, log);
+    let is_origin_sound = log.count() == told_before;
     let workload_section = root.section(log, "workload");
     let window_at = workload_section.at_key("window_ms");
     let told_before = log.count();
     let workload = workload::workload(workload_section, log);
     let is_load_sound = log.count() == told_before;
     let slowest = origin.slow.map_or(1.0, |slow| slow.factor.max(1.0)) * f64::from(origin.model.longest_ms());
-    let policy = policy(root.section(log, "policy"), slowest.ceil() as u32, log);
+    let slowest_ms = is_origin_sound.then(|| slowest.ceil() as u32);
+    let policy = policy(root.section(log, "policy"), slowest_ms, log);
     // Where the load or the times are wrong, nothing can be said of what must fit between them.
     let is_sound = log.is_empty();
-    let base = rung::Base { fleet: &fleet, workload: &workload, policy: &policy };
+    let base =
+        rung::Base { fleet: &fleet, workload: &workload, policy: &policy, is_fleet_sound, is_load_sound };
     let told_before = log.count();
     let mut rungs: Vec<Rung> = Vec::new();
     for section in root.sections(log, "rung", RUNGS_MAX) {
@@ -141,6 +145,7 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
         workload: &workload,
         origin: &origin,
         is_fleet_sound,
+        is_origin_sound,
         is_load_sound,
         are_rungs_sound: log.count() == told_before,
         are_faults_sound: true,
@@ -154,6 +159,9 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
     facts.faults = &faults;
     facts.are_faults_sound = log.count() == told_before;
     let sections = root.sections(log, "claim", CLAIMS_MAX);
+    // How long the rungs are driven depends on them and on their faults, where the file does not say it.
+    let is_sound =
+        is_sound && (workload.window_ms.is_some() || (facts.are_rungs_sound && facts.are_faults_sound));
     let claims = sections.into_iter().map(|section| claim::claim(section, &facts, log)).collect();
     root.finish(log);
     let scenario =
@@ -202,17 +210,21 @@ fn fleet(mut section: Section<'_>, log: &mut Log<'_>) -> Fleet {
     fleet
 }
 
-fn policy(mut section: Section<'_>, rebuild_longest_ms: u32, log: &mut Log<'_>) -> PolicyBase {
+/// `rebuild_longest_ms`: the longest that the origin takes, where that is known.
+fn policy(mut section: Section<'_>, rebuild_longest_ms: Option<u32>, log: &mut Log<'_>) -> PolicyBase {
     let policy = PolicyBase {
         ttl_ms: section.integer32(log, "ttl_ms", 1..=86_400_000, None),
         rebuild_deadline_ms: section.integer32(log, "rebuild_deadline_ms", 1..=600_000, Some(30_000)),
     };
-    if policy.rebuild_deadline_ms <= rebuild_longest_ms {
+    if let Some(rebuild_longest_ms) = rebuild_longest_ms
+        && section.is_sound(&["rebuild_deadline_ms"])
+        && policy.rebuild_deadline_ms <= rebuild_longest_ms
+    {
         let message = format!(
             "no rebuild can end within {} ms: the origin takes up to {rebuild_longest_ms} ms",
             policy.rebuild_deadline_ms
         );
-        log.add(&section.at_key("rebuild_deadline_ms"), message);
+        section.tell(log, "rebuild_deadline_ms", message);
     }
     section.finish(log);
     policy

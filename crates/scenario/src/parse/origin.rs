@@ -30,7 +30,12 @@ pub(super) fn origin(mut section: Section<'_>, events: &mut Vec<Event>, log: &mu
 
 fn model(section: &mut Section<'_>, log: &mut Log<'_>) -> OriginModel {
     let median_ms = section.integer32(log, "latency_ms", 1..=600_000, None);
-    match section.choice(log, "model", Some(Model::Fixed)) {
+    let model = section.choice(log, "model", Some(Model::Fixed));
+    if !section.is_sound(&["model"]) {
+        section.pass_over(&["sigma", "max_ms"]);
+    }
+    match model {
+        Model::Fixed if !section.is_sound(&["model"]) => OriginModel::Fixed { latency_ms: median_ms },
         Model::Fixed => {
             let why = "only a log-normal origin has it; say model = \"log-normal\"";
             section.refuse(log, &["sigma", "max_ms"], why);

@@ -20,6 +20,9 @@ pub(super) struct Base<'a> {
     pub(super) fleet: &'a Fleet,
     pub(super) workload: &'a Workload,
     pub(super) policy: &'a PolicyBase,
+    /// Whether nothing was wrong with the fleet, and with the load.
+    pub(super) is_fleet_sound: bool,
+    pub(super) is_load_sound: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -41,10 +44,12 @@ pub(super) fn rung(
     let name = section.label(log, "name", 40);
     let layers: Vec<Layer> = section.choices(log, "layers");
     let has = |layer: Layer| layers.contains(&layer);
-    if has(Layer::Lock) && !has(Layer::SingleFlight) {
-        log.add(&section.at_key("layers"), "\"lock\" needs \"single-flight\" under it");
+    // Which layer is missing cannot be said while one has a name that nobody knows.
+    let are_known = section.is_sound(&["layers"]);
+    if are_known && has(Layer::Lock) && !has(Layer::SingleFlight) {
+        section.tell(log, "layers", "\"lock\" needs \"single-flight\" under it");
     }
-    if !has(Layer::SingleFlight) {
+    if are_known && !has(Layer::SingleFlight) {
         let knobs = ["flight_second_look", "flight_until", "on_origin_error"];
         section.refuse(log, &knobs, "only a rung with \"single-flight\" has it");
     }
@@ -52,16 +57,20 @@ pub(super) fn rung(
     let flight_until = section.choice(log, "flight_until", Some(FlightUntil::Written));
     let on_origin_error = section.choice(log, "on_origin_error", Some(OnOriginError::Share));
     let write_guard = section.choice(log, "write_guard", Some(default_guard(&layers)));
-    let mut tables = Tables { section: &mut section, layers: &layers };
+    let told_before = log.count();
+    let mut tables = Tables { section: &mut section, layers: &layers, are_known };
     let lock = tables.of(Layer::Lock, "lock", log, layers::lock);
     let waiter = tables.of(Layer::WaiterTimeout, "waiter", log, |table, log| {
-        layers::waiter(table, has(Layer::SingleFlight), log)
+        layers::waiter(table, has(Layer::SingleFlight) || !are_known, log)
     });
     let ends_stale = lock.as_ref().is_some_and(|lock| lock.on_wait_timeout == OnWaitTimeout::Stale)
         || waiter.is_some_and(|waiter| waiter.then == OnWaitTimeout::Stale);
     let may_be_stale = has(Layer::StaleWhileRevalidate) || has(Layer::StaleIfError) || ends_stale;
+    // What a wait ends in is not known either where that was wrong.
+    tables.are_known &= may_be_stale || log.count() == told_before;
     let stale =
         tables.when(may_be_stale, "stale", NOTHING_STALE, log, |table, log| layers::stale(table, base, log));
+    tables.are_known = are_known;
     let jitter = tables.of(Layer::Jitter, "jitter", log, layers::jitter);
     let negative_ttl_ms = tables.of(Layer::Negative, "negative", log, layers::negative);
     let early_beta = tables.of(Layer::Early, "xfetch", log, layers::early);
@@ -110,6 +119,8 @@ fn default_guard(layers: &[Layer]) -> WriteGuard {
 struct Tables<'s, 't> {
     section: &'s mut Section<'t>,
     layers: &'s [Layer],
+    /// Whether it is known which layers there are: else no table is refused.
+    are_known: bool,
 }
 
 impl<'t> Tables<'_, 't> {
@@ -134,8 +145,8 @@ impl<'t> Tables<'_, 't> {
     ) -> Option<T> {
         let is_given = self.section.has(name);
         let table = self.section.section(log, name);
-        if is_given && !is_on {
-            log.add(&self.section.at_key(name), why_not);
+        if is_given && !is_on && self.are_known && self.section.is_sound(&[name]) {
+            self.section.tell(log, name, why_not);
         }
         (is_on || is_given).then(|| read(table, log)).filter(|_| is_on)
     }
@@ -155,7 +166,9 @@ fn start(section: &mut Section<'_>, prewarmed: Option<Start>, log: &mut Log<'_>)
 fn deploy(mut section: Section<'_>, events: &mut Vec<Event>, log: &mut Log<'_>) -> Deploy {
     let at_ms = section.integer32(log, "at_ms", 0..=3_600_000, None);
     let strategy = section.choice(log, "strategy", Some(DeployStrategy::Bump));
-    if strategy == DeployStrategy::Bump {
+    if !section.is_sound(&["strategy"]) {
+        section.pass_over(&["fill_per_s", "stop_in_flight"]);
+    } else if strategy == DeployStrategy::Bump {
         section.refuse(log, &["fill_per_s", "stop_in_flight"], "only strategy = \"versioned\" fills");
     }
     let deploy = Deploy {
@@ -179,7 +192,6 @@ fn membership(
         return Vec::new();
     }
     let shares = base.workload.shares();
-    let at = section.at_key("membership");
     let mut changes: Vec<MembershipChange> = Vec::new();
     for mut table in section.sections(log, "membership", MEMBERSHIP_MAX) {
         let change = MembershipChange {
@@ -187,25 +199,24 @@ fn membership(
             for_ms: table.integer32(log, "for_ms", 0..=3_600_000, Some(0)),
             owner_of: table.text(log, "owner_of", 128),
         };
-        if !change.owner_of.is_empty() && shares.of(&change.owner_of) == 0.0 {
+        if base.is_load_sound && !change.owner_of.is_empty() && shares.of(&change.owner_of) == 0.0 {
             let why = format!(
                 "nobody reads {:?}; the keys are item-1 to item-{}",
                 change.owner_of, base.workload.keys
             );
-            log.add(&table.at_key("owner_of"), why);
+            table.tell(log, "owner_of", why);
         }
-        if changes.last().is_some_and(|last| last.at_ms > change.at_ms) {
-            log.add(
-                &table.at_key("at_ms"),
-                "comes before the change above it; changes stand in order of time",
-            );
+        let is_before = changes.last().is_some_and(|last| last.at_ms > change.at_ms);
+        if is_before && table.is_sound(&["at_ms"]) {
+            let why = "comes before the change above it; changes stand in order of time";
+            table.tell(log, "at_ms", why);
         }
         events.push(Event { at: table.at_key("at_ms"), at_ms: change.at_ms });
         table.finish(log);
         changes.push(change);
     }
-    if let Some(why) = too_few_nodes(base.fleet.nodes, changes.len()) {
-        log.add(&at, why);
+    if let Some(why) = too_few_nodes(base.fleet.nodes, changes.len()).filter(|_| base.is_fleet_sound) {
+        section.tell(log, "membership", why);
     }
     changes
 }

@@ -51,18 +51,18 @@ pub(super) fn workload(mut section: Section<'_>, log: &mut Log<'_>) -> Workload 
     let arrivals = section.choice(log, "arrivals", Some(ArrivalProcess::Poisson));
     let boundaries = section.integer32(log, "boundaries", 0..=1_000, Some(5));
     let window_ms = section.optional32(log, "window_ms", 100..=3_600_000);
-    if boundaries == 0 && !section.has("window_ms") {
-        log.add(
-            &section.at_key("boundaries"),
-            "0 boundaries say nothing of how long the load runs; give window_ms",
-        );
+    if boundaries == 0 && section.is_sound(&["boundaries"]) && !section.has("window_ms") {
+        let why = "0 boundaries say nothing of how long the load runs; give window_ms";
+        section.tell(log, "boundaries", why);
     }
+    let told_before = log.count();
     let absent = section.optional_section(log, "absent").map(|absent_section| absent(absent_section, log));
+    let is_absent_sound = log.count() == told_before;
     let insert_every_ms = section.optional32(log, "insert_every_ms", 10..=60_000);
     let is_fixed = absent.is_some_and(|absent| matches!(absent.ids, AbsentIds::Fixed { .. }));
-    if insert_every_ms.is_some() && !is_fixed {
+    if insert_every_ms.is_some() && !is_fixed && is_absent_sound {
         let why = "the rows that are inserted are those of [workload.absent] with ids = \"fixed\"";
-        log.add(&section.at_key("insert_every_ms"), why);
+        section.tell(log, "insert_every_ms", why);
     }
     let update_every_ms = section.optional32(log, "update_every_ms", 10..=60_000);
     let retry = section.optional_section(log, "retry").map_or(Retry::Never, |table| retry(table, log));
@@ -86,12 +86,15 @@ pub(super) fn workload(mut section: Section<'_>, log: &mut Log<'_>) -> Workload 
 fn popularity(section: &mut Section<'_>, keys: u32, log: &mut Log<'_>) -> Popularity {
     let default = if keys == 1 { Kind::One } else { Kind::Uniform };
     let kind = section.choice(log, "popularity", Some(default));
-    let at = section.at_key("popularity");
-    if matches!(kind, Kind::One) && keys > 1 {
-        log.add(&at, format!("\"one\" reads one key, but keys = {keys}"));
+    if !section.is_sound(&["popularity"]) {
+        section.pass_over(&["zipf_exponent", "hot_share"]);
+        return Popularity::Uniform;
     }
-    if matches!(kind, Kind::Hot) && keys == 1 {
-        log.add(&at, "\"hot\" needs other keys beside the hot one, but keys = 1");
+    if matches!(kind, Kind::One) && keys > 1 {
+        section.tell(log, "popularity", format!("\"one\" reads one key, but keys = {keys}"));
+    }
+    if matches!(kind, Kind::Hot) && keys == 1 && section.is_sound(&["keys"]) {
+        section.tell(log, "popularity", "\"hot\" needs other keys beside the hot one, but keys = 1");
     }
     if !matches!(kind, Kind::Zipf) {
         section.refuse(log, &["zipf_exponent"], "only popularity = \"zipf\" has it");
@@ -105,8 +108,8 @@ fn popularity(section: &mut Section<'_>, keys: u32, log: &mut Log<'_>) -> Popula
         Kind::Zipf => Popularity::Zipf { exponent: section.positive(log, "zipf_exponent", 3.0, Some(1.0)) },
         Kind::Hot => {
             let share = section.positive(log, "hot_share", 1.0, None);
-            if share >= 1.0 && section.has("hot_share") {
-                log.add(&section.at_key("hot_share"), "must be below 1, or nobody reads the other keys");
+            if share >= 1.0 && section.is_sound(&["hot_share"]) {
+                section.tell(log, "hot_share", "must be below 1, or nobody reads the other keys");
             }
             Popularity::Hot { share }
         }
@@ -115,7 +118,13 @@ fn popularity(section: &mut Section<'_>, keys: u32, log: &mut Log<'_>) -> Popula
 
 fn absent(mut section: Section<'_>, log: &mut Log<'_>) -> AbsentReads {
     let share = section.positive(log, "share", 1.0, None);
-    let ids = match section.choice(log, "ids", Some(Ids::Fixed)) {
+    let ids = section.choice(log, "ids", Some(Ids::Fixed));
+    if !section.is_sound(&["ids"]) {
+        section.pass_over(&["count"]);
+        section.finish(log);
+        return AbsentReads { share, ids: AbsentIds::Random };
+    }
+    let ids = match ids {
         Ids::Fixed => AbsentIds::Fixed { count: section.integer32(log, "count", 1..=10_000, Some(10)) },
         Ids::Random => {
             section.refuse(log, &["count"], "random ids are all different; only ids = \"fixed\" has it");
@@ -135,8 +144,11 @@ pub(super) fn retry(mut section: Section<'_>, log: &mut Log<'_>) -> Retry {
             Retry::Never
         }
         Some(policy) => again(&mut section, policy, log),
-        // Whether its keys fit cannot be said.
-        None => return Retry::Never,
+        // Whether its keys fit cannot be said, but whether they are any.
+        None => {
+            section.pass_over(&["attempts", "backoff_ms", "backoff_ms_max", "share"]);
+            Retry::Never
+        }
     };
     section.finish(log);
     retry
@@ -153,7 +165,8 @@ fn again(section: &mut Section<'_>, policy: RetryPolicy, log: &mut Log<'_>) -> R
         return Retry::Fixed { attempts, backoff_ms };
     }
     let most = backoff_ms.saturating_mul(10).min(60_000);
-    let backoff_ms_max = section.integer32(log, "backoff_ms_max", backoff_ms..=60_000, Some(most));
+    let least = if section.is_sound(&["backoff_ms"]) { backoff_ms } else { 1 };
+    let backoff_ms_max = section.integer32(log, "backoff_ms_max", least..=60_000, Some(most));
     if matches!(policy, RetryPolicy::Exponential) {
         return Retry::Exponential { attempts, backoff_ms, backoff_ms_max };
     }

@@ -36,7 +36,7 @@ fn check(keys: &str, mistake: &str) {
 }
 
 /// One fault of each kind, as the documents show it.
-const EACH: [&str; 19] = [
+pub(crate) const EACH: [&str; 19] = [
     "kind = \"pause\"\npart = \"cache-node\"\nwhich = \"minority\"\nat_ms = 1\nfor_ms = 0",
     "kind = \"kill\"\npart = \"redis\"\nat_ms = 1\nfor_ms = 1",
     "kind = \"stop\"\npart = \"edge\"\nwhich = \"all\"\nat_ms = 1\nfor_ms = 1",

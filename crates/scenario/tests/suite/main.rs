@@ -3,8 +3,11 @@
 mod bursts;
 mod combinations;
 mod describe;
+mod draw;
 mod duration;
+mod edit;
 mod faults;
+mod follow_ups;
 mod layers;
 mod mistakes;
 mod presets;

@@ -59,7 +59,7 @@ property = "rebuilds_per_boundary"
 scope = "negative"
 "#;
     let found = mistakes(text);
-    let expected = r#"t.toml: 20 mistakes
+    let expected = r#"t.toml: 19 mistakes
   t.toml:1: name: is missing
   t.toml:1: nmae: unknown key; did you mean "name"?
   t.toml:3: expect: must be one of "valid" or "invalid", not "invalide"; did you mean "invalid"?
@@ -72,7 +72,6 @@ scope = "negative"
   t.toml:19: policy.ttl_ms: must be a whole number from 1 to 86400000, not -1
   t.toml:20: policy.colour: unknown key
   t.toml:24: rung[1].layers: must be one of "single-flight", "lock", "waiter-timeout", "stale-while-revalidate", "stale-if-error", "jitter", "negative", "key-filter", "xfetch", "shed", "owner-routing", "pre-warm" or "l1", not "lokc"; did you mean "lock"?
-  t.toml:24: rung[1].layers: "lock" needs "single-flight" under it
   t.toml:27: rung[2].name: there is already a rung "a"
   t.toml:29: rung[2].lock: the rung's layers do not name "lock"
   t.toml:30: rung[2].lock.expiry: unknown key; did you mean "expiry_ms"?

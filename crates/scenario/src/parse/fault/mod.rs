@@ -138,7 +138,7 @@ fn check_key(section: &mut Section<'_>, fault: &Fault, row: &str, facts: &Facts<
     let is_used = matches!(fault.once, Once::Rebuild { .. })
         || matches!(fault.action.which(), Some(Which::Holder { .. } | Which::Leader { .. }));
     if !is_used {
-        if section.is_sound(&["once", "which"]) {
+        if section.is_sound(&["once", "part", "which", "some", "index"]) {
             let why = "only once = \"rebuild\" and which = \"holder\" or \"leader\" look at a row";
             section.refuse(log, &["key"], why);
         }
