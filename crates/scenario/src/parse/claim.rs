@@ -132,7 +132,7 @@ fn lacks(property: Property, rung: Option<&Rung>, facts: &Facts<'_>) -> Option<&
         Property::NegativeQueries if !absent.is_some_and(|a| matches!(a.ids, AbsentIds::Fixed { .. })) => {
             Some("no [workload.absent] with ids = \"fixed\"")
         }
-        Property::AbsentKeyQueries if absent.is_none() && !is_flooded(facts) => {
+        Property::AbsentKeyQueries if absent.is_none() && facts.are_faults_sound && !is_flooded(facts) => {
             Some("neither [workload.absent] nor a fault of kind \"flood\"")
         }
         Property::AbsenceOutlivesInsert if facts.workload.insert_every_ms.is_none() => {
