@@ -16,9 +16,9 @@ pub fn status_of(error: &Error) -> Status {
         Error::Overloaded { limit: Limit::Lookups | Limit::Flights | Limit::Waiters } => {
             Code::ResourceExhausted
         }
-        // However Redis failed: to a client, the part is away.
-        Error::Cache(_) => Code::Unavailable,
-        Error::Lock(failure) | Error::Origin(failure) => code_of(failure.cause),
+        // However they failed: to a client, the part is away.
+        Error::Cache(_) | Error::Lock(_) => Code::Unavailable,
+        Error::Origin(failure) => code_of(failure.cause),
         _ => Code::Unavailable,
     };
     status(code, source_of(error.source_part()), error.to_string())
@@ -66,6 +66,7 @@ pub fn put_status(error: PutError) -> Status {
     let said = error.to_string();
     match error {
         PutError::NotConfigured(_) | PutError::Lost => status(Code::Unavailable, ErrorSource::Peer, said),
+        PutError::Overloaded => status(Code::ResourceExhausted, ErrorSource::Peer, said),
         PutError::Origin(error) => {
             let pushback = herd_wire::error::pushback(&error);
             let mut status = peer_status(*error, ErrorSource::Origin);
@@ -111,6 +112,7 @@ mod tests {
             (Error::Overloaded { limit: Limit::Flights }, Code::ResourceExhausted, ErrorSource::Peer, true),
             (Error::Cache(late.clone()), Code::Unavailable, ErrorSource::Cache, true),
             (Error::Lock(away.clone()), Code::Unavailable, ErrorSource::Lock, true),
+            (Error::Lock(late.clone()), Code::Unavailable, ErrorSource::Lock, true),
             (Error::WaitTimeout, Code::Unavailable, ErrorSource::Lock, true),
             (Error::Origin(away), Code::Unavailable, ErrorSource::Origin, true),
             (Error::Origin(late), Code::DeadlineExceeded, ErrorSource::Origin, true),

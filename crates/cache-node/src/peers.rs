@@ -20,6 +20,10 @@ use tonic::{Code, Request, Status};
 /// How long a release may take. It is not waited for; the lease ends by itself at its expiry.
 const RELEASE_MAX: Duration = Duration::from_secs(1);
 
+/// How often a lock service that lets a caller wait is asked whether it is still there, and how long it may take to say so.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+const PROBE_ANSWER: Duration = Duration::from_secs(1);
+
 /// Instance names are cut to this many bytes in a lease's owner, which has room for 128.
 const INSTANCE_BYTES_MAX: usize = 64;
 
@@ -64,7 +68,11 @@ impl Locks {
             wait_ms: millis(wait),
             volatile_token,
         };
-        let answer = call.limit(self.client.clone().acquire(call.request(request))).await;
+        let (mut client, mut prober) = (self.client.clone(), self.client.clone());
+        let answer = tokio::select! {
+            answer = call.limit(client.acquire(call.request(request))) => answer,
+            silent = silence(&mut prober, name) => Err(silent),
+        };
         match answer.map(|answer| answer.outcome) {
             Ok(Some(Outcome::Granted(grant))) => {
                 LeaseOutcome::Granted(Lease { token: grant.token, epoch: grant.epoch })
@@ -119,11 +127,25 @@ impl Locks {
         trace: TraceContext,
     ) -> Result<(), Status> {
         let call = Call { remaining: RELEASE_MAX, trace };
-        let (end, retryable, message) = wire_end(end);
         let (name, owner) = (name.to_owned(), self.owner(owner));
-        let request = v1::ReleaseRequest { name, owner, end: end.into(), retryable, message, unconditional };
+        let request = v1::ReleaseRequest { name, owner, unconditional, ..wire_end(end) };
         call.limit(self.client.clone().release(call.request(request))).await?;
         Ok(())
+    }
+}
+
+/// Ends when the lock service says nothing at all any more. A call that waits for a lease is silent for as long as the holder
+/// works; over a link that swallows everything, or before a process that is stopped, it would be for the whole wait. So the
+/// service is asked something that it answers at once, again and again; that is what bounds how long a leader waits before
+/// it fails open (or closed): [`PROBE_EVERY`] and [`PROBE_ANSWER`], 1.5 s. Nothing of it is remembered: at the next boundary
+/// every leader waits so long again. Any answer will do, an error included.
+async fn silence(client: &mut LockServiceClient<Channel>, name: &str) -> Status {
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        let probe = client.inspect(v1::InspectRequest { name: name.to_owned() });
+        if tokio::time::timeout(PROBE_ANSWER, probe).await.is_err() {
+            return Status::deadline_exceeded("it is silent");
+        }
     }
 }
 
@@ -274,15 +296,20 @@ pub fn surely_not_applied(error: &Status) -> bool {
     false
 }
 
-fn wire_end(end: &HolderEnd) -> (v1::HolderEnd, bool, String) {
+/// The part of a release that says how its holder ended.
+fn wire_end(end: &HolderEnd) -> v1::ReleaseRequest {
+    let of = |end: v1::HolderEnd| v1::ReleaseRequest { end: end.into(), ..v1::ReleaseRequest::default() };
     match end {
-        HolderEnd::Abandoned => (v1::HolderEnd::Abandoned, false, String::new()),
-        HolderEnd::ValueWritten => (v1::HolderEnd::ValueWritten, false, String::new()),
-        HolderEnd::Failed(HolderFailure::NoSuchRow) => (v1::HolderEnd::NoSuchRow, false, String::new()),
+        HolderEnd::Abandoned => of(v1::HolderEnd::Abandoned),
+        HolderEnd::ValueWritten => of(v1::HolderEnd::ValueWritten),
+        &HolderEnd::Failed(HolderFailure::NoSuchRow { generation }) => {
+            v1::ReleaseRequest { generation, ..of(v1::HolderEnd::NoSuchRow) }
+        }
         HolderEnd::Failed(HolderFailure::Failed(failure)) => {
             let detail = &failure.detail;
-            let said = detail[..detail.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned();
-            (v1::HolderEnd::Failed, failure.retryable, said)
+            let message = detail[..detail.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned();
+            let retryable = failure.retryable;
+            v1::ReleaseRequest { retryable, message, ..of(v1::HolderEnd::Failed) }
         }
     }
 }
@@ -292,7 +319,7 @@ fn wire_end(end: &HolderEnd) -> (v1::HolderEnd, bool, String) {
 fn holder_failure(told: &v1::HolderFailed) -> HolderFailure {
     let cause = if told.retryable { Cause::Unavailable } else { Cause::Internal };
     match told.end() {
-        v1::HolderEnd::NoSuchRow => HolderFailure::NoSuchRow,
+        v1::HolderEnd::NoSuchRow => HolderFailure::NoSuchRow { generation: told.generation },
         _ => HolderFailure::Failed(Failure {
             cause,
             retryable: told.retryable,

@@ -64,6 +64,7 @@ pub async fn follow(node: Arc<Node>, mut control: ControlHandle) {
         if fleet.version > 0 {
             match config::compile(&fleet) {
                 Ok(config) => {
+                    node.begin_record(&config).await;
                     node.configure(config);
                     control.ack_config(fleet.version);
                     info!(version = fleet.version, prefix = fleet.key_prefix, "configuration applied");

@@ -3,7 +3,7 @@
 use crate::load::LoadError;
 use herd_wire::v1::{
     GetRequest, GetResponse, PutRequest, PutResponse, StoreWrite, WarmRequest, WarmResponse, WritesRequest,
-    edge_client::EdgeClient,
+    WritesResponse, edge_client::EdgeClient,
 };
 use std::time::{Duration, Instant};
 use tonic::{
@@ -50,20 +50,23 @@ impl EdgeLab {
         within(self.deadline, self.client.clone().warm(request)).await
     }
 
-    /// Reads the store's record of the writes under a prefix to its end. The deadline is that of the whole.
+    /// Reads the store's record of the writes under a prefix to its end. The deadline is that of the whole. Returns
+    /// the first message, which says how much the record holds.
     pub(crate) async fn writes(
         &self,
         key_prefix: String,
         mut each: impl FnMut(StoreWrite),
-    ) -> Result<(), Status> {
+    ) -> Result<Option<WritesResponse>, Status> {
         let request = self.timed(WritesRequest { key_prefix });
         let mut client = self.client.clone();
         let whole = async {
             let mut batches = client.writes(request).await?.into_inner();
-            while let Some(batch) = batches.message().await? {
-                batch.writes.into_iter().for_each(&mut each);
+            let mut extent = None;
+            while let Some(mut batch) = batches.message().await? {
+                std::mem::take(&mut batch.writes).into_iter().for_each(&mut each);
+                extent.get_or_insert(batch);
             }
-            Ok(Response::new(()))
+            Ok(Response::new(extent))
         };
         within(self.deadline, whole).await
     }

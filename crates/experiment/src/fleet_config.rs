@@ -25,6 +25,7 @@ pub fn of_rung(scenario: &Scenario, rung: &Rung, prefix: &str) -> v1::FleetConfi
         routing: routing.into(),
         policy: Some(policy(scenario, rung)),
         edge_gate: rung.shed.and_then(|shed| shed.edge).map(edge_gate),
+        other_key_prefix: String::new(),
     }
 }
 

@@ -156,7 +156,7 @@ fn told(failure: HolderFailure) -> HolderFailed {
         HolderFailure::NoSuchRow => (v1::HolderEnd::NoSuchRow, false, String::new()),
         HolderFailure::Failed { retryable, message } => (v1::HolderEnd::Failed, retryable, message),
     };
-    HolderFailed { end: end.into(), retryable, message }
+    HolderFailed { end: end.into(), retryable, message, generation: 0 }
 }
 
 fn locks_status(error: &LocksError) -> Status {

@@ -160,7 +160,7 @@ pub struct Answer<V> {
     pub value: V,
     /// How it came about.
     pub served: Served,
-    /// The value's generation; for one that the cache did not take, the generation that was seen expired. A stale value
+    /// The value's generation; 0 for one that is not in the cache: nobody can tell how it compares to what is. A stale value
     /// has the generation that its reader saw.
     pub generation: u64,
     /// The cache holds it, or (where values are served before they are written) is about to. False for a rebuilt value

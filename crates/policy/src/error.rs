@@ -64,7 +64,7 @@ impl fmt::Display for Error {
             Error::Deadline => f.write_str("the request's deadline passed"),
             Error::Overloaded { limit } => write!(f, "too many {limit} at once"),
             Error::Cache(failure) => write!(f, "the cache failed: {failure}"),
-            Error::Lock(failure) => write!(f, "the lock service failed: {failure}"),
+            Error::Lock(failure) => write!(f, "the lock service is away: {failure}"),
             Error::WaitTimeout => f.write_str("the value is still being rebuilt"),
             Error::Origin(failure) => write!(f, "the origin failed: {failure}"),
             Error::RebuildLost => f.write_str("the rebuild was lost twice"),

@@ -51,13 +51,14 @@
 //! # What holds always
 //! - At most one live shared flight a key; it lives until its write ended, so that a later leader's second look sees it.
 //! - A flight belongs to the core, not to its leader: whoever cancels, runs out of time or patience leaves alone, the
-//!   oldest waiter leads, and with none left the rebuild still runs to its own deadline.
+//!   oldest waiter leads, and with none left the rebuild still runs to its own deadline. Nobody left is no
+//!   reason to ask the origin without the lease, though: such a flight ends with its wait for the lock.
 //! - Each lookup is served once, or was cancelled. Errors are shared once with everybody waiting, and never cached; that
 //!   a row does not exist is remembered only by a guarded sentinel.
 //! - Nobody is shown a value older than the generation that its own look saw, nor told of an absence that is older: who
-//!   joined a flight with newer knowledge than it brings back waits on, and the flight starts over for it. One exception:
-//!   a lease's holder whose origin knows no such row, and for which no sentinel stands, shares that with everybody who
-//!   waits for the lease then, whenever they looked; with [`Config::negative`] they read the sentinel instead.
+//!   joined a flight with newer knowledge than it brings back waits on, and the flight starts over for it. That holds for
+//!   another process's word, too: an absence that a lease's holder shares carries the generation that it had seen.
+//! - What is not in the cache has no generation (0): a value whose write was refused may be older or newer than what is.
 //! - A stale value is the one that its reader's own look saw, of a row that is marked safe, and at most T + G old.
 //! - A lease that was granted, or may have been, is given back before its flight ends.
 //! - Every queue, wait and retry has a limit ([`Limits`]); every flight ends.

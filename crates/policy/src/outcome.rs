@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{AbsentBy, Error};
 use crate::ids::Lease;
 
 /// Of a [`Read`](crate::Action::Read).
@@ -77,18 +76,14 @@ pub enum LeaseOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HolderFailure {
     /// The origin has no such row.
-    NoSuchRow,
+    NoSuchRow {
+        /// The generation of the key that the holder had seen when it asked: who saw a newer one may ask for a row that was
+        /// inserted since, and does not share this. 0 where the lease store does not carry it: then only who saw nothing
+        /// at all shares it.
+        generation: u64,
+    },
     /// The origin failed, refused, or did not answer in time.
     Failed(Failure),
-}
-
-impl From<HolderFailure> for Error {
-    fn from(failure: HolderFailure) -> Self {
-        match failure {
-            HolderFailure::NoSuchRow => Error::NotFound { by: AbsentBy::Origin },
-            HolderFailure::Failed(failure) => Error::Origin(failure),
-        }
-    }
 }
 
 /// Of a [`Renew`](crate::Action::Renew).

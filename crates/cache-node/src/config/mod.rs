@@ -24,6 +24,8 @@ pub struct NodeConfig {
     pub policy: Arc<Config>,
     /// The tier in the process; `None`: values are only ever read from Redis.
     pub local: Option<LocalConfig>,
+    /// Another key prefix that is in use: by a fill of the next one, or by nodes that are not switched yet.
+    pub other_prefix: Option<Arc<str>>,
 }
 
 /// The tier in the process.
@@ -51,6 +53,12 @@ pub fn compile(fleet: &v1::FleetConfig) -> Result<NodeConfig, ConfigError> {
     if let Err(why) = check_prefix(&fleet.key_prefix) {
         mistakes.note(format_args!("key_prefix: {why}"));
     }
+    let other_prefix = &fleet.other_key_prefix;
+    if let Err(why) = check_prefix(other_prefix) {
+        mistakes.note(format_args!("other_key_prefix: {why}"));
+    } else if !other_prefix.is_empty() && *other_prefix == fleet.key_prefix {
+        mistakes.note("other_key_prefix is key_prefix itself");
+    }
     let missing;
     let policy = if let Some(policy) = &fleet.policy {
         policy
@@ -63,7 +71,8 @@ pub fn compile(fleet: &v1::FleetConfig) -> Result<NodeConfig, ConfigError> {
     let policy = compile_policy(fleet, policy, &mut mistakes);
     let mistakes = mistakes.into_inner();
     if mistakes.is_empty() {
-        Ok(NodeConfig { policy: Arc::new(policy), local })
+        let other_prefix = Some(other_prefix.as_str()).filter(|prefix| !prefix.is_empty()).map(Into::into);
+        Ok(NodeConfig { policy: Arc::new(policy), local, other_prefix })
     } else {
         Err(ConfigError(mistakes))
     }

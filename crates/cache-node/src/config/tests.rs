@@ -39,13 +39,15 @@ fn good() -> v1::FleetConfig {
             on_origin_error: v1::OnOriginError::SerialRetry.into(),
         }),
         edge_gate: None,
+        other_key_prefix: "r1.v2:".to_owned(),
     }
 }
 
 /// What the control plane says is what the core and the node get, layer by layer.
 #[test]
 fn compiles() {
-    let NodeConfig { policy, local } = compile(&good()).unwrap();
+    let NodeConfig { policy, local, other_prefix } = compile(&good()).unwrap();
+    assert_eq!(other_prefix.as_deref(), Some("r1.v2:"));
     assert_eq!((policy.version, &*policy.key_prefix, policy.ttl), (3, "r1:", Duration::from_secs(2)));
     let lock = policy.lock.as_ref().unwrap();
     assert_eq!(
@@ -82,7 +84,7 @@ fn absent_layers_are_off() {
         write_guard: policy.write_guard,
         ..v1::PolicyConfig::default()
     };
-    let NodeConfig { policy, local } = compile(&plain).unwrap();
+    let NodeConfig { policy, local, .. } = compile(&plain).unwrap();
     let off = Config {
         version: 3,
         key_prefix: "r1:".into(),

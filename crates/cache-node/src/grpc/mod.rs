@@ -5,7 +5,8 @@ mod answers;
 use crate::errors::{put_status, store_status};
 use crate::metrics::NodeMetrics;
 use crate::node::{Answered, Node, NotConfigured, Put};
-use futures::{Stream, TryStreamExt as _, stream};
+use crate::store::record::Extent;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use herd_service::rpc::{Deadline, deadline_exceeded};
 use herd_service::trace::{self, TraceContext};
 use herd_wire::error::{ErrorSource, status};
@@ -181,12 +182,17 @@ impl CacheNode for CacheNodeService {
         let prefix = request.into_inner().key_prefix;
         check(check_prefix(&prefix))?;
         let writes = self.node.writes(&prefix).await.map_err(|error| store_status(&error))?;
+        let Extent { began_us, trimmed } = writes.extent();
+        let first = WritesResponse { began_us, trimmed, ..WritesResponse::default() };
         let chunks = stream::try_unfold(writes, |mut writes| async move {
-            Ok(writes.next().await?.map(|chunk| (WritesResponse { writes: chunk }, writes)))
+            let chunk = writes.next().await?;
+            Ok(chunk.map(|chunk| (WritesResponse { writes: chunk, ..WritesResponse::default() }, writes)))
         });
-        let chunks = chunks.map_err(|error| store_status(&error)).and_then(move |chunk| {
-            std::future::ready(if deadline.passed() { Err(deadline_exceeded()) } else { Ok(chunk) })
-        });
+        let chunks = stream::iter([Ok(first)]).chain(chunks).map_err(|error| store_status(&error)).and_then(
+            move |chunk| {
+                std::future::ready(if deadline.passed() { Err(deadline_exceeded()) } else { Ok(chunk) })
+            },
+        );
         Ok(Response::new(Box::pin(chunks)))
     }
 }

@@ -27,7 +27,7 @@ use seats::Seats;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tiers::Tiers;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use work::Work;
 
 /// The limits of the core in a node. Lookups, and with them seats, grow to what was needed once.
@@ -45,6 +45,8 @@ pub struct Node {
     locks: Locks,
     origin: Origin,
     metrics: NodeMetrics,
+    /// Writes of rows under way, those included whose writers are gone.
+    puts: Arc<Semaphore>,
     #[cfg(test)]
     panics: std::sync::atomic::AtomicU32,
 }
@@ -52,6 +54,8 @@ pub struct Node {
 struct State {
     core: Core<Value>,
     configured: bool,
+    /// Where rows that are written are cleared beside the current prefix.
+    other_prefix: Option<Arc<str>>,
     seats: Seats,
     flights: Flights,
     tiers: Tiers,
@@ -73,6 +77,7 @@ impl Node {
         let state = State {
             core: Core::new(Arc::default(), limits(), rand::random()),
             configured: false,
+            other_prefix: None,
             seats: Seats::default(),
             flights: Flights::default(),
             tiers: Tiers::default(),
@@ -87,6 +92,7 @@ impl Node {
             locks,
             origin,
             metrics,
+            puts: Arc::new(Semaphore::new(put::AT_ONCE_MAX)),
             #[cfg(test)]
             panics: std::sync::atomic::AtomicU32::new(0),
         })
@@ -94,9 +100,23 @@ impl Node {
 
     /// Decides lookups by this configuration from now on. Flights under way keep theirs. Call it inside a tokio runtime.
     pub fn configure(self: &Arc<Self>, config: NodeConfig) {
-        self.lock().tiers.configure(&config, &self.store, &self.origin, &self.metrics);
+        let mut state = self.lock();
+        state.tiers.configure(&config, &self.store, &self.origin, &self.metrics);
+        state.other_prefix = config.other_prefix;
+        drop(state);
         self.tell(|core, now| core.handle_config(now, config.policy));
         self.lock().configured = true;
+    }
+
+    /// Has the store's record of writes begin under the prefixes of a configuration that is about to be applied, where there
+    /// is none yet. One that begins later is not whole.
+    pub async fn begin_record(&self, config: &NodeConfig) {
+        for prefix in std::iter::once(&config.policy.key_prefix).chain(&config.other_prefix) {
+            if let Err(error) = self.store.begin_record(prefix).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%prefix, error, "the record of writes may begin late, and so not be whole");
+            }
+        }
     }
 
     /// Begins to read what the store recorded of the writes under a key prefix, whether or not it is the current one.

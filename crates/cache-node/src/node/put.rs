@@ -7,6 +7,7 @@ use herd_service::rpc::Deadline;
 use herd_service::trace::TraceContext;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tonic::Status;
 
@@ -19,6 +20,10 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// How long the caches are still tried to be cleared where the row may have been written and its writer has no more time.
 const AFTERWARDS: Duration = Duration::from_secs(1);
+
+/// Rows that are written at once, clearing the caches included; more are refused. A write goes on without its writer, so that
+/// hang-ups do not make room before it ends, which it does in [`AFTERWARDS`].
+pub const AT_ONCE_MAX: usize = 1_024;
 
 /// A row was written, and no cache holds what was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +54,23 @@ pub enum PutError {
         #[source]
         why: StoreError,
     },
+    /// So many are being written that no more are begun.
+    #[error("{AT_ONCE_MAX} rows are being written at once")]
+    Overloaded,
     /// The task for it was lost: the row may have been written.
     #[error("the write was lost")]
     Lost,
 }
 
 impl Node {
-    /// Writes a row at the origin, then deletes its cached value, a remembered absence included; done when both are. Once
+    /// Writes a row at the origin, then deletes its cached value, a remembered absence included; done when both are.
+    ///
+    /// Cleared are the current prefix and the [other](crate::config::NodeConfig::other_prefix) one, as they are when the
+    /// origin has written the row. So no fill brings an old value back that begins after every node was told of its
+    /// prefix: one that looked at the store before this row was cleared is refused by the generation that clearing opens;
+    /// one that looked later asks an origin that has the row. A write that began before its node was told, and reads the
+    /// prefixes before that, has written the row before the fill began. While members switch, some read one prefix and some
+    /// the other: each of their writes clears both. Once
     /// begun it goes on to its end, also if the future is dropped: a row that is written is not to be left behind an old
     /// value because its writer hung up.
     ///
@@ -68,20 +83,23 @@ impl Node {
         deadline: Deadline,
         trace: TraceContext,
     ) -> Result<Put, PutError> {
-        let place = self.place(key)?;
+        // Without a prefix no cache could be cleared.
+        self.lock().config()?;
+        let permit = self.puts.clone().try_acquire_owned().map_err(|_| PutError::Overloaded)?;
         let (node, key) = (self.clone(), key.to_owned());
         let limit = deadline.remaining().saturating_sub(ANSWER_TAKES);
-        let writing = async move { node.write_through(place, &key, value, limit, trace).await };
+        let writing = async move { node.write_through(permit, &key, value, limit, trace).await };
         tokio::spawn(writing).await.unwrap_or(Err(PutError::Lost))
     }
 
-    /// Deletes the cached value of a row. Returns the generation that the deletion opened.
+    /// Deletes the cached value of a row, under both prefixes. Returns the generation that the deletion opened under the
+    /// current one.
     ///
     /// # Errors
     /// [`NotConfigured`], or what the store said.
     pub async fn invalidate(&self, key: &str) -> Result<Result<u64, StoreError>, NotConfigured> {
-        let place = self.place(key)?;
-        Ok(self.clear(&place).await)
+        let places = self.places(key)?;
+        Ok(self.clear(&places).await)
     }
 
     /// What the process itself holds under a cache key is worthless.
@@ -94,7 +112,7 @@ impl Node {
 
     async fn write_through(
         self: &Arc<Self>,
-        place: OwnPlace,
+        permit: OwnedSemaphorePermit,
         key: &str,
         value: Vec<u8>,
         limit: Duration,
@@ -106,41 +124,44 @@ impl Node {
             Err(status) => {
                 if !surely_not_applied(&status) {
                     self.exists(key);
-                    self.clear_afterwards(place);
+                    self.clear_afterwards(self.places(key)?, permit);
                 }
                 return Err(PutError::Origin(Box::new(status)));
             }
         };
         self.exists(key);
-        match self.clear_until(&place, deadline).await {
+        // Only now: the prefixes that are in use after the row was written.
+        let places = self.places(key)?;
+        match self.clear_until(&places, deadline).await {
             Ok(generation) => Ok(Put { version, generation }),
             Err(why) => {
-                self.clear_afterwards(place);
+                self.clear_afterwards(places, permit);
                 Err(PutError::NotCleared { version, why })
             }
         }
     }
 
     /// Nobody is promised anything any more; but no old value should stay behind a row that is, or may be, new.
-    fn clear_afterwards(self: &Arc<Self>, place: OwnPlace) {
+    fn clear_afterwards(self: &Arc<Self>, places: OwnPlaces, permit: OwnedSemaphorePermit) {
         let node = self.clone();
         tokio::spawn(async move {
-            let cleared = node.clear_until(&place, Deadline::after(AFTERWARDS)).await;
+            let cleared = node.clear_until(&places, Deadline::after(AFTERWARDS)).await;
             if let Err(error) = cleared {
-                let (key, error) = (&*place.1, &error as &dyn std::error::Error);
+                let (key, error) = (&*places.current.1, &error as &dyn std::error::Error);
                 tracing::warn!(
                     key,
                     error,
                     "the caches may hold an old value behind a new row until it expires"
                 );
             }
+            drop(permit);
         });
     }
 
     /// Tries until the deadline.
-    async fn clear_until(&self, place: &OwnPlace, deadline: Deadline) -> Result<u64, StoreError> {
+    async fn clear_until(&self, places: &OwnPlaces, deadline: Deadline) -> Result<u64, StoreError> {
         loop {
-            let error = match timeout(deadline.remaining(), self.clear(place)).await {
+            let error = match timeout(deadline.remaining(), self.clear(places)).await {
                 Ok(Ok(generation)) => return Ok(generation),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(StoreError::TimedOut),
@@ -153,7 +174,14 @@ impl Node {
         }
     }
 
-    async fn clear(&self, (prefix, cache_key): &OwnPlace) -> Result<u64, StoreError> {
+    async fn clear(&self, places: &OwnPlaces) -> Result<u64, StoreError> {
+        if let Some(other) = &places.other {
+            self.clear_one(other).await?;
+        }
+        self.clear_one(&places.current).await
+    }
+
+    async fn clear_one(&self, (prefix, cache_key): &OwnPlace) -> Result<u64, StoreError> {
         let cleared = self.store.invalidate(Place { prefix, cache_key }).await;
         // Whatever Redis said: it may have done it.
         self.forget(cache_key);
@@ -168,11 +196,17 @@ impl Node {
         }
     }
 
-    fn place(&self, key: &str) -> Result<OwnPlace, NotConfigured> {
-        let mut state = self.lock();
-        let cache_key = state.cache_key(key)?;
-        Ok((state.core.config().key_prefix.clone(), cache_key))
+    fn places(&self, key: &str) -> Result<OwnPlaces, NotConfigured> {
+        let state = self.lock();
+        let of = |prefix: &Arc<str>| (prefix.clone(), format!("{prefix}{key}").into());
+        Ok(OwnPlaces { current: of(&state.config()?.key_prefix), other: state.other_prefix.as_ref().map(of) })
     }
+}
+
+/// Where a row's value is cleared.
+struct OwnPlaces {
+    current: OwnPlace,
+    other: Option<OwnPlace>,
 }
 
 /// Key prefix and cache key of a [`Place`].

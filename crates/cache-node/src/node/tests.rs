@@ -56,7 +56,7 @@ fn up() -> Up {
 }
 
 fn configure(node: &Arc<Node>, policy: Config) {
-    node.configure(NodeConfig { policy: Arc::new(policy), local: None });
+    node.configure(NodeConfig { policy: Arc::new(policy), local: None, other_prefix: None });
 }
 
 /// A rebuild's task panics: it is tried once more for everybody who waits; panics it again, they share the error, which

@@ -225,8 +225,8 @@ impl LockService for FakeLock {
                 HolderEnd::Abandoned => None,
                 HolderEnd::ValueWritten => Some(Outcome::HolderDone(HolderDone {})),
                 HolderEnd::NoSuchRow | HolderEnd::Failed => {
-                    let ReleaseRequest { end, retryable, message, .. } = request.clone();
-                    Some(Outcome::HolderFailed(HolderFailed { end, retryable, message }))
+                    let ReleaseRequest { end, retryable, message, generation, .. } = request.clone();
+                    Some(Outcome::HolderFailed(HolderFailed { end, retryable, message, generation }))
                 }
             };
             if let Some(done) = leases.done.get(&request.name).filter(|_| told.is_some()) {

@@ -155,10 +155,19 @@ impl TestNode {
         let request = WritesRequest { key_prefix: key_prefix.to_owned() };
         let mut stream = self.client.clone().writes(request).await?.into_inner();
         let mut chunks = Vec::new();
+        stream.message().await?.expect("the first message always comes");
         while let Some(chunk) = stream.message().await? {
             chunks.push(chunk.writes);
         }
         Ok(chunks)
+    }
+
+    /// When the store's record under a prefix began, and whether it was cut.
+    pub(crate) async fn extent(&self, key_prefix: &str) -> (u64, bool) {
+        let request = WritesRequest { key_prefix: key_prefix.to_owned() };
+        let mut stream = self.client.clone().writes(request).await.expect("a node").into_inner();
+        let first = stream.message().await.expect("a record").expect("the first message always comes");
+        (first.began_us, first.trimmed)
     }
 
     /// Whether a line stands in the metrics.
@@ -214,7 +223,7 @@ pub(crate) fn single_flight() -> v1::FleetConfig {
             write_guard: v1::WriteGuard::Fenced.into(),
             ..v1::PolicyConfig::default()
         }),
-        edge_gate: None,
+        ..v1::FleetConfig::default()
     }
 }
 

@@ -99,3 +99,25 @@ async fn origin_away() {
     heals(&node, "item-a").await;
     eventually("nothing is left behind", || node.node.busy() == (0, 0)).await;
 }
+
+/// The lock service takes connections and says nothing, ever: leaders fail open, or closed, long before the wait for the lease
+/// is over.
+#[tokio::test]
+async fn a_silent_lock_service() {
+    let mut parts = Parts::up().await;
+    let mut fleet = fleet_lock();
+    fleet.policy.as_mut().unwrap().lock.as_mut().unwrap().wait_ms = 60_000;
+    let node = parts.node("n1", &fleet).await;
+    let address = parts.lock_serving.as_ref().unwrap().address;
+    parts.lock_serving = None;
+    let _hole = std::net::TcpListener::bind(address).unwrap();
+    node.get("item-a").await.unwrap();
+    assert_eq!(parts.origin.asked().last().unwrap().reason(), v1::Reason::FailOpen);
+    let lock = fleet.policy.as_mut().unwrap().lock.as_mut().unwrap();
+    lock.set_on_unavailable(v1::OnLockUnavailable::FailClosed);
+    node.configure(&fleet);
+    let status = node.get("item-b").await.unwrap_err();
+    assert_eq!((status.code(), ErrorSource::of(&status)), (Code::Unavailable, Some(ErrorSource::Lock)));
+    assert!(status.message().contains("the lock service is away"), "{status:?}");
+    node.busy(0, 0).await;
+}

@@ -135,3 +135,32 @@ async fn a_writer_that_goes_away_leaves_no_old_value() {
         tokio::time::timeout(SOON, cleared).await.unwrap_or_else(|_| panic!("{key} was not cleared"));
     }
 }
+
+/// A fill of the next prefix asked the origin before the row was written: what it brings back is not kept, and whoever reads
+/// the next prefix later finds the row as it was written.
+#[tokio::test]
+async fn a_fill_does_not_keep_what_was_there_before() {
+    let parts = Parts::up().await;
+    let mut fleet = single_flight();
+    let node = parts.node("n1", &fleet).await;
+    fleet.other_key_prefix = "q:".to_owned();
+    node.configure(&fleet);
+    let filler = parts.node("n2", &fleet).await;
+    parts.origin.close_gate();
+    let fill = async {
+        let filled = filler.warm("item-1", "q:").await;
+        filled.unwrap()
+    };
+    let put = async {
+        parts.origin.asked_times(1).await;
+        let put = node.put("item-1", "mine").await.unwrap();
+        parts.origin.open_gate();
+        put
+    };
+    let (_, put) = tokio::join!(fill, put);
+    assert_eq!(put.generation, 1, "that of the current prefix");
+    assert_eq!(parts.held("q:item-1").await, (None, 1), "the old row was refused");
+    (fleet.key_prefix, fleet.other_key_prefix) = ("q:".to_owned(), "p:".to_owned());
+    filler.configure(&fleet);
+    assert_eq!(text(&filler.get("item-1").await.unwrap()), "mine");
+}

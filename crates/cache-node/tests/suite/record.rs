@@ -135,3 +135,25 @@ async fn refusals() {
     let away = tokio::time::timeout(Duration::from_secs(5), node.writes("p:")).await.expect("in time");
     assert_eq!(away.unwrap_err().code(), Code::Unavailable);
 }
+
+/// A record says when it began and whether it was cut; one that went with the store's data begins anew, later.
+#[tokio::test]
+async fn what_is_missing_is_told() {
+    let mut parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    assert_eq!(node.extent("p:").await, (0, false), "there is none yet");
+    parts.store.begin_record("p:").await.unwrap();
+    let (began_us, trimmed) = node.extent("p:").await;
+    assert!(began_us > 0 && !trimmed);
+    node.get("item-1").await.unwrap();
+    parts.store.begin_record("p:").await.unwrap();
+    assert_eq!(node.extent("p:").await, (began_us, false), "it began once");
+    assert_eq!(node.writes("p:").await.unwrap().concat().len(), 1, "the mark is no write");
+    redis::cmd("XTRIM").arg("w:p:").arg("MAXLEN").arg(1).exec(&mut parts.redis.connect()).unwrap();
+    assert!(node.extent("p:").await.1);
+    parts.redis.stop();
+    parts.redis.restart_empty();
+    node.invalidate("item-1").await.unwrap();
+    let (again_us, trimmed) = node.extent("p:").await;
+    assert!(again_us > began_us && !trimmed);
+}

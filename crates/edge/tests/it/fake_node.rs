@@ -193,7 +193,12 @@ impl CacheNode for Answering {
     async fn writes(&self, request: Request<WritesRequest>) -> Result<Response<Self::WritesStream>, Status> {
         let (metadata, _, WritesRequest { key_prefix }) = request.into_parts();
         self.asked.lock().unwrap().push((key_prefix.clone(), metadata));
-        let part = |token| Ok(WritesResponse { writes: vec![StoreWrite { token, ..StoreWrite::default() }] });
+        let part = |token| {
+            Ok(WritesResponse {
+                writes: vec![StoreWrite { token, ..StoreWrite::default() }],
+                ..WritesResponse::default()
+            })
+        };
         let two = tokio_stream::iter([part(1), part(2)]);
         Ok(Response::new(match key_prefix.as_str() {
             "away" => Box::pin(two.chain(tokio_stream::iter([Err(status(

@@ -88,7 +88,9 @@ impl Stage<'_> {
         during::seen_in_ledger(&mut happened.faults, &rows, &plan.scenario.origin);
         let mut prefixes = vec![prefix.as_str()];
         prefixes.extend(happened.deploy.as_ref().map(|deploy| deploy.prefix.as_str()));
-        let (writes, complete) = writes::read(&self.endpoints.edge_grpc, &prefixes, &mut notes).await?;
+        let window_start_us = load.as_ref().map_or(u64::MAX, |load| load.window_start_us);
+        let reading = writes::read(&self.endpoints.edge_grpc, &prefixes, window_start_us, &mut notes);
+        let (writes, complete) = reading.await?;
         notes.append(&mut happened.notes);
         let mut record = self.record(&seen, start, load.as_ref(), notes);
         record.prefix = prefix;

@@ -13,27 +13,40 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Writes of a rung that are kept.
 const WRITES_MAX: usize = 5_000_000;
 
-/// Reads the record of each prefix. Returns the writes, and whether they are all that the store decided; why not is noted.
+/// How much later than the rung's window a record may seem to have begun, microseconds: two clocks.
+const CLOCK_SLACK_US: u64 = 100_000;
+
+/// Reads the record of each prefix; that of the first began before `window_start_us`, unless the store lost its data since. Returns the writes, and whether they are all that the store decided; why not is noted.
 pub(super) async fn read(
     edge: &str,
     prefixes: &[&str],
+    window_start_us: u64,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<StoreWriteRecord>, bool), RunError> {
     tokio::time::sleep(SETTLE).await;
     let edge = EdgeLab::new(edge, READ_LIMIT)?;
     let (mut writes, mut unread) = (Vec::new(), 0_u64);
     let mut complete = true;
-    for prefix in prefixes {
+    for (at, prefix) in prefixes.iter().enumerate() {
         let each = |write| match record(prefix, write) {
             Some(record) if writes.len() < WRITES_MAX => writes.push(record),
             _ => unread += 1,
         };
-        if let Err(status) = edge.writes((*prefix).to_owned(), each).await {
+        let missing = match edge.writes((*prefix).to_owned(), each).await {
+            Err(status) => Some(format!("{} ({:?})", status.message(), status.code())),
+            Ok(None) => Some("it says nothing of its extent".to_owned()),
+            Ok(Some(extent)) if extent.trimmed => Some("the oldest writes were dropped".to_owned()),
+            Ok(Some(extent)) if extent.began_us == 0 => Some("there is none: the store lost it".to_owned()),
+            Ok(Some(extent))
+                if at == 0 && extent.began_us > window_start_us.saturating_add(CLOCK_SLACK_US) =>
+            {
+                Some("it began after the load did: the store lost what was before".to_owned())
+            }
+            Ok(Some(_)) => None,
+        };
+        if let Some(why) = missing {
             complete = false;
-            let (code, message) = (status.code(), status.message());
-            notes.push(format!(
-                "the store's record of {prefix} could not be read whole: {message} ({code:?})"
-            ));
+            notes.push(format!("the store's record of {prefix} is not whole: {why}"));
         }
     }
     if unread > 0 {

@@ -189,7 +189,9 @@ impl Edge for Fakes {
         let truth = self.truth();
         let writes = truth.writes.get(&request.into_inner().key_prefix).cloned().unwrap_or_default();
         let (batches, stream) = mpsc::channel(2);
-        batches.try_send(Ok(WritesResponse { writes })).map_err(|_| Status::internal("no room"))?;
+        batches
+            .try_send(Ok(WritesResponse { writes, began_us: 1, trimmed: false }))
+            .map_err(|_| Status::internal("no room"))?;
         if truth.writes_break {
             batches.try_send(Err(Status::data_loss("trimmed"))).map_err(|_| Status::internal("no room"))?;
         }

@@ -135,5 +135,6 @@ fn config(ttl_ms: u32) -> v1::FleetConfig {
         routing: v1::Routing::Spread.into(),
         policy: Some(policy),
         edge_gate: None,
+        ..v1::FleetConfig::default()
     }
 }

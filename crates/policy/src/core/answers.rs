@@ -37,18 +37,25 @@ impl<V: Clone> News<V> {
         News { found, generation, sent: flight.fetch_sent }
     }
 
+    /// What another process found out, at a time of which only the generation is known.
+    pub(super) fn told(found: Found<V>, generation: u64) -> Self {
+        News { found, generation, sent: 0 }
+    }
+
     /// Not to somebody who saw something newer. Who waited before the store or the origin was asked saw nothing newer
     /// than its answer, whatever the numbers say: they start over in a store that lost its data.
     fn is_for<W>(&self, waiting: &Waiting<W>) -> bool {
         waiting.joined < self.sent || waiting.seen <= self.generation
     }
 
-    fn result(&self, is_leader: bool, seen: u64) -> Result<Answer<V>, Error> {
+    fn result(&self, is_leader: bool) -> Result<Answer<V>, Error> {
         match &self.found {
             Found::Value { value, leader, cached } => Ok(Answer {
                 value: value.clone(),
                 served: if is_leader { *leader } else { Served::Waited },
-                generation: if *cached { self.generation } else { self.generation.max(seen) },
+                // Neither the number that it would have got, which may be somebody else's now, nor the one that it was to
+                // replace, which may be a sentinel's or a deletion's.
+                generation: if *cached { self.generation } else { 0 },
                 cached: *cached,
             }),
             Found::Absent(by) => Err(Error::NotFound { by: *by }),
@@ -70,7 +77,7 @@ impl<V: Clone> Core<V> {
                 self.flight_mut(key).waiters.push_back(id);
                 continue;
             }
-            self.settle(id, key, news.result(is_leader, seen));
+            self.settle(id, key, news.result(is_leader));
             is_leader = false;
         }
         newest_seen
@@ -130,7 +137,6 @@ impl<V: Clone> Core<V> {
 /// this process or its way to the store says nothing to the next.
 fn holder_end(error: &Error) -> HolderEnd {
     match error {
-        Error::NotFound { .. } => HolderEnd::Failed(HolderFailure::NoSuchRow),
         Error::Origin(failure) => HolderEnd::Failed(HolderFailure::Failed(failure.clone())),
         _ => HolderEnd::Abandoned,
     }

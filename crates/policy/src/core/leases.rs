@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::flight::{FlightKey, Held, Op, Stage};
+use super::answers::{Found, News};
+use super::flight::{FlightKey, Held, Op, Purpose, Stage};
 use super::{Core, Timer};
-use crate::action::{Action, HolderEnd};
-use crate::error::Error;
+use crate::action::{Action, Ending, HolderEnd};
+use crate::error::{AbsentBy, Error};
 use crate::ids::{Lease, OpId, Owner};
 use crate::layer::Step;
-use crate::outcome::{Cause, Failure, LeaseOutcome, RenewOutcome};
+use crate::outcome::{Cause, Failure, HolderFailure, LeaseOutcome, RenewOutcome};
 use crate::time::Time;
 
 /// Renewals are never closer together than this, however short the expiry.
@@ -62,8 +63,11 @@ impl<V: Clone> Core<V> {
         let flight = self.flight(key);
         let step = flight.layer.leased(&flight.config, outcome);
         match outcome {
-            // Another process rebuilds, and nobody waits here: there is nothing to give up waiting for.
-            LeaseOutcome::WaitTimeout if flight.purpose.is_background() && flight.waiters.is_empty() => {
+            LeaseOutcome::HolderFailed(HolderFailure::NoSuchRow { generation }) => {
+                let news = News::told(Found::Absent(AbsentBy::Origin), *generation);
+                self.conclude(now, key, &news, (Ending::Failed, HolderEnd::Abandoned), None);
+            }
+            _ if flight.waiters.is_empty() && is_in_vain(outcome, flight.purpose) => {
                 self.fail(now, key, &Error::WaitTimeout);
             }
             LeaseOutcome::HolderDone if step == Step::Acquire => {
@@ -161,6 +165,16 @@ impl<V: Clone> Core<V> {
         let (key, rebuild) = (Arc::clone(&flight.key), flight.rebuild);
         let unconditional = flight.config.lock.as_ref().is_some_and(|lock| lock.unconditional_release);
         self.actions.push_back(Action::Release { key, rebuild, owner, end, unconditional });
+    }
+}
+
+/// Whether a flight for which nobody waits has nothing left to do without the lease. Another process rebuilds: then nothing.
+/// The lock service is away: then a rebuild is for somebody, or in the place of one for which nobody ever waits.
+fn is_in_vain(outcome: &LeaseOutcome, purpose: Purpose) -> bool {
+    match outcome {
+        LeaseOutcome::WaitTimeout => true,
+        LeaseOutcome::Unavailable(_) | LeaseOutcome::Unknown(_) => !purpose.is_background(),
+        _ => false,
     }
 }
 

@@ -87,7 +87,9 @@ impl<V: Clone> Core<V> {
             let set_off = self.set_off(now, id, generation, Purpose::Refresh);
             return self.serve_and_depart(now, id, value, Served::Stale, generation, set_off);
         }
-        self.missed(now, id, generation, Some(Kept { value, until: now + left }));
+        // A warm-up that were served the old value would count a key as filled that is not.
+        let kept = (!lookup.warm).then_some(Kept { value, until: now + left });
+        self.missed(now, id, generation, kept);
     }
 
     fn missed(&mut self, now: Time, id: LookupId, seen: u64, kept: Option<Kept<V>>) {

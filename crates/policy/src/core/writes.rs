@@ -92,7 +92,9 @@ impl<V: Clone> Core<V> {
                 Found::Value { value, leader: flight.layer.led(), cached: true },
                 (Ending::Rebuilt, HolderEnd::ValueWritten),
             ),
-            None => (Found::Absent(AbsentBy::Origin), (Ending::Failed, negative::holder_end(true))),
+            None => {
+                (Found::Absent(AbsentBy::Origin), (Ending::Failed, negative::holder_end(true, generation)))
+            }
         };
         let news = News::fetched(flight, found, generation);
         self.conclude(now, key, &news, ended, None);
@@ -111,7 +113,10 @@ impl<V: Clone> Core<V> {
             None if newer.is_some_and(|newer| newer != flight.generation) => {
                 (Found::Absent(AbsentBy::Origin), (Ending::Failed, HolderEnd::Abandoned))
             }
-            None => (Found::Absent(AbsentBy::Origin), (Ending::Failed, negative::holder_end(false))),
+            None => (
+                Found::Absent(AbsentBy::Origin),
+                (Ending::Failed, negative::holder_end(false, flight.generation)),
+            ),
         };
         let news = News::fetched(flight, found, flight.generation);
         self.conclude(now, key, &news, ended, newer);

@@ -7,7 +7,7 @@ use super::{Admission, Layer, Look, Step};
 use crate::action::Reason;
 use crate::config::{Config, LockConfig, OnUnavailable, OnWaitTimeout};
 use crate::error::Error;
-use crate::outcome::LeaseOutcome;
+use crate::outcome::{HolderFailure, LeaseOutcome};
 
 pub(super) struct FleetLock {
     /// The layer within the process: it decides who leads there.
@@ -41,7 +41,11 @@ impl Layer for FleetLock {
             LeaseOutcome::Granted(_) => Step::Fetch(Reason::LeaseHolder),
             LeaseOutcome::HolderDone if lock.second_look => Step::Look(Look::HolderDone),
             LeaseOutcome::HolderDone => Step::Acquire,
-            LeaseOutcome::HolderFailed(failure) => Step::Fail(failure.clone().into()),
+            LeaseOutcome::HolderFailed(HolderFailure::Failed(failure)) => {
+                Step::Fail(Error::Origin(failure.clone()))
+            }
+            // Told by the core to those for whom it is new enough; the others look for themselves.
+            LeaseOutcome::HolderFailed(HolderFailure::NoSuchRow { .. }) => self.begin(config),
             LeaseOutcome::WaitTimeout => match lock.on_wait_timeout {
                 // Who has a stale value is served it by the core.
                 OnWaitTimeout::Error | OnWaitTimeout::Stale => Step::Fail(Error::WaitTimeout),

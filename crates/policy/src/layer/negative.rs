@@ -18,7 +18,12 @@ pub(crate) fn sentinel_ttl(config: &Config) -> Option<Duration> {
 
 /// What others who wait for the lease are told by a holder whose origin knows no such row. Where the sentinel was taken
 /// they read: should the row be inserted before they are told, the store knows. Otherwise they share the answer, for
-/// each asking the origin in its turn would be a serial herd.
-pub(crate) fn holder_end(sentinel_taken: bool) -> HolderEnd {
-    if sentinel_taken { HolderEnd::ValueWritten } else { HolderEnd::Failed(HolderFailure::NoSuchRow) }
+/// each asking the origin in its turn would be a serial herd; but only those who saw nothing newer than `generation`, which
+/// the holder had seen when it asked.
+pub(crate) fn holder_end(sentinel_taken: bool, generation: u64) -> HolderEnd {
+    if sentinel_taken {
+        HolderEnd::ValueWritten
+    } else {
+        HolderEnd::Failed(HolderFailure::NoSuchRow { generation })
+    }
 }

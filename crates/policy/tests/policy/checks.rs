@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_policy::{
-    Action, Answer, Coalescing, Config, Error, FlightUntil, HolderFailure, Lease, LeaseOutcome, Life,
-    LookupId, OnWaitTimeout, Owner, ReadOutcome, Reason, RebuildId, Serve, Served, Summary, Time, WriteGuard,
+    Action, Answer, Coalescing, Config, Error, FlightUntil, Lease, LeaseOutcome, Life, LookupId,
+    OnWaitTimeout, Owner, ReadOutcome, Reason, RebuildId, Serve, Served, Summary, Time, WriteGuard,
 };
 
 use crate::models::{Key, Who};
@@ -31,8 +31,6 @@ pub(crate) struct Checks {
     to_release: BTreeSet<Who>,
     /// Given back at least once.
     released: BTreeSet<Who>,
-    /// Flights that share the word of another process's: it may be older than the look of who waits for them.
-    shares_absence: BTreeSet<(usize, RebuildId)>,
     floors: BTreeMap<Key, Floor>,
     /// Rows that exist for certain.
     existing: BTreeSet<Key>,
@@ -86,7 +84,6 @@ impl Checks {
             held: BTreeMap::new(),
             to_release: BTreeSet::new(),
             released: BTreeSet::new(),
-            shares_absence: BTreeSet::new(),
             floors: BTreeMap::new(),
             existing: BTreeSet::new(),
         }
@@ -157,9 +154,6 @@ impl Checks {
             }
             LeaseOutcome::Unknown(_) => {
                 self.to_release.insert((node, owner));
-            }
-            LeaseOutcome::HolderFailed(HolderFailure::NoSuchRow) => {
-                self.shares_absence.insert((node, owner.rebuild));
             }
             _ => {}
         }
@@ -248,7 +242,6 @@ impl Checks {
 
     /// Exactly one answer for each lookup.
     fn served(&mut self, node: usize, serve: &Serve<u64>) {
-        let shared = serve.rebuild.is_some_and(|rebuild| self.shares_absence.contains(&(node, rebuild)));
         let lookup = self.lookups.get_mut(&(node, serve.lookup)).expect("a lookup of this fleet");
         assert!(lookup.served.is_none(), "served twice");
         assert!(!lookup.cancelled, "served after it was cancelled");
@@ -267,7 +260,7 @@ impl Checks {
                     floor.version = floor.version.max(answer.value);
                 }
             }
-            Err(Error::NotFound { by }) if self.inserts_seen && !shared => {
+            Err(Error::NotFound { by }) if self.inserts_seen => {
                 assert!(!lookup.exists, "told that it does not exist by {by:?}, after its insert");
             }
             Err(_) => {}
@@ -285,14 +278,17 @@ impl Checks {
     }
 
     /// Nothing older than what the lookup's own look saw, and nothing older than what anybody was shown before it began.
+    /// What is not in the cache has no generation.
     fn new_enough(&self, lookup: &Lookup, answer: &Answer<u64>) {
+        assert!(answer.cached || answer.generation == 0, "{answer:?} is not in the cache");
         if !self.ordered {
             return;
         }
-        assert!(answer.generation >= lookup.floor.generation, "{answer:?} after {:?}", lookup.floor);
+        let by_generation = if answer.cached { answer.generation } else { u64::MAX };
+        assert!(by_generation >= lookup.floor.generation, "{answer:?} after {:?}", lookup.floor);
         assert!(answer.value >= lookup.floor.version, "{answer:?} after {:?}", lookup.floor);
         let seen = lookup.seen.expect("who gets a value has looked");
-        assert!(answer.generation >= seen.generation, "{answer:?}, saw generation {}", seen.generation);
+        assert!(by_generation >= seen.generation, "{answer:?}, saw generation {}", seen.generation);
         let version = seen.expired.map_or(0, |(version, _)| version);
         assert!(answer.value >= version, "{answer:?}, saw version {version}");
     }

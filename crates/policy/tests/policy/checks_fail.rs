@@ -169,6 +169,10 @@ fn old_values_are_caught() {
             checks.action(0, &serve(&record, answer(value, generation, Served::Led)));
         });
     }
+    says("is not in the cache", checks(&direct(), &record), |checks| {
+        let labelled = answer(40, 4, Served::Led).map(|answer| Answer { cached: false, ..answer });
+        checks.action(0, &serve(&record, labelled));
+    });
     let mut shown = checks(&direct(), &record);
     shown.action(0, &serve(&record, answer(40, 4, Served::Led)));
     shown.looked_up(1, record.lookup, KEY.into(), Time::from_millis(6_000), false);

@@ -151,6 +151,10 @@ impl Fleet {
         self.checks.store_lost();
     }
 
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }

@@ -121,7 +121,7 @@ fn waiters_of_the_lock_read_when_the_holder_is_done() {
 #[test]
 fn waiters_of_the_lock_share_the_holders_failure() {
     for (failure, error) in [
-        (HolderFailure::NoSuchRow, Error::NotFound { by: AbsentBy::Origin }),
+        (HolderFailure::NoSuchRow { generation: 1 }, Error::NotFound { by: AbsentBy::Origin }),
         (HolderFailure::Failed(away()), Error::Origin(away())),
     ] {
         for second_look in [true, false] {
@@ -139,12 +139,45 @@ fn waiters_of_the_lock_share_the_holders_failure() {
     }
 }
 
+/// Goal (mode 18): an absence that another process was told is shared with those who saw nothing newer than it; who saw that
+/// the row was written since looks for himself.
+#[test]
+fn an_absence_from_before_an_insert_is_not_shared() {
+    let mut node = Node::new(locked(LockConfig::default()));
+    let (before, after) = (node.miss(1), node.miss(2));
+    let (op, _) = node.acquire().expect("one acquire a process");
+    let absence = HolderFailure::NoSuchRow { generation: 1 };
+    node.answer_lease(op, LeaseOutcome::HolderFailed(absence));
+    assert_eq!(node.error_of(before), Error::NotFound { by: AbsentBy::Origin });
+    assert!(!node.served.contains_key(&after), "his row was inserted before he asked");
+    let (_, fetch) = node.grant(6, 2);
+    node.rebuild(fetch.op, 11, 3);
+    assert_eq!(node.value_of(after), (11, Served::Led));
+    assert!(node.release().is_some());
+    node.assert_idle();
+}
+
+/// Goal (mode 1): a flight that everybody left has nobody to go to the origin for without the lease.
+#[test]
+fn nobody_is_not_a_reason_to_ask_without_the_lease() {
+    let lock = LockConfig { on_wait_timeout: OnWaitTimeout::Origin, ..LockConfig::default() };
+    for outcome in [LeaseOutcome::WaitTimeout, LeaseOutcome::Unavailable(away())] {
+        let mut node = Node::new(locked(lock.clone()));
+        let reader = node.miss(1);
+        let (op, _) = node.acquire().expect("an acquire");
+        node.cancel(reader);
+        node.answer_lease(op, outcome);
+        assert_eq!((node.fetch(), node.release()), (None, None));
+        node.assert_idle();
+    }
+}
+
 /// Goal: the holder says what the origin told it, and nothing of what befell only itself.
 #[test]
 fn a_holder_shares_only_the_origins_word() {
     let failed = |failure| HolderEnd::Failed(failure);
     for (outcome, end) in [
-        (FetchOutcome::NotFound, failed(HolderFailure::NoSuchRow)),
+        (FetchOutcome::NotFound, failed(HolderFailure::NoSuchRow { generation: 1 })),
         (FetchOutcome::Failed(away()), failed(HolderFailure::Failed(away()))),
         (FetchOutcome::Lost, HolderEnd::Abandoned),
     ] {
@@ -223,7 +256,7 @@ fn an_invalidation_during_a_rebuild_is_not_undone_for_later_readers() {
     let look = node.read().expect("what does the store hold?");
     node.answer_read(look, absent(2));
     let answer = node.served[&before].result.clone().expect("a value");
-    assert_eq!((answer.value, answer.generation, answer.cached), (11, 1, false));
+    assert_eq!((answer.value, answer.generation, answer.cached), (11, 0, false));
     assert!(!node.served.contains_key(&after), "11 may be what was deleted");
 
     let fetch = node.fetch().expect("a rebuild of what was deleted");
@@ -301,7 +334,7 @@ fn known_bad_settings_travel_with_the_actions() {
     for bad in [false, true] {
         let lock = LockConfig { unconditional_release: bad, volatile_tokens: bad, ..LockConfig::default() };
         let mut node = Node::new(locked(lock));
-        node.miss(1);
+        node.miss_within(1, SECOND * 60);
         assert!(matches!(node.todo[0], Action::Acquire { volatile_tokens, .. } if volatile_tokens == bad));
         let (op, _) = node.acquire().expect("an acquire");
         node.pass(SECOND * 30);

@@ -159,7 +159,7 @@ fn a_sentinel_that_is_not_taken_is_shared() {
         node.answer_write(write.op, outcome);
         assert_eq!(node.error_of(reader), no_row(AbsentBy::Origin));
         let end = node.release().expect("given back").end;
-        assert_eq!(end, HolderEnd::Failed(HolderFailure::NoSuchRow));
+        assert_eq!(end, HolderEnd::Failed(HolderFailure::NoSuchRow { generation: 0 }));
         node.assert_idle();
     }
 }

@@ -1,6 +1,7 @@
 //! Random interleavings of everything that can happen to a small fleet; what must hold is checked by `fleet` at every
 //! action, and at the end, when all is let to settle: nobody lost, nothing leaked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use herd_policy::{
@@ -176,6 +177,19 @@ fn lock_that_holds() -> impl Strategy<Value = Config> {
         })
 }
 
+/// Readers come, and as many hang up, at every step of their rebuilds.
+fn hang_ups() -> impl Strategy<Value = Event> {
+    prop_oneof![2 => faultless(), 1 => any::<usize>().prop_map(Event::Cancel)]
+}
+
+fn most_asked(fleet: &Fleet) -> usize {
+    let mut asked: BTreeMap<_, usize> = BTreeMap::new();
+    for start in &fleet.ledger {
+        *asked.entry((&start.key, start.generation)).or_default() += 1;
+    }
+    asked.into_values().max().unwrap_or(0)
+}
+
 fn play(config: Config, events: &[Event]) -> Fleet {
     play_within(config, events, &Limits::default())
 }
@@ -278,5 +292,27 @@ proptest! {
         asked.sort();
         asked.dedup();
         prop_assert_eq!(asked.len(), all, "{:?}", fleet.ledger);
+    }
+
+    /// Goal (mode 1): whoever hangs up at whatever step, with and without the lock: nobody is stranded, no lease outlives its
+    /// flight (who comes later is served within the release, not the expiry), and hang-ups add no rebuild: one a
+    /// generation with the lock, N without it.
+    #[test]
+    fn mass_hang_ups_strand_nobody(
+        config in lock_that_holds(),
+        locked in any::<bool>(),
+        events in proptest::collection::vec(hang_ups(), 1..200),
+    ) {
+        let single_flight = Config { lock: None, flight_second_look: true, coalescing: Coalescing::SingleFlight, ..config.clone() };
+        let (config, bound) = if locked { (config, 1) } else { (single_flight, NODES) };
+        let limits = Limits { store_deadline: HOUR, ..Limits::default() };
+        let mut fleet = play_within(config, &events, &limits);
+        let end = fleet.now() + HOUR;
+        for node in 0..NODES {
+            fleet.look_up(node, KEYS[0], HOUR * 2);
+        }
+        fleet.settle();
+        prop_assert!(fleet.now() < end, "somebody waited for a lease to expire");
+        prop_assert!(most_asked(&fleet) <= bound, "{:?}", fleet.ledger);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use herd_policy::{
-    Coalescing, Config, EarlyConfig, Error, FetchOutcome, Life, LockConfig, OnWaitTimeout, ReadOutcome,
-    Reason, Served, StaleConfig, WaiterConfig,
+    Cause, Coalescing, Config, EarlyConfig, Error, Failure, FetchOutcome, Life, LockConfig, OnWaitTimeout,
+    ReadOutcome, Reason, Served, StaleConfig, WaiterConfig,
 };
 
 use crate::node::{Node, absent, direct, expired, expired_for, fresh, lease, locked};
@@ -64,6 +64,22 @@ fn a_stale_value_is_not_warm() {
         let warm = node.warm(config.clone(), outcome);
         assert_eq!((node.value_of(warm), node.served[&warm].rebuild), ((11, Served::Hit), None));
     }
+    node.assert_idle();
+}
+
+/// Goal: a warm-up whose rebuild failed is told so, where a reader is served the stale value: what is stale is not filled.
+#[test]
+fn a_failed_warm_up_is_not_served_stale() {
+    let safe_keys = vec!["*".into()];
+    let stale = StaleConfig { grace: SECOND, while_revalidate: false, if_error: true, safe_keys };
+    let config = Config { stale: Some(stale), ..direct() };
+    let mut node = Node::new(config.clone());
+    let warm = node.warm(config, expired_for(1, Duration::ZERO));
+    let reader = node.find_expired(1);
+    let fetch = node.fetch().expect("the rebuild");
+    let away = Failure::retryable(Cause::Unavailable, "away");
+    node.answer_fetch(fetch.op, FetchOutcome::Failed(away.clone()));
+    assert_eq!((node.error_of(warm), node.value_of(reader)), (Error::Origin(away), (10, Served::Stale)));
     node.assert_idle();
 }
 

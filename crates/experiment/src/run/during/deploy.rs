@@ -66,12 +66,31 @@ impl Deploying<'_> {
                 self.switch().await;
             }
             DeployStrategy::Versioned => {
-                if self.fill().await? && self.switch().await {
+                if self.announce().await && self.fill().await? && self.switch().await {
                     self.retire().await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Tells every member of the new prefix before it is filled: a row that is written from then on is cleared under both, lest
+    /// the fill should keep what was there before. False: not every member knows it, so that nothing is filled.
+    async fn announce(&mut self) -> bool {
+        let Self { stage, .. } = *self;
+        let mut config = fleet_config::of_rung(&stage.plan.scenario, stage.rung, &self.old_prefix());
+        config.other_key_prefix.clone_from(&self.record.prefix);
+        let nodes = stage.control.view().nodes_joined();
+        let version = stage.control.publish(config);
+        let applied = stage.control.wait_applied(version, nodes, crate::control::APPLY_LIMIT).await;
+        if let Err(error) = &applied {
+            self.say(&format!("the new prefix could not be announced: {error}"));
+        }
+        applied.is_ok()
+    }
+
+    fn old_prefix(&self) -> String {
+        fleet_config::prefix(self.stage.plan.started_us, &self.stage.rung.name)
     }
 
     /// Fills the new prefix. False: too little of it came about, so that nothing is switched.
@@ -126,7 +145,9 @@ impl Deploying<'_> {
     async fn switch(&mut self) -> bool {
         let Self { stage, window, .. } = *self;
         let (scenario, control) = (&stage.plan.scenario, stage.control);
-        let config = fleet_config::of_rung(scenario, stage.rung, &self.record.prefix);
+        let mut config = fleet_config::of_rung(scenario, stage.rung, &self.record.prefix);
+        // Until the last member is switched, some read the old keys.
+        config.other_key_prefix = self.old_prefix();
         let nodes = control.view().nodes_joined();
         let version = control.publish(config);
         self.record.config_version = version;
@@ -170,7 +191,7 @@ impl Deploying<'_> {
     }
 
     async fn rebuilt_under_old_prefix(&mut self) -> Result<u64, LedgerError> {
-        let old = fleet_config::prefix(self.stage.plan.started_us, &self.stage.rung.name);
+        let old = self.old_prefix();
         let from = self.under_way.next_seq();
         self.origin.started_under(&old, from).await
     }
