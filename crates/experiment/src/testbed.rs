@@ -49,6 +49,26 @@ pub trait Testbed: Send {
         signal: Signal,
     ) -> BoxFuture<'a, Result<(), TestbedError>>;
 
+    /// The same to several of one part, for whom it is over sooner than one after the other. All have their turn, also
+    /// when some fail.
+    ///
+    /// # Errors
+    /// As [`Testbed::signal`], the first one.
+    fn signal_all<'a>(
+        &'a mut self,
+        part: Part,
+        indices: &'a [u32],
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<(), TestbedError>> {
+        Box::pin(async move {
+            let mut done = Ok(());
+            for index in indices {
+                done = done.and(self.signal(part, *index, signal).await);
+            }
+            done
+        })
+    }
+
     /// What a part is doing, by the system's own word: the witness of a signal.
     ///
     /// # Errors
