@@ -23,6 +23,13 @@ pub struct Claim {
     pub at_most: AtMost,
 }
 
+impl Claim {
+    /// Whether it is about the time around faults, and so about nothing where none happens.
+    pub(crate) fn needs_fault(&self) -> bool {
+        self.phase.is_some() || matches!(self.property, Property::RecoveryMs | Property::TakeoverMs)
+    }
+}
+
 /// What a claim counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
@@ -138,6 +145,12 @@ impl Property {
             | Self::GoodputLostPercent
             | Self::RecoveryMs => &[Scope::Overload],
         }
+    }
+
+    /// Whether theory bounds it by the rung's layers. Where it does not, a claim has to give a number.
+    #[must_use]
+    pub fn has_theory(self) -> bool {
+        !matches!(self, Self::GoodputLostPercent | Self::LatencyP99Ms | Self::RecoveryMs)
     }
 
     /// Whether it can be counted before, during or after the faults alone.

@@ -17,6 +17,9 @@ impl Scenario {
     /// reads the most read key again, and 2 D: without any layer the last rebuild of a herd starts up to D after the
     /// first, waits for a place at the origin where a gate has a queue, and ends D later. Layers that serve stale or recompute
     /// early only shorten that. A cold start adds its own herd; the last herd must have ended a D before the end.
+    ///
+    /// With faults: at least until the last of them is over (`at_ms` + (`times` - 1) `every_ms` + `for_ms`, the latest) and one
+    /// such period afterwards, so that what the fleet does without them is seen again.
     #[must_use]
     pub fn rung_duration(&self) -> Duration {
         if let Some(window_ms) = self.workload.window_ms {
@@ -32,13 +35,15 @@ impl Scenario {
         let reads_per_s = f64::from(self.workload.rate_per_s) * self.workload.shares().of_most_read();
         // A workload of nothing but absent keys has no boundary.
         let until_read_ms = if reads_per_s > 0.0 { 1_000.0 / reads_per_s } else { 0.0 };
-        let periods_ms =
-            f64::from(self.workload.boundaries) * (ttl_ms * (1.0 + spread) + until_read_ms + herd_ms);
+        let period_ms = ttl_ms * (1.0 + spread) + until_read_ms + herd_ms;
+        let periods_ms = f64::from(self.workload.boundaries) * period_ms;
         let is_cold = self.rungs.iter().any(|rung| rung.start == Start::Cold);
         let cold_ms = if is_cold { herd_ms } else { 0.0 };
         let failing_ms = self.origin.failing.map_or(0.0, |failing| f64::from(failing.for_ms));
         let slow_ms = self.origin.slow.map_or(0.0, |slow| f64::from(slow.for_ms));
-        let all_ms = (cold_ms + failing_ms + slow_ms + periods_ms + rebuild_ms) * SLOWNESS + SLACK_MS;
+        let boundaries_ms = (cold_ms + failing_ms + slow_ms + periods_ms + rebuild_ms) * SLOWNESS;
+        let over_ms = self.live_faults().map(|fault| fault.ends_ms() as f64 + period_ms * SLOWNESS);
+        let all_ms = over_ms.fold(boundaries_ms, f64::max) + SLACK_MS;
         Duration::from_millis(all_ms.ceil() as u64)
     }
 

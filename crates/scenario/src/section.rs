@@ -1,19 +1,16 @@
 //! Typed access to one TOML table. Every reading method returns a usable value and notes what was wrong, so that one
 //! pass over a file finds every mistake.
 
-use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
 use toml_edit::{Item, TableLike, Value};
 
 use crate::mistakes::Mistake;
 use crate::named::Named;
+use crate::words::{nearest, quoted, shown, shown_value};
 
 /// Entries of a list or array of tables that are read; more are a mistake.
 const ENTRIES_MAX: usize = 64;
-
-/// Names further away than this (0 to 1) are not offered as what might have been meant.
-const SIMILARITY_MIN: f64 = 0.6;
 
 /// Collects mistakes of one file.
 pub(crate) struct Log<'t> {
@@ -33,6 +30,11 @@ impl<'t> Log<'t> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// How many mistakes there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
     }
 
     /// The mistakes in order of their lines.
@@ -60,6 +62,8 @@ pub(crate) struct Section<'t> {
     at: At,
     prefix: String,
     known: Vec<&'static str>,
+    /// Keys that were told to be missing or wrong.
+    told: Vec<String>,
 }
 
 impl<'t> Section<'t> {
@@ -69,12 +73,13 @@ impl<'t> Section<'t> {
             at: At { place: "the file".to_owned(), span: None },
             prefix: String::new(),
             known: Vec::new(),
+            told: Vec::new(),
         }
     }
 
     fn new(table: Option<&'t dyn TableLike>, at: At) -> Self {
         let prefix = format!("{}.", at.place);
-        Self { table, at, prefix, known: Vec::new() }
+        Self { table, at, prefix, known: Vec::new(), told: Vec::new() }
     }
 
     /// Where a key of this section stands; the section itself if the key is absent.
@@ -90,6 +95,22 @@ impl<'t> Section<'t> {
     /// Where the section itself stands.
     pub(crate) fn at(&self) -> &At {
         &self.at
+    }
+
+    /// Notes what is wrong with a key.
+    pub(crate) fn tell(&mut self, log: &mut Log<'_>, name: &str, message: impl Into<String>) {
+        log.add(&self.at_key(name), message);
+        self.told.push(name.to_owned());
+    }
+
+    /// Whether nothing was told of these keys: only then can more be said about what they mean together.
+    pub(crate) fn is_sound(&self, names: &[&str]) -> bool {
+        !self.told.iter().any(|told| names.contains(&told.as_str()))
+    }
+
+    /// Keys that cannot be judged, since what decides about them is itself wrong.
+    pub(crate) fn pass_over(&mut self, names: &[&'static str]) {
+        self.known.extend_from_slice(names);
     }
 
     /// Whether the file gives this key.
@@ -110,7 +131,7 @@ impl<'t> Section<'t> {
         let number = item.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| limits.contains(n));
         number.unwrap_or_else(|| {
             let wanted = format!("must be a whole number from {} to {}", limits.start(), limits.end());
-            log.add(&self.at_key(name), format!("{wanted}, not {}", shown(item)));
+            self.tell(log, name, format!("{wanted}, not {}", shown(item)));
             fallback
         })
     }
@@ -153,10 +174,7 @@ impl<'t> Section<'t> {
         let Some(item) = self.take(log, name, default.is_some()) else { return fallback };
         let number = item.as_float().or_else(|| item.as_integer().map(|n| n as f64));
         number.filter(|n| *n > 0.0 && *n <= most).unwrap_or_else(|| {
-            log.add(
-                &self.at_key(name),
-                format!("must be a number above 0 up to {most}, not {}", shown(item)),
-            );
+            self.tell(log, name, format!("must be a number above 0 up to {most}, not {}", shown(item)));
             fallback
         })
     }
@@ -164,7 +182,7 @@ impl<'t> Section<'t> {
     pub(crate) fn boolean(&mut self, log: &mut Log<'_>, name: &'static str, default: bool) -> bool {
         let Some(item) = self.take(log, name, true) else { return default };
         item.as_bool().unwrap_or_else(|| {
-            log.add(&self.at_key(name), format!("must be true or false, not {}", shown(item)));
+            self.tell(log, name, format!("must be true or false, not {}", shown(item)));
             default
         })
     }
@@ -174,9 +192,24 @@ impl<'t> Section<'t> {
         let Some(item) = self.take(log, name, false) else { return String::new() };
         let text = item.as_str().filter(|text| !text.trim().is_empty() && text.len() <= longest);
         text.map(str::to_owned).unwrap_or_else(|| {
-            log.add(&self.at_key(name), format!("must be text of 1 to {longest} bytes, not {}", shown(item)));
+            self.tell(log, name, format!("must be text of 1 to {longest} bytes, not {}", shown(item)));
             String::new()
         })
+    }
+
+    /// As [`Section::text`], for a key that may be absent.
+    pub(crate) fn optional_text(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        longest: usize,
+    ) -> Option<String> {
+        let is_given = self.has(name);
+        if !is_given {
+            self.known.push(name);
+            return None;
+        }
+        Some(self.text(log, name, longest))
     }
 
     /// Text that can stand in file names and labels: `[a-z0-9-]`.
@@ -184,7 +217,7 @@ impl<'t> Section<'t> {
         let text = self.text(log, name, longest);
         if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
             let message = format!("must be 1 to {longest} characters of [a-z0-9-], not {text:?}");
-            log.add(&self.at_key(name), message);
+            self.tell(log, name, message);
         }
         text
     }
@@ -207,18 +240,24 @@ impl<'t> Section<'t> {
         self.named(log, name, item.as_str(), || shown(item))
     }
 
+    /// As [`Section::choice`], for a key that may be absent.
+    pub(crate) fn optional_choice<T: Named>(&mut self, log: &mut Log<'_>, name: &'static str) -> Option<T> {
+        let item = self.take(log, name, true)?;
+        self.named(log, name, item.as_str(), || shown(item))
+    }
+
     /// A list of names of a fixed set, without repetition; empty if absent and not required.
     pub(crate) fn choices<T: Named + PartialEq>(&mut self, log: &mut Log<'_>, name: &'static str) -> Vec<T> {
         let Some(item) = self.take(log, name, false) else { return Vec::new() };
         let Some(array) = item.as_array() else {
-            log.add(&self.at_key(name), format!("must be a list of names, not {}", shown(item)));
+            self.tell(log, name, format!("must be a list of names, not {}", shown(item)));
             return Vec::new();
         };
         let mut chosen: Vec<T> = Vec::new();
         for value in array.iter().take(ENTRIES_MAX) {
             let Some(one) = self.named(log, name, value.as_str(), || shown_value(value)) else { continue };
             if chosen.contains(&one) {
-                log.add(&self.at_key(name), format!("names {} twice", shown_value(value)));
+                self.tell(log, name, format!("names {} twice", shown_value(value)));
             } else {
                 chosen.push(one);
             }
@@ -237,7 +276,7 @@ impl<'t> Section<'t> {
         let Some(item) = self.take(log, name, false) else { return Vec::new() };
         let array = item.as_array().filter(|array| (1..=most).contains(&array.len()));
         let Some(array) = array else {
-            log.add(&self.at_key(name), format!("must be a list of 1 to {most} texts, not {}", shown(item)));
+            self.tell(log, name, format!("must be a list of 1 to {most} texts, not {}", shown(item)));
             return Vec::new();
         };
         let mut texts = Vec::new();
@@ -247,18 +286,44 @@ impl<'t> Section<'t> {
                 None => {
                     let message =
                         format!("must be texts of 1 to {longest} bytes, not {}", shown_value(value));
-                    log.add(&self.at_key(name), message);
+                    self.tell(log, name, message);
                 }
             }
         }
         texts
     }
 
+    /// A list of different whole numbers from 0, each below `limit`; at least one, where the key is given.
+    pub(crate) fn optional_numbers(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        limit: u32,
+    ) -> Option<Vec<u32>> {
+        let item = self.raw(name)?;
+        let number = |value: &Value| {
+            value.as_integer().and_then(|n| u32::try_from(n).ok()).filter(|number| *number < limit)
+        };
+        let numbers: Option<Vec<u32>> = item.as_array().and_then(|array| array.iter().map(number).collect());
+        let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty() && numbers.len() <= limit as usize)
+        else {
+            let wanted = format!("must be a list of whole numbers from 0 to {}", limit - 1);
+            self.tell(log, name, format!("{wanted}, not {}", shown(item)));
+            return None;
+        };
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.tell(log, name, format!("names {} twice", pair[0]));
+        }
+        Some(numbers)
+    }
+
     /// Reports keys that make no sense here, where the file gives them; `why` says what they belong to.
     pub(crate) fn refuse(&mut self, log: &mut Log<'_>, names: &[&'static str], why: &str) {
         for name in names {
             if self.raw(name).is_some() {
-                log.add(&self.at_key(name), why);
+                self.tell(log, name, why);
             }
         }
     }
@@ -321,6 +386,20 @@ impl<'t> Section<'t> {
             .collect()
     }
 
+    /// As [`Section::sections`], for tables that may be absent.
+    pub(crate) fn optional_sections(
+        &mut self,
+        log: &mut Log<'_>,
+        name: &'static str,
+        most: usize,
+    ) -> Vec<Section<'t>> {
+        if self.has(name) {
+            return self.sections(log, name, most);
+        }
+        self.known.push(name);
+        Vec::new()
+    }
+
     /// Reports the keys that nobody read, each with the nearest name that would have been.
     pub(crate) fn finish(self, log: &mut Log<'_>) {
         let Some(table) = self.table else { return };
@@ -335,13 +414,13 @@ impl<'t> Section<'t> {
     fn take(&mut self, log: &mut Log<'_>, name: &'static str, optional: bool) -> Option<&'t Item> {
         let item = self.raw(name);
         if item.is_none() && !optional {
-            log.add(&self.at_key(name), "is missing");
+            self.tell(log, name, "is missing");
         }
         item
     }
 
     fn named<T: Named>(
-        &self,
+        &mut self,
         log: &mut Log<'_>,
         name: &str,
         text: Option<&str>,
@@ -352,47 +431,9 @@ impl<'t> Section<'t> {
             let names: Vec<&str> = T::NAMES.iter().map(|(known, _)| *known).collect();
             let hint = text.map_or_else(String::new, |text| nearest(text, names.iter().copied()));
             let message = format!("must be one of {}, not {}{hint}", quoted(&names), found());
-            log.add(&self.at_key(name), message);
+            self.tell(log, name, message);
         }
         value.map(|(_, value)| *value)
-    }
-}
-
-/// `; did you mean "x"?` for the nearest name, or nothing if none is near.
-pub(crate) fn nearest<'n>(found: &str, names: impl Iterator<Item = &'n str>) -> String {
-    let near = names
-        .map(|name| (strsim::jaro_winkler(found, name), name))
-        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    near.map_or_else(String::new, |(_, name)| format!("; did you mean {name:?}?"))
-}
-
-/// `"a", "b" or "c"`.
-pub(crate) fn quoted<T: Display>(names: &[T]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        Some((only, _)) => only.clone(),
-        None => "nothing".to_owned(),
-    }
-}
-
-pub(crate) fn shown(item: &Item) -> String {
-    match item {
-        Item::Value(value) => shown_value(value),
-        Item::Table(_) => "a table".to_owned(),
-        Item::ArrayOfTables(_) => "a list of tables".to_owned(),
-        Item::None => "nothing".to_owned(),
-    }
-}
-
-fn shown_value(value: &Value) -> String {
-    let text = value.to_string();
-    let text = text.trim();
-    if text.chars().count() <= 60 {
-        text.to_owned()
-    } else {
-        text.chars().take(57).collect::<String>() + "..."
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sections of a scenario file: this module the file as a whole, its children one section each.
 
 mod claim;
+mod fault;
 mod layers;
 mod origin;
 mod rung;
@@ -10,13 +11,16 @@ use std::ops::RangeInclusive;
 
 use toml_edit::Document;
 
+use crate::fault::Fault;
 use crate::mistakes::{Mistake, Mistakes};
 use crate::model::{Expect, Fleet, Overrides, PolicyBase, Routing, Rung, Scenario};
-use crate::section::{At, Log, Section, nearest, quoted};
+use crate::section::{At, Log, Section};
+use crate::words::{nearest, quoted};
 
 const FILE_BYTES_MAX: usize = 256 * 1024;
 const NODES: RangeInclusive<u32> = 1..=500;
 const RUNGS_MAX: usize = 32;
+const FAULTS_MAX: usize = 32;
 const CLAIMS_MAX: usize = 128;
 
 impl Scenario {
@@ -74,6 +78,14 @@ impl Scenario {
             }
             self.rungs.retain(|rung| names.contains(&rung.name));
             self.claims.retain(|claim| claim.rung.as_ref().is_none_or(|rung| names.contains(rung)));
+            if self.live_faults().next().is_none() {
+                self.claims.retain(|claim| !claim.needs_fault());
+            }
+        }
+        for fault in self.live_faults() {
+            if let Some(why) = fault::fits_fleet(&fault.action, &self.fleet) {
+                wrong("nodes", format!("fault {:?}: {why}", fault.name));
+            }
         }
         for rung in &self.rungs {
             if let Some(why) = too_few_nodes(self.fleet.nodes, rung.membership.len()) {
@@ -98,17 +110,22 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
     let expect = root.choice(log, "expect", Some(Expect::Valid));
     // TOML's integers are signed.
     let seed = root.integer(log, "seed", 0..=i64::MAX as u64, Some(1));
+    let told_before = log.count();
     let fleet = fleet(root.section(log, "fleet"), log);
+    let is_fleet_sound = log.count() == told_before;
     let mut events = Vec::new();
     let origin = origin::origin(root.section(log, "origin"), &mut events, log);
     let workload_section = root.section(log, "workload");
     let window_at = workload_section.at_key("window_ms");
+    let told_before = log.count();
     let workload = workload::workload(workload_section, log);
+    let is_load_sound = log.count() == told_before;
     let slowest = origin.slow.map_or(1.0, |slow| slow.factor.max(1.0)) * f64::from(origin.model.longest_ms());
     let policy = policy(root.section(log, "policy"), slowest.ceil() as u32, log);
     // Where the load or the times are wrong, nothing can be said of what must fit between them.
     let is_sound = log.is_empty();
     let base = rung::Base { fleet: &fleet, workload: &workload, policy: &policy };
+    let told_before = log.count();
     let mut rungs: Vec<Rung> = Vec::new();
     for section in root.sections(log, "rung", RUNGS_MAX) {
         let at = section.at_key("name");
@@ -118,27 +135,32 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
         }
         rungs.push(rung);
     }
-    let claims = {
-        let facts = claim::Facts { rungs: &rungs, workload: &workload, origin: &origin };
-        let sections = root.sections(log, "claim", CLAIMS_MAX);
-        sections.into_iter().map(|section| claim::claim(section, &facts, log)).collect()
+    let mut facts = claim::Facts {
+        rungs: &rungs,
+        faults: &[],
+        workload: &workload,
+        origin: &origin,
+        is_fleet_sound,
+        is_load_sound,
+        are_rungs_sound: log.count() == told_before,
+        are_faults_sound: true,
     };
+    let told_before = log.count();
+    let sections = root.optional_sections(log, "fault", FAULTS_MAX);
+    let read: Vec<fault::Read> =
+        sections.into_iter().filter_map(|section| fault::fault(section, &fleet, &facts, log)).collect();
+    fault::check_together(&read, log);
+    let faults: Vec<Fault> = read.iter().map(|read| read.fault.clone()).collect();
+    facts.faults = &faults;
+    facts.are_faults_sound = log.count() == told_before;
+    let sections = root.sections(log, "claim", CLAIMS_MAX);
+    let claims = sections.into_iter().map(|section| claim::claim(section, &facts, log)).collect();
     root.finish(log);
-    let scenario = Scenario {
-        name,
-        hypothesis,
-        expect,
-        seed,
-        fleet,
-        origin,
-        workload,
-        policy,
-        rungs,
-        faults: Vec::new(),
-        claims,
-    };
+    let scenario =
+        Scenario { name, hypothesis, expect, seed, fleet, origin, workload, policy, rungs, faults, claims };
     if is_sound {
         fits(&scenario, &window_at, &events, log);
+        fault::check_window(&scenario, &read, scenario.rung_duration().as_millis() as u64, log);
     }
     scenario
 }

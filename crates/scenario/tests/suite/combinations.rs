@@ -253,7 +253,10 @@ fn scopes_have_defaults() {
         let text = with("workload", "absent = { share = 0.1 }\ninsert_every_ms = 100");
         let text = text.replace("[origin]", "[origin]\nfailing = { at_ms = 1, for_ms = 1 }");
         let text = text.replace("\"lock\"]", "\"lock\", \"xfetch\"]");
-        let text = text.replace("rebuilds_per_boundary", property.name());
+        let text = text.replace("rebuilds_per_boundary\"", &format!("{property}\"\nat_most = 1"));
+        let fault =
+            "[[fault]]\nkind = \"kill\"\npart = \"cache-node\"\nwhich = \"holder\"\nat_ms = 0\nfor_ms = 1\n";
+        let text = format!("{text}{fault}");
         let scenario = Scenario::parse("t.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         assert_eq!(scenario.claims[0].scope, property.scopes()[0]);
     }

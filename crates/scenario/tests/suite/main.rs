@@ -1,7 +1,12 @@
 //! The scenario crate from outside: presets, mistakes, layers, drawn workloads, retries.
 
+mod bursts;
 mod combinations;
+mod describe;
+mod draw;
 mod duration;
+mod edit;
+mod faults;
 mod layers;
 mod mistakes;
 mod presets;

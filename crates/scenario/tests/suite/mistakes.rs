@@ -77,7 +77,7 @@ scope = "negative"
   t.toml:29: rung[2].lock: the rung's layers do not name "lock"
   t.toml:30: rung[2].lock.expiry: unknown key; did you mean "expiry_ms"?
   t.toml:33: claim[1].rung: there is no rung "b"
-  t.toml:34: claim[1].property: must be one of "rebuilds_per_boundary", "concurrent_rebuilds", "answers_never_go_back", "every_request_answered", "accepted_writes_per_generation", "stale_writes", "stale_beyond_bound", "readers_waited", "longest_wait_ms", "negative_queries", "absent_key_queries", "absence_outlives_insert", "highest_bucket", "early_rebuilds_per_window", "origin_in_flight", "sends_per_hundred_requests", "sawtooth", "cold_fills", "origin_queries", "rebuilds_while_failing", "miss_percent" or "records_disagree", not "rebuilds_per_boundry"; did you mean "rebuilds_per_boundary"?
+  t.toml:34: claim[1].property: must be one of "rebuilds_per_boundary", "concurrent_rebuilds", "answers_never_go_back", "every_request_answered", "accepted_writes_per_generation", "stale_writes", "stale_beyond_bound", "readers_waited", "longest_wait_ms", "negative_queries", "absent_key_queries", "absence_outlives_insert", "highest_bucket", "early_rebuilds_per_window", "origin_in_flight", "sends_per_hundred_requests", "sawtooth", "cold_fills", "origin_queries", "rebuilds_while_failing", "miss_percent", "records_disagree", "goodput_lost_percent", "latency_p99_ms", "recovery_ms", "repeated_tokens" or "takeover_ms", not "rebuilds_per_boundry"; did you mean "rebuilds_per_boundary"?
   t.toml:35: claim[1].at_most: must be "theory" or a whole number from 0, not 1.5
   t.toml:39: claim[2].scope: rebuilds_per_boundary is counted per "fleet" or "process", not negative"#;
     assert_eq!(found, expected);
