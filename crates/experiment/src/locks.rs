@@ -69,9 +69,7 @@ impl LockLab {
 async fn within<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
     match tokio::time::timeout(CALL_LIMIT, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => {
-            Err(format!("the lock service says {} ({:?})", status.message(), status.code()))
-        }
+        Ok(Err(status)) => Err(format!("the lock service says {} ({:?})", status.message(), status.code())),
         Err(_) => Err(format!("the lock service does not answer within {CALL_LIMIT:?}")),
     }
 }

@@ -137,9 +137,8 @@ impl ControlPlane {
     ) -> Result<(), ControlError> {
         let what = format!("{} nodes to apply state {version} of their links", instances.len());
         self.wait_until(&what, limit, |view| {
-            let applied = |instance: &String| {
-                view.node(instance).is_some_and(|node| node.links_version >= version)
-            };
+            let applied =
+                |instance: &String| view.node(instance).is_some_and(|node| node.links_version >= version);
             instances.iter().all(applied)
         })
         .await

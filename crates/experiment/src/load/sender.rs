@@ -1,8 +1,13 @@
 //! The sending side: connections, one task a request, and the record of each.
 
 use super::{
-    Live, LoadError, LoadOutcome, LoadSpec, Operations, WindowStart, ending::Ending, hang_up::{HangUp, Lines}, histogram,
-    operations::Compact, pacer::Offered, retry::Clients,
+    Live, LoadError, LoadOutcome, LoadSpec, Operations, WindowStart,
+    ending::Ending,
+    hang_up::{HangUp, Lines},
+    histogram,
+    operations::Compact,
+    pacer::Offered,
+    retry::Clients,
 };
 use crate::edge;
 use futures::{StreamExt, stream::FuturesUnordered};

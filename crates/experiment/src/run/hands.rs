@@ -1,8 +1,6 @@
 //! The lab's hands on a fleet that runs: the [`Testbed`] port for several faults at once, each call with a deadline.
 
-use crate::testbed::{
-    Endpoints, Part, PartState, RedisFault, RedisInfo, Signal, Testbed, TestbedError,
-};
+use crate::testbed::{Endpoints, Part, PartState, RedisFault, RedisInfo, Signal, Testbed, TestbedError};
 use std::{sync::Mutex as Short, time::Duration};
 use tokio::sync::{Mutex, MutexGuard};
 

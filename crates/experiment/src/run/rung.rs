@@ -15,8 +15,8 @@ use crate::{
     testbed::{Endpoints, Progress},
 };
 use herd_history::{
-    FaultRecord, InsertRecord, LedgerRow, LoadRecord, MembershipRecord, OperationRecord, RungRecord, StartRecord,
-    StoreWriteRecord,
+    FaultRecord, InsertRecord, LedgerRow, LoadRecord, MembershipRecord, OperationRecord, RungRecord,
+    StartRecord, StoreWriteRecord,
 };
 use herd_scenario::{Fault, KeyId, Rung};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

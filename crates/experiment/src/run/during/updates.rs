@@ -20,5 +20,6 @@ pub(super) async fn update(stage: &Stage<'_>, window: Window, mut origin: Origin
         }
         write += 1;
     }
-    (failed > 0).then(|| format!("{failed} of {} changes of {key} were not made; the last: {last}", write - 1))
+    (failed > 0)
+        .then(|| format!("{failed} of {} changes of {key} were not made; the last: {last}", write - 1))
 }

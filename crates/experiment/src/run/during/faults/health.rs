@@ -82,7 +82,9 @@ async fn look(
         }
         Part::Edge => {
             let ready = ground.stage().control.view().is_edge_ready();
-            ready.then(|| "is joined and knows the nodes".to_owned()).ok_or_else(|| "it has not joined".to_owned())
+            ready
+                .then(|| "is joined and knows the nodes".to_owned())
+                .ok_or_else(|| "it has not joined".to_owned())
         }
         Part::LockService => {
             // Any name will do: nobody holds this one.

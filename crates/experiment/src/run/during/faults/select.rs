@@ -43,9 +43,7 @@ pub(super) async fn targets(
         FaultAction::Pause(wanted) | FaultAction::Kill(wanted) | FaultAction::Stop(wanted) => {
             of_part(ground, fault, turn, wanted, seen).await
         }
-        FaultAction::Link { nodes, .. } => {
-            of_part(ground, fault, turn, &node(nodes.clone()), seen).await
-        }
+        FaultAction::Link { nodes, .. } => of_part(ground, fault, turn, &node(nodes.clone()), seen).await,
         FaultAction::RollingRestart => of_part(ground, fault, turn, &node(Which::All), seen).await,
         FaultAction::ScaleOut { from } => {
             let all = ground.stage().plan.scenario.fleet.nodes;

@@ -145,32 +145,20 @@ fn confirmed(seen: Vec<Result<Seen, String>>, deed: &mut dyn Deed) -> Vec<Result
 }
 
 fn same(targets: &[Target], at_us: u64, phase: FaultPhase, note: &str) -> Vec<Step> {
-    let step = |target: &Target| Step {
-        at_us,
-        target: target.name.clone(),
-        phase,
-        hit: 0,
-        note: note.to_owned(),
-    };
+    let step =
+        |target: &Target| Step { at_us, target: target.name.clone(), phase, hit: 0, note: note.to_owned() };
     targets.iter().map(step).collect()
 }
 
 /// The confirmations; one that is missing stands at the injection's time.
-fn told(
-    targets: &[Target],
-    seen: Vec<Result<Seen, String>>,
-    injected_us: u64,
-    now_us: u64,
-) -> Vec<Step> {
+fn told(targets: &[Target], seen: Vec<Result<Seen, String>>, injected_us: u64, now_us: u64) -> Vec<Step> {
     let step = |(target, seen): (&Target, Result<Seen, String>)| {
         let target = target.name.clone();
         match seen {
             Ok(Seen { at_us, hit, note, .. }) => {
                 Step { at_us: at_us.min(now_us), target, phase: FaultPhase::Confirmed, hit, note }
             }
-            Err(note) => {
-                Step { at_us: injected_us, target, phase: FaultPhase::Unconfirmed, hit: 0, note }
-            }
+            Err(note) => Step { at_us: injected_us, target, phase: FaultPhase::Unconfirmed, hit: 0, note },
         }
     };
     targets.iter().zip(seen).map(step).collect()

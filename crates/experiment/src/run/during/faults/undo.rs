@@ -2,8 +2,8 @@
 
 use super::Faults;
 use crate::{
-    locks::LockLab,
     ledger::OriginLab,
+    locks::LockLab,
     testbed::{Part, RedisFault, Signal},
 };
 use std::sync::{Mutex, MutexGuard};

@@ -33,7 +33,11 @@ fn lock_names(ground: Ground<'_>, key: &str) -> Vec<String> {
 /// # Errors
 /// None began before the window's end.
 pub(super) async fn new_rebuild(ground: Ground<'_>, key: &str) -> Result<Lead, String> {
-    if ground.has_lock() { lease_that_is_new(ground, key).await } else { fetch_that_is_new(ground, key).await }
+    if ground.has_lock() {
+        lease_that_is_new(ground, key).await
+    } else {
+        fetch_that_is_new(ground, key).await
+    }
 }
 
 /// Waits until a node holds the lock of the row.

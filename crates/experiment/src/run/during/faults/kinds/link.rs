@@ -24,12 +24,17 @@ impl Link {
     }
 
     fn words(&self) -> String {
-        let (to, rule) = (self.to, match self.rule {
-            LinkRule::BlackHole => "lets nothing pass".to_owned(),
-            LinkRule::Reset => "is reset".to_owned(),
-            LinkRule::Delay { delay_ms, jitter_ms } => format!("is late by {delay_ms} to {} ms", delay_ms + jitter_ms),
-            LinkRule::Loss { share } => format!("loses {:.0} %", share * 100.0),
-        });
+        let (to, rule) = (
+            self.to,
+            match self.rule {
+                LinkRule::BlackHole => "lets nothing pass".to_owned(),
+                LinkRule::Reset => "is reset".to_owned(),
+                LinkRule::Delay { delay_ms, jitter_ms } => {
+                    format!("is late by {delay_ms} to {} ms", delay_ms + jitter_ms)
+                }
+                LinkRule::Loss { share } => format!("loses {:.0} %", share * 100.0),
+            },
+        );
         format!("is told that its link to {to} {rule}")
     }
 }
@@ -69,7 +74,8 @@ impl Deed for Link {
             if over {
                 break;
             }
-            tokio::time::sleep(LOOK_EVERY.min(scene.hold_ends.saturating_duration_since(Instant::now()))).await;
+            tokio::time::sleep(LOOK_EVERY.min(scene.hold_ends.saturating_duration_since(Instant::now())))
+                .await;
         }
         let told = |seen: Option<Seen>| {
             let mut seen = seen.ok_or("did not acknowledge the state of its link")?;

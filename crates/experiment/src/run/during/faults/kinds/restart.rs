@@ -131,8 +131,8 @@ impl Deed for Promote {
             Ok(now) => now,
             Err(why) => return vec![Err(format!("no replica answers: {why}"))],
         };
-        let mut seen =
-            scene.seen(0, format!("is the replica now, with {} keys, {} before", now.keys, self.life.was.keys));
+        let mut seen = scene
+            .seen(0, format!("is the replica now, with {} keys, {} before", now.keys, self.life.was.keys));
         if let Some(lease) = &self.lease {
             let gone = lease.ended(scene.ground, scene.confirm_until()).await.is_some();
             let of = lease.node();

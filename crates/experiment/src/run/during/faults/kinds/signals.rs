@@ -78,7 +78,8 @@ impl Deed for Signals {
             ground.hands().signal(self.part, &self.indices, signal).await?;
         } else {
             let looked = join_all(scene.targets.iter().map(|target| Before::of(ground, target)));
-            let (done, before) = futures::join!(ground.hands().signal(self.part, &self.indices, signal), looked);
+            let (done, before) =
+                futures::join!(ground.hands().signal(self.part, &self.indices, signal), looked);
             self.before = before;
             done?;
         }
