@@ -6,6 +6,8 @@
 
 mod files;
 mod network;
+mod redis;
+mod signals;
 mod sweep;
 
 pub use sweep::sweep;
@@ -16,10 +18,7 @@ use crate::{
     images, plugin,
     state::{FleetRecord, StateFile},
 };
-use bollard::{
-    Docker,
-    query_parameters::{KillContainerOptionsBuilder, StopContainerOptionsBuilder, TopOptionsBuilder},
-};
+use bollard::{Docker, query_parameters::TopOptionsBuilder};
 use futures::{FutureExt, future::BoxFuture, stream, stream::StreamExt};
 use herd_experiment::testbed::{
     Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
@@ -40,10 +39,10 @@ const UP_MAX: Duration = Duration::from_secs(240);
 const READY_MAX: Duration = Duration::from_secs(90);
 /// Longest `docker compose down`.
 const DOWN_MAX: Duration = Duration::from_secs(60);
-/// What a part gets to end when asked, seconds.
-const STOP_S: i32 = 4;
 /// Questions to the engine that are under way at once.
 const ASKED_AT_ONCE: usize = 8;
+/// A container's host name, by which our programs join the control plane: so much of its id.
+const HOST_NAME: usize = 12;
 /// Lines of each log that are kept.
 const LOG_LINES: &str = "5000";
 
@@ -60,6 +59,9 @@ struct Fleet {
     log_dir: PathBuf,
     endpoints: Option<Endpoints>,
     containers: Vec<Container>,
+    route: network::Route,
+    /// The two services of Redis have changed places.
+    swapped: bool,
     /// Parts that somebody asked to end.
     ended: BTreeSet<(Part, u32)>,
     /// Nothing is left to remove.
@@ -77,6 +79,10 @@ impl ComposeTestbed {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn fleet_with(&mut self, part: Part, index: u32) -> Result<&mut Fleet, TestbedError> {
+        self.fleet.as_mut().ok_or(TestbedError::NoSuchPart { part, index })
     }
 
     async fn bring_up(
@@ -107,12 +113,17 @@ impl ComposeTestbed {
             log_dir: spec.log_dir.clone(),
             endpoints: None,
             containers: Vec::new(),
+            route: network::Route::default(),
+            swapped: false,
             ended: BTreeSet::new(),
             is_down: false,
         });
         fleet.start(spec.nodes, progress).await?;
         fleet.refresh().await?;
-        let endpoints = fleet.wait_until_ready(progress).await?;
+        fleet.wait_until_ready(progress).await?;
+        fleet.route = network::route(&fleet.containers).await;
+        fleet.redis_ready().await?;
+        let endpoints = network::endpoints(&fleet.containers, fleet.route, None)?;
         fleet.endpoints = Some(endpoints.clone());
         Ok(endpoints)
     }
@@ -147,8 +158,30 @@ impl Fleet {
         }
     }
 
+    /// All containers; after a promotion each of the two of Redis goes by the other's service.
     async fn list(&self) -> Result<Vec<Container>, TestbedError> {
-        engine::containers(&self.docker, &self.project.label()).await
+        let mut containers = engine::containers(&self.docker, &self.project.label()).await?;
+        for container in containers.iter_mut().filter(|_| self.swapped) {
+            match container.service.as_str() {
+                files::REDIS => files::REPLICA.clone_into(&mut container.service),
+                files::REPLICA => files::REDIS.clone_into(&mut container.service),
+                _ => {}
+            }
+        }
+        Ok(containers)
+    }
+
+    /// Looks again where everything is.
+    async fn relocate(&mut self) -> Result<(), TestbedError> {
+        self.refresh().await?;
+        let endpoints = network::endpoints(&self.containers, self.route, self.endpoints.as_ref())?;
+        self.endpoints = Some(endpoints);
+        Ok(())
+    }
+
+    fn of_service(&self, service: &str) -> Result<&Container, TestbedError> {
+        let found = self.containers.iter().find(|container| container.service == service);
+        found.ok_or(TestbedError::NoSuchPart { part: Part::Redis, index: 0 })
     }
 
     async fn refresh(&mut self) -> Result<(), TestbedError> {
@@ -157,7 +190,7 @@ impl Fleet {
     }
 
     /// Polls the parts that exist once: an engine of this age tells nobody when a container becomes ready.
-    async fn wait_until_ready(&mut self, progress: &dyn Progress) -> Result<Endpoints, TestbedError> {
+    async fn wait_until_ready(&mut self, progress: &dyn Progress) -> Result<(), TestbedError> {
         let deadline = Instant::now() + READY_MAX;
         for (done, part) in (0..).zip(network::SERVED) {
             progress.step(&format!("waiting for {part} to be ready"), done, network::SERVED.len() as u64);
@@ -177,46 +210,13 @@ impl Fleet {
                 self.refresh().await?;
             }
         }
-        network::endpoints(&self.containers).await
+        Ok(())
     }
 
     fn container(&self, part: Part, index: u32) -> Result<&Container, TestbedError> {
         let service = files::service(part);
         let mut found = self.containers.iter().filter(|container| container.service == service);
         found.nth(index as usize).ok_or(TestbedError::NoSuchPart { part, index })
-    }
-
-    async fn signal(&mut self, part: Part, index: u32, signal: Signal) -> Result<(), TestbedError> {
-        let id = self.container(part, index)?.id.clone();
-        let doing = format!("{signal:?} of {part} {index}").to_lowercase();
-        let docker = &self.docker;
-        if matches!(signal, Signal::Kill | Signal::Stop) {
-            self.ended.insert((part, index));
-            // A frozen container can be killed only after it has been thawed.
-            let _ = docker.unpause_container(&id).await;
-        }
-        let done = match signal {
-            Signal::Pause => docker.pause_container(&id).await,
-            Signal::Resume => docker.unpause_container(&id).await,
-            Signal::Kill => {
-                let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
-                docker.kill_container(&id, Some(options)).await
-            }
-            Signal::Stop => {
-                let options = StopContainerOptionsBuilder::default().t(STOP_S).build();
-                docker.stop_container(&id, Some(options)).await
-            }
-            Signal::Start => docker.start_container(&id, None).await,
-        };
-        done.map_err(engine::failed(&doing))?;
-        if signal == Signal::Start {
-            self.ended.remove(&(part, index));
-            self.refresh().await?;
-            if let Ok(endpoints) = network::endpoints(&self.containers).await {
-                self.endpoints = Some(endpoints);
-            }
-        }
-        Ok(())
     }
 
     /// As the host of the engine sees it, so that it is the same number as for a local process.
@@ -248,10 +248,14 @@ impl Fleet {
         }
         let mut failures = Vec::new();
         for container in &self.containers {
-            let Some(part) = files::part(&container.service) else { continue };
-            let index = container.number.saturating_sub(1);
+            let (part, index) = match files::part(&container.service) {
+                Some(part) => (part, container.number.saturating_sub(1)),
+                // The other one of two.
+                None if container.service == files::REPLICA => (Part::Redis, 1),
+                None => continue,
+            };
             if container.has_ended() && !self.ended.contains(&(part, index)) {
-                let log_tail = self.log_tail(part, index).await;
+                let log_tail = self.log_of(container).await;
                 failures.push(PartFailure { part, index, how: container.status.clone(), log_tail });
             }
         }
@@ -259,7 +263,13 @@ impl Fleet {
     }
 
     async fn log_tail(&self, part: Part, index: u32) -> String {
-        let Ok(container) = self.container(part, index) else { return String::new() };
+        match self.container(part, index) {
+            Ok(container) => self.log_of(container).await,
+            Err(_) => String::new(),
+        }
+    }
+
+    async fn log_of(&self, container: &Container) -> String {
         let script = r#"docker logs --tail 30 "$1" 2>&1 | tail -c 4096"#;
         let logs = command("sh", &["-c", script, "sh", &container.id]);
         quiet(logs, "reading a log", DOWN_MAX).await.unwrap_or_default()
@@ -267,8 +277,7 @@ impl Fleet {
 
     /// One file a service; the engine's own files go with the containers.
     async fn save_logs(&self) {
-        let services = files::PARTS.map(|(_, service)| service);
-        let saves = services.map(|service| async move {
+        let saves = self.project.services().map(|service| async move {
             let args = ["logs", "--no-color", "--timestamps", "--tail", LOG_LINES, service];
             let Ok(log) = quiet(self.project.compose(&args), "saving a log", DOWN_MAX).await else { return };
             if let Err(error) = std::fs::write(self.log_dir.join(format!("{service}.log")), log) {
@@ -308,31 +317,42 @@ impl Testbed for ComposeTestbed {
         index: u32,
         signal: Signal,
     ) -> BoxFuture<'a, Result<(), TestbedError>> {
-        async move {
-            let fleet = self.fleet.as_mut().ok_or(TestbedError::NoSuchPart { part, index })?;
-            fleet.signal(part, index, signal).await
-        }
-        .boxed()
+        async move { self.fleet_with(part, index)?.signal(part, &[index], signal).await }.boxed()
     }
 
-    fn state(&mut self, _: Part, _: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    fn signal_all<'a>(
+        &'a mut self,
+        part: Part,
+        indices: &'a [u32],
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<(), TestbedError>> {
+        async move { self.fleet_with(part, 0)?.signal(part, indices, signal).await }.boxed()
     }
 
-    fn instance(&self, _: Part, _: u32) -> Option<String> {
-        None
+    fn state(&mut self, part: Part, index: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
+        async move { self.fleet_with(part, index)?.state_of(part, index).await }.boxed()
     }
 
-    fn redis(&mut self, _: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    fn instance(&self, part: Part, index: u32) -> Option<String> {
+        let id = &self.fleet.as_ref()?.container(part, index).ok()?.id;
+        // What joins nobody goes by the part's name.
+        let joins = matches!(part, Part::Edge | Part::CacheNode | Part::LockService | Part::Origin);
+        if joins { id.get(..HOST_NAME).map(ToOwned::to_owned) } else { Some(part.to_string()) }
+    }
+
+    fn redis(&mut self, what: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
+        async move { self.fleet_with(Part::Redis, 0)?.redis(what).await }.boxed()
     }
 
     fn redis_info(&mut self) -> BoxFuture<'_, Result<RedisInfo, TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+        async move { self.fleet_with(Part::Redis, 0)?.redis_info().await }.boxed()
     }
 
-    fn note_faults(&mut self, _: &[String]) -> Result<(), TestbedError> {
-        Ok(())
+    fn note_faults(&mut self, in_force: &[String]) -> Result<(), TestbedError> {
+        let Some(fleet) = self.fleet.as_mut() else { return Ok(()) };
+        fleet.state.faults = in_force.to_vec();
+        let noted = fleet.state.write(FleetRecord::Compose { project: fleet.project.name.clone() });
+        noted.map_err(|source| TestbedError::Io { doing: "noting the faults in force".to_owned(), source })
     }
 
     fn resident_memory(&mut self, part: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {

@@ -36,6 +36,33 @@ impl Container {
     }
 }
 
+/// What the engine says of one container now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// `running`, `paused`, `exited`, ...
+    pub(crate) state: String,
+    /// Its process by the host's count, while it runs.
+    pub(crate) pid: Option<u32>,
+}
+
+impl Seen {
+    /// Its process is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.state.as_str(), "running" | "paused")
+    }
+}
+
+/// Looks at one container.
+///
+/// # Errors
+/// There is no such container, or the engine does not answer.
+pub(crate) async fn look(docker: &Docker, id: &str) -> Result<Seen, TestbedError> {
+    let found = docker.inspect_container(id, None).await.map_err(failed("looking at a container"))?;
+    let state = found.state.unwrap_or_default();
+    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    Ok(Seen { state: state.status.map(|status| status.to_string()).unwrap_or_default(), pid })
+}
+
 /// Connects to the engine that the `docker` command uses, and asks whether it is there.
 ///
 /// # Errors

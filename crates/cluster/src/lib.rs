@@ -28,6 +28,7 @@ mod plugin;
 pub mod probe;
 pub mod processes;
 pub mod ready;
+mod redis_admin;
 pub mod redis_server;
 mod state;
 

@@ -6,6 +6,7 @@
 mod launch;
 mod part;
 mod ports;
+mod redis;
 mod spawner;
 mod sweep;
 
@@ -17,7 +18,7 @@ use self::{
     spawner::Spawner,
 };
 use crate::{
-    binaries,
+    binaries, redis_admin,
     state::{FleetRecord, Identity, StateFile},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -25,7 +26,6 @@ use herd_experiment::testbed::{
     Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
     Testbed, TestbedError,
 };
-use nix::sys::signal::Signal as Unix;
 use std::{
     collections::BTreeMap,
     io,
@@ -37,12 +37,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long the processes may take to finish what is under way when they are asked to end.
 const DRAIN: Duration = Duration::from_millis(2_000);
-/// What they get on top of that before they are ended by force.
-const DRAIN_SLACK: Duration = Duration::from_millis(1_500);
 /// Longest time from start to ready, with the database seeded and fifty programs on two cores.
 const READY_MAX: Duration = Duration::from_secs(90);
-/// Longest wait for the end of a process that was killed.
-const KILLED_MAX: Duration = Duration::from_secs(5);
 
 /// The testbed of local processes.
 #[derive(Debug, Default)]
@@ -55,6 +51,7 @@ struct Fleet {
     // Declared before `data`: the processes end before their files are removed.
     processes: BTreeMap<(Part, u32), Process>,
     spawner: Spawner,
+    redis: redis::Pair,
     state: StateFile,
     data: TempDir,
     endpoints: Option<Endpoints>,
@@ -65,6 +62,10 @@ impl ProcessTestbed {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn fleet_with(&mut self, part: Part, index: u32) -> Result<&mut Fleet, TestbedError> {
+        self.fleet.as_mut().ok_or(TestbedError::NoSuchPart { part, index })
     }
 
     async fn bring_up(
@@ -91,8 +92,14 @@ impl ProcessTestbed {
             StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io_error("making the state folder"))?;
         let spawner = Spawner::new().map_err(io_error("starting a thread"))?;
         // From here on `down` knows what there is, also when this future is dropped on its way.
-        let fleet =
-            self.fleet.insert(Fleet { processes: BTreeMap::new(), spawner, state, data, endpoints: None });
+        let fleet = self.fleet.insert(Fleet {
+            processes: BTreeMap::new(),
+            spawner,
+            redis: plan.redis.clone(),
+            state,
+            data,
+            endpoints: None,
+        });
         fleet.note_state()?;
         fleet.start_all(&plan, progress).await?;
         fleet.endpoints = Some(plan.endpoints.clone());
@@ -118,11 +125,11 @@ impl Fleet {
                 }
             }
             self.note_state()?;
-            if stage && !launch::redis_answers(plan.redis, deadline).await {
-                return Err(self.not_ready((Part::Redis, 0), "it does not answer").await);
+            if stage {
+                self.redis_ready(deadline).await?;
             }
         }
-        let mut ready = 0;
+        let (mut ready, own) = (0, waiting.len() as u64);
         while let Some((key, answer)) = waiting.next().await {
             match answer {
                 Ok(Ok(line)) => tracing::debug!(part = %key.0, index = key.1, grpc = %line.grpc, "ready"),
@@ -134,7 +141,7 @@ impl Fleet {
                 Err(_) => return Err(self.not_ready(key, "it is not ready in time").await),
             }
             ready += 1;
-            progress.step("waiting for the processes to be ready", ready, total - 1);
+            progress.step("waiting for the processes to be ready", ready, own);
         }
         Ok(())
     }
@@ -156,34 +163,54 @@ impl Fleet {
         TestbedError::NotReady { part: key.0, index: key.1, how, log_tail: process.log_tail() }
     }
 
-    async fn signal(&mut self, part: Part, index: u32, signal: Signal) -> Result<(), TestbedError> {
-        let process =
-            self.processes.get_mut(&(part, index)).ok_or(TestbedError::NoSuchPart { part, index })?;
-        match signal {
-            Signal::Pause => process.send(Unix::SIGSTOP)?,
-            Signal::Resume => process.send(Unix::SIGCONT)?,
-            Signal::Kill => {
-                process.expect_end();
-                process.send(Unix::SIGKILL)?;
-                process.ended_within(KILLED_MAX).await;
-            }
-            Signal::Stop => process.stop(DRAIN + DRAIN_SLACK, KILLED_MAX).await?,
-            Signal::Start => {
-                if process.is_running() {
-                    return Err(TestbedError::Unsupported(format!("{part} {index} runs already")));
-                }
-                let launch = process.launch().clone();
-                drop(self.start(launch).await?);
-            }
+    /// Names the processes of a part; an error if any of them is not there.
+    fn keys(&self, part: Part, indices: &[u32]) -> Result<Vec<(Part, u32)>, TestbedError> {
+        if part == Part::Database {
+            let why = "the origin's database is a file here: take --backend compose";
+            return Err(TestbedError::Unsupported(why.to_owned()));
         }
-        self.note_state()
+        let known = |key: &(Part, u32)| *key != redis::REPLICA && self.processes.contains_key(key);
+        let key = |index: &u32| {
+            let key = (part, *index);
+            known(&key).then_some(key).ok_or(TestbedError::NoSuchPart { part, index: *index })
+        };
+        indices.iter().map(key).collect()
+    }
+
+    /// To all at once; the first error, after all had their turn.
+    async fn signal(&mut self, part: Part, indices: &[u32], signal: Signal) -> Result<(), TestbedError> {
+        let keys = self.keys(part, indices)?;
+        let mut done = Ok(());
+        if signal == Signal::Start {
+            for key in keys {
+                done = done.and(self.start_again(key).await);
+            }
+        } else {
+            let wanted = self.processes.iter_mut().filter(|(key, _)| keys.contains(key));
+            let signals = wanted.map(|(_, process)| process.signal(signal));
+            done = futures::future::join_all(signals).await.into_iter().collect();
+        }
+        if matches!(signal, Signal::Pause | Signal::Resume) {
+            return done;
+        }
+        done.and(self.note_state())
+    }
+
+    async fn start_again(&mut self, key: (Part, u32)) -> Result<(), TestbedError> {
+        let (part, index) = key;
+        let process = self.processes.get_mut(&key).ok_or(TestbedError::NoSuchPart { part, index })?;
+        if process.is_running() {
+            return Err(TestbedError::Unsupported(format!("{} runs already", process.name())));
+        }
+        let launch = process.launch().clone();
+        self.start(launch).await.map(drop)
     }
 
     /// Asks all to end at once, then ends the rest by force.
     async fn end_all(&mut self) -> Vec<String> {
         let ends = self.processes.values_mut().map(|process| async move {
             let name = process.name();
-            process.stop(DRAIN + DRAIN_SLACK, KILLED_MAX).await.err().map(|error| format!("{name}: {error}"))
+            process.stop().await.err().map(|error| format!("{name}: {error}"))
         });
         futures::future::join_all(ends).await.into_iter().flatten().collect()
     }
@@ -228,37 +255,54 @@ impl Testbed for ProcessTestbed {
         index: u32,
         signal: Signal,
     ) -> BoxFuture<'a, Result<(), TestbedError>> {
-        async move {
-            let fleet = self.fleet.as_mut().ok_or(TestbedError::NoSuchPart { part, index })?;
-            fleet.signal(part, index, signal).await
-        }
-        .boxed()
+        async move { self.fleet_with(part, index)?.signal(part, &[index], signal).await }.boxed()
     }
 
-    fn state(&mut self, _: Part, _: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    fn signal_all<'a>(
+        &'a mut self,
+        part: Part,
+        indices: &'a [u32],
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<(), TestbedError>> {
+        async move { self.fleet_with(part, 0)?.signal(part, indices, signal).await }.boxed()
     }
 
-    fn instance(&self, _: Part, _: u32) -> Option<String> {
-        None
+    fn state(&mut self, part: Part, index: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
+        let state = self.fleet_with(part, index).and_then(|fleet| {
+            let key = fleet.keys(part, &[index])?;
+            let processes = &mut fleet.processes;
+            let process = key.first().and_then(|key| processes.get_mut(key));
+            process.map(Process::state).ok_or(TestbedError::NoSuchPart { part, index })
+        });
+        async move { state }.boxed()
     }
 
-    fn redis(&mut self, _: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+    fn instance(&self, part: Part, index: u32) -> Option<String> {
+        let fleet = self.fleet.as_ref()?;
+        let key = *fleet.keys(part, &[index]).ok()?.first()?;
+        fleet.processes.get(&key).map(Process::name)
+    }
+
+    fn redis(&mut self, what: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
+        async move { self.fleet_with(Part::Redis, 0)?.redis(what).await }.boxed()
     }
 
     fn redis_info(&mut self) -> BoxFuture<'_, Result<RedisInfo, TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
+        let at = self.fleet_with(Part::Redis, 0).map(|fleet| fleet.redis.address.to_string());
+        async move { redis_admin::info(&at?).await }.boxed()
     }
 
-    fn note_faults(&mut self, _: &[String]) -> Result<(), TestbedError> {
-        Ok(())
+    fn note_faults(&mut self, in_force: &[String]) -> Result<(), TestbedError> {
+        let Some(fleet) = self.fleet.as_mut() else { return Ok(()) };
+        fleet.state.faults = in_force.to_vec();
+        fleet.note_state()
     }
 
     fn resident_memory(&mut self, part: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {
         let processes = self.fleet.iter().flat_map(|fleet| &fleet.processes);
-        let pids =
-            processes.filter(|((which, _), _)| *which == part).filter_map(|(_, process)| process.pid());
+        let pids = processes
+            .filter(|(key, _)| key.0 == part && **key != redis::REPLICA)
+            .filter_map(|(_, process)| process.pid());
         let memory = pids.filter_map(part::resident_memory).collect();
         async move { Ok(memory) }.boxed()
     }

@@ -40,6 +40,16 @@ pub(crate) struct Record {
     pub(crate) owner: Identity,
     /// What it started.
     pub(crate) fleet: FleetRecord,
+    /// Which faults are in force, in words.
+    #[serde(default)]
+    pub(crate) faults: Vec<String>,
+}
+
+impl Record {
+    /// What ends with the fleet beside the fleet itself, as a line to print.
+    pub(crate) fn undone(&self) -> Option<String> {
+        (!self.faults.is_empty()).then(|| format!("undone with it: {}", self.faults.join(", ")))
+    }
 }
 
 /// What was started.
@@ -64,6 +74,8 @@ pub(crate) enum FleetRecord {
 #[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
+    /// Which faults are in force; they stand in all that is written from now on.
+    pub(crate) faults: Vec<String>,
 }
 
 impl StateFile {
@@ -72,14 +84,15 @@ impl StateFile {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         std::fs::create_dir_all(dir)?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { path: dir.join(format!("{backend}-{}-{count}.json", std::process::id())) })
+        let path = dir.join(format!("{backend}-{}-{count}.json", std::process::id()));
+        Ok(Self { path, faults: Vec::new() })
     }
 
     /// Replaces what the file says.
     pub(crate) fn write(&self, fleet: FleetRecord) -> io::Result<()> {
         let me = std::process::id();
         let owner = Identity::of(me).unwrap_or(Identity { pid: me, started: String::new() });
-        let text = serde_json::to_vec_pretty(&Record { owner, fleet })?;
+        let text = serde_json::to_vec_pretty(&Record { owner, fleet, faults: self.faults.clone() })?;
         let partial = self.path.with_extension("partial");
         std::fs::write(&partial, text)?;
         std::fs::rename(&partial, &self.path)
@@ -116,8 +129,8 @@ pub(crate) fn read_all(dir: &Path, backend: &str) -> io::Result<Vec<(StateFile, 
     Ok(paths
         .into_iter()
         .filter_map(|path| {
-            let record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-            Some((StateFile { path }, record))
+            let record: Record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+            Some((StateFile { path, faults: record.faults.clone() }, record))
         })
         .collect())
 }
@@ -125,17 +138,53 @@ pub(crate) fn read_all(dir: &Path, backend: &str) -> io::Result<Vec<(StateFile, 
 /// When a process started; `None` when there is none, or only its remains.
 #[cfg(target_os = "linux")]
 fn started(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything, so count from behind it.
-    let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
-    let state = *fields.first()?;
-    (state != "Z" && state != "X").then(|| fields.get(19).map(|ticks| (*ticks).to_owned()))?
+    let fields = stat(&format!("/proc/{pid}/stat"))?;
+    (!is_over(fields.first()?)).then(|| fields.get(19).cloned())?
+}
+
+/// Is it frozen, by the system's own word? `None` when there is no such process, or only its remains. A process is
+/// frozen once each of its threads is.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_frozen(pid: u32) -> Option<bool> {
+    let process = stat(&format!("/proc/{pid}/stat"))?;
+    if is_over(process.first()?) {
+        return None;
+    }
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let states =
+        threads.filter_map(|thread| stat(thread.ok()?.path().join("stat").to_str()?)?.into_iter().next());
+    // A thread that has ended meanwhile does no more work either.
+    Some(states.filter(|state| !is_over(state)).all(|state| state.eq_ignore_ascii_case("t")))
+}
+
+/// The fields of a file `stat` behind the program's name, which stands in parentheses and may hold anything: first the
+/// state, as the twentieth the moment of the start.
+#[cfg(target_os = "linux")]
+fn stat(path: &str) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(path).ok()?;
+    Some(stat.get(stat.rfind(')')? + 1..)?.split_whitespace().map(ToOwned::to_owned).collect())
+}
+
+#[cfg(target_os = "linux")]
+fn is_over(state: &str) -> bool {
+    matches!(state, "Z" | "X")
 }
 
 #[cfg(not(target_os = "linux"))]
 fn started(pid: u32) -> Option<String> {
-    let output =
-        std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
+    ps("lstart=", pid)
+}
+
+/// Is it frozen, by the system's own word? `None` when there is no such process, or only its remains.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_frozen(pid: u32) -> Option<bool> {
+    let state = ps("stat=", pid)?;
+    (!state.starts_with('Z')).then(|| state.starts_with('T'))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ps(what: &str, pid: u32) -> Option<String> {
+    let output = std::process::Command::new("ps").args(["-o", what, "-p", &pid.to_string()]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -173,6 +222,21 @@ mod tests {
         assert!(read_all(dir.path(), "compose").expect("readable").is_empty());
     }
 
+    /// Goal: faults that are noted stay noted when the fleet is noted again, and a note of an earlier build has none.
+    #[test]
+    fn notes_faults_in_force() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut file = StateFile::new(dir.path(), "compose").expect("a file");
+        file.write(fleet("a")).expect("written");
+        assert_eq!(read_all(dir.path(), "compose").expect("readable")[0].1.undone(), None);
+        file.faults = vec!["pause of cache-node-07".to_owned(), "kill of redis".to_owned()];
+        file.write(fleet("b")).expect("written");
+        let line = read_all(dir.path(), "compose").expect("readable")[0].1.undone().expect("a line");
+        assert_eq!(line, "undone with it: pause of cache-node-07, kill of redis");
+        let earlier = r#"{"owner":{"pid":1,"started":""},"fleet":{"backend":"compose","project":"a"}}"#;
+        assert_eq!(serde_json::from_str::<Record>(earlier).expect("understood").faults, Vec::<String>::new());
+    }
+
     /// Goal: damaged files, half-written ones and missing folders do not stop a sweep.
     #[test]
     fn passes_over_what_it_cannot_read() {
@@ -189,5 +253,12 @@ mod tests {
         let me = Identity::of(std::process::id()).expect("this process runs");
         assert!(me.is_alive());
         assert!(!Identity { started: format!("{}0", me.started), ..me }.is_alive());
+    }
+
+    /// Goal: a process that runs is not frozen, and one that does not exist is neither.
+    #[test]
+    fn tells_who_is_frozen() {
+        assert_eq!(is_frozen(std::process::id()), Some(false));
+        assert_eq!(is_frozen(u32::MAX), None);
     }
 }

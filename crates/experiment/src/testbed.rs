@@ -272,7 +272,7 @@ pub struct RedisInfo {
     pub keys: u64,
     /// Keys that it evicted for room since it started.
     pub evicted: u64,
-    /// Its process by its own count; another one after a restart.
+    /// Its process, by its own count or by the host's; another one after a restart.
     pub pid: u32,
     /// How long it has been up, seconds.
     pub uptime_s: u64,

@@ -21,14 +21,19 @@ pub(super) const PARTS: [(Part, &str); 6] = [
     (Part::CacheNode, "cache-node"),
     (Part::LockService, "lock-service"),
     (Part::Origin, "origin"),
-    (Part::Redis, "redis"),
+    (Part::Redis, REDIS),
     (Part::Database, "postgres"),
 ];
+/// The service of Redis.
+pub(super) const REDIS: &str = "redis";
+/// The service of its replica, which is no part of its own.
+pub(super) const REPLICA: &str = "redis-replica";
 /// The services that run our own programs.
 const OURS: [&str; 4] = ["edge", "cache-node", "lock-service", "origin"];
 /// Published ports that the engine is to choose.
-const PORTS: [&str; 9] = [
+const PORTS: [&str; 10] = [
     "HERD_REDIS_PORT",
+    "HERD_REDIS_REPLICA_PORT",
     "HERD_LOCK_GRPC_PORT",
     "HERD_LOCK_ADMIN_PORT",
     "HERD_ORIGIN_GRPC_PORT",
@@ -58,6 +63,8 @@ pub(super) fn part(service: &str) -> Option<Part> {
 pub(super) struct Project {
     /// Unique on this engine.
     pub(super) name: String,
+    /// Whether a second Redis is part of it.
+    pub(super) has_replica: bool,
     folder: TempDir,
     env: Vec<(String, String)>,
 }
@@ -80,7 +87,10 @@ impl Project {
             // The lab asks for readiness itself; checks during a run would be measured with it.
             ("HERD_HEALTH_INTERVAL".to_owned(), "1h".to_owned()),
         ]);
-        Ok(Self { name, folder, env })
+        if spec.redis_replica {
+            env.push(("COMPOSE_PROFILES".to_owned(), "replica".to_owned()));
+        }
+        Ok(Self { name, has_replica: spec.redis_replica, folder, env })
     }
 
     /// `docker compose <args>` for this project.
@@ -93,9 +103,14 @@ impl Project {
             compose.arg("--file").arg(self.folder.path().join(file));
         }
         compose.args(args).current_dir(self.folder.path());
-        compose.envs(self.env.iter().map(|(name, value)| (name, value)));
         compose.env_remove("COMPOSE_FILE").env_remove("COMPOSE_PROFILES");
+        compose.envs(self.env.iter().map(|(name, value)| (name, value)));
         compose
+    }
+
+    /// Its services.
+    pub(super) fn services(&self) -> impl Iterator<Item = &'static str> {
+        PARTS.iter().map(|(_, service)| *service).chain(self.has_replica.then_some(REPLICA))
     }
 
     /// The label of everything that belongs to this project.
@@ -142,6 +157,8 @@ mod tests {
             assert!(COMPOSE_FILE.contains(&format!("\n  {name}:\n")), "{name}");
             assert_eq!(super::part(service(part)), Some(part));
         }
+        assert!(COMPOSE_FILE.contains(&format!("\n  {REPLICA}:\n")));
+        assert!(COMPOSE_FILE.contains(&format!("--maxmemory, {},", crate::compose::redis::MAXMEMORY)));
         for line in COMPOSE_FILE.lines().filter(|line| line.contains("127.0.0.1:${")) {
             assert!(PORTS.iter().any(|port| line.contains(&format!("${{{port}-"))), "{line}");
         }

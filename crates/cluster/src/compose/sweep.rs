@@ -41,7 +41,7 @@ async fn take_down(
     let mut lines = Vec::new();
     let mut docker = None;
     for (file, record) in state::read_all(state_dir, BACKEND).map_err(io)? {
-        let FleetRecord::Compose { project } = record.fleet else { continue };
+        let FleetRecord::Compose { project } = &record.fleet else { continue };
         // The state file is only a file: what it names is removed only if it is one of ours.
         if !wanted(&record.owner) || !project.starts_with(files::NAME_PREFIX) {
             continue;
@@ -50,13 +50,14 @@ async fn take_down(
             docker = Some(engine::connect().await?);
         }
         let docker = docker.as_ref().expect("connected above");
-        let found = engine::containers(docker, &files::label(&project)).await?.len();
-        remove(docker, &project).await?;
+        let found = engine::containers(docker, &files::label(project)).await?.len();
+        remove(docker, project).await?;
         file.remove().map_err(io)?;
         lines.push(format!(
             "removed the compose project {project} of lab {} ({found} containers)",
             record.owner.pid
         ));
+        lines.extend(record.undone());
     }
     Ok(lines)
 }

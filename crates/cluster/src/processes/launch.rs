@@ -1,18 +1,15 @@
 //! What is started, with which flags and where: the plan of a fleet of local processes.
 
-use super::{DRAIN, io_error, ports};
+use super::{
+    DRAIN, io_error, ports,
+    redis::{Pair, REPLICA},
+};
 use crate::binaries::Binaries;
 use herd_experiment::testbed::{Endpoints, FleetSpec, Part, TestbedError};
 use std::{
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{Instant, sleep, timeout, timeout_at},
 };
 
 /// Most nodes in a fleet, as the port of testbeds promises.
@@ -30,7 +27,7 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// `cache-node-07`; parts that exist once have no number.
+    /// `cache-node-07`; parts that exist once have no number. Our own programs join the control plane under it.
     pub(super) fn name(&self) -> String {
         instance(self.part, self.index)
     }
@@ -40,7 +37,7 @@ impl Launch {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) launches: Vec<Launch>,
-    pub(super) redis: SocketAddr,
+    pub(super) redis: Pair,
     pub(super) endpoints: Endpoints,
 }
 
@@ -56,9 +53,9 @@ pub(super) fn plan(
         return Err(TestbedError::Unsupported(format!("{} nodes: a fleet has 1 to {NODES_MAX}", spec.nodes)));
     }
     let mut free =
-        ports::pick(8 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
+        ports::pick(9 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
     let mut next = || free.next().expect("as many as were asked for");
-    let [redis, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] =
+    let [redis, replica, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] =
         std::array::from_fn(|_| next());
     let control = format!("http://127.0.0.1:{control_port}");
     let redis_url = format!("redis://{redis}");
@@ -80,8 +77,11 @@ pub(super) fn plan(
         let log = spec.log_dir.join(format!("{name}.log"));
         Launch { part, index, program: programs.path(&program).to_owned(), args, env: spec.env.clone(), log }
     };
-    let mut launches = vec![
-        redis_launch(redis_server, redis, data, &spec.log_dir),
+    let replica = spec.redis_replica.then_some(replica);
+    let pair = Pair::lay_out(redis_server, redis, replica, data, &spec.log_dir)
+        .map_err(io_error("making a folder for Redis"))?;
+    let mut launches = pair.launches();
+    launches.extend([
         ours(
             Part::Origin,
             0,
@@ -111,7 +111,7 @@ pub(super) fn plan(
             edge_admin,
             &[("--control-url", control.clone()), ("--http", edge_http.to_string())],
         ),
-    ];
+    ]);
     for index in 0..spec.nodes {
         launches.push(ours(
             Part::CacheNode,
@@ -137,56 +137,13 @@ pub(super) fn plan(
             .map(|(name, at)| (format!("{name} metrics"), format!("http://{at}/metrics")))
             .to_vec(),
     };
-    Ok(Plan { launches, redis, endpoints })
-}
-
-/// Redis with an append-only file: what it acknowledged survives a kill, so that losing data is a fault somebody
-/// injects and not an accident.
-fn redis_launch(program: &Path, at: SocketAddr, data: &Path, log_dir: &Path) -> Launch {
-    let args = [
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        &at.port().to_string(),
-        "--dir",
-        &data.display().to_string(),
-        "--save",
-        "",
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-        "--maxmemory",
-        "256mb",
-        "--maxmemory-policy",
-        "noeviction",
-    ]
-    .map(OsString::from)
-    .to_vec();
-    let log = log_dir.join("redis.log");
-    Launch { part: Part::Redis, index: 0, program: program.to_owned(), args, env: Vec::new(), log }
+    Ok(Plan { launches, redis: pair, endpoints })
 }
 
 fn instance(part: Part, index: u32) -> String {
-    if part == Part::CacheNode { format!("{part}-{index:02}") } else { part.to_string() }
-}
-
-/// Whether Redis answers before the deadline.
-pub(super) async fn redis_answers(at: SocketAddr, deadline: Instant) -> bool {
-    loop {
-        if matches!(timeout(Duration::from_secs(1), ping(at)).await, Ok(Ok(true))) {
-            return true;
-        }
-        if timeout_at(deadline, sleep(Duration::from_millis(5))).await.is_err() {
-            return false;
-        }
+    match (part, index) {
+        (Part::CacheNode, _) => format!("{part}-{index:02}"),
+        REPLICA => "redis-replica".to_owned(),
+        _ => part.to_string(),
     }
-}
-
-async fn ping(at: SocketAddr) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(at).await?;
-    stream.write_all(b"PING\r\n").await?;
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer).await?;
-    Ok(&answer == b"+PONG")
 }

@@ -1,8 +1,11 @@
 //! One process of the fleet: started, hurt, ended, and watched for an end that nobody asked for.
 
-use super::{io_error, launch::Launch, spawner::Spawner};
-use crate::ready::{READY_LINE_MAX, ReadyLine};
-use herd_experiment::testbed::{Part, PartFailure, TestbedError};
+use super::{DRAIN, io_error, launch::Launch, spawner::Spawner};
+use crate::{
+    ready::{READY_LINE_MAX, ReadyLine},
+    state,
+};
+use herd_experiment::testbed::{Part, PartFailure, PartState, Signal, TestbedError};
 use nix::{
     sys::signal::{Signal as Unix, kill},
     unistd::Pid,
@@ -21,6 +24,10 @@ use tokio::{
     time::timeout,
 };
 
+/// What a process gets on top of its drain time before it is ended by force.
+const DRAIN_SLACK: Duration = Duration::from_millis(1_500);
+/// Longest wait for the end of a process that was killed.
+const KILLED_MAX: Duration = Duration::from_secs(5);
 /// How much of a log is shown with a failure, bytes.
 const LOG_TAIL: u64 = 4096;
 
@@ -74,18 +81,52 @@ impl Process {
         &self.launch
     }
 
+    /// It stands for another part from now on, and is started anew as that.
+    pub(super) fn becomes(&mut self, launch: Launch) {
+        self.launch = launch;
+    }
+
+    /// What it is doing, by the system's own word.
+    pub(super) fn state(&mut self) -> PartState {
+        // Looked at first: the number of a process that was waited for may already be another's.
+        let pid = if self.is_running() { self.pid() } else { None };
+        match pid.and_then(|pid| Some((pid, state::is_frozen(pid)?))) {
+            Some((_, true)) => PartState::Paused,
+            Some((pid, false)) => PartState::Running { pid },
+            None => PartState::Ended,
+        }
+    }
+
     /// Has it not ended yet? A paused process runs, too.
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Its end from now on is no failure.
-    pub(super) fn expect_end(&mut self) {
+    fn expect_end(&mut self) {
         self.end_expected = true;
     }
 
+    /// Does what a signal does to a process that is there; it is not for this to start one.
+    pub(super) async fn signal(&mut self, signal: Signal) -> Result<(), TestbedError> {
+        match signal {
+            Signal::Pause => self.send(Unix::SIGSTOP),
+            Signal::Resume => self.send(Unix::SIGCONT),
+            Signal::Kill => {
+                self.send(Unix::SIGKILL)?;
+                self.expect_end();
+                match self.ended_within(KILLED_MAX).await {
+                    Some(_) => Ok(()),
+                    None => Err(self.lives_on()),
+                }
+            }
+            Signal::Stop => self.stop().await,
+            Signal::Start => Err(TestbedError::Unsupported(format!("{} runs already", self.name()))),
+        }
+    }
+
     /// Sends a signal.
-    pub(super) fn send(&mut self, signal: Unix) -> Result<(), TestbedError> {
+    fn send(&mut self, signal: Unix) -> Result<(), TestbedError> {
         let name = self.name();
         let doing = || format!("sending {signal} to {name}");
         // Looked at first: the number of a process that was waited for may already be another's.
@@ -99,27 +140,28 @@ impl Process {
         kill(pid, signal).map_err(|error| io_error(&doing())(error.into()))
     }
 
-    /// Asks it to end, waits `grace`, then ends it by force and waits `killed_max`. No error if it has ended already.
-    pub(super) async fn stop(&mut self, grace: Duration, killed_max: Duration) -> Result<(), TestbedError> {
-        self.expect_end();
+    /// Asks it to end, waits for that, then ends it by force. No error if it has ended already.
+    pub(super) async fn stop(&mut self) -> Result<(), TestbedError> {
         if !self.is_running() {
             return Ok(());
         }
+        self.expect_end();
         // A paused process hears nothing but SIGCONT and SIGKILL.
         let asked = self.send(Unix::SIGTERM).and_then(|()| self.send(Unix::SIGCONT));
-        if asked.is_ok() && self.ended_within(grace).await.is_some() {
+        if asked.is_ok() && self.ended_within(DRAIN + DRAIN_SLACK).await.is_some() {
             return Ok(());
         }
         if self.is_running() {
             self.send(Unix::SIGKILL)?;
         }
-        match self.ended_within(killed_max).await {
+        match self.ended_within(KILLED_MAX).await {
             Some(_) => Ok(()),
-            None => Err(TestbedError::Other {
-                doing: format!("ending {}", self.name()),
-                why: "it lives on".to_owned(),
-            }),
+            None => Err(self.lives_on()),
         }
+    }
+
+    fn lives_on(&self) -> TestbedError {
+        TestbedError::Other { doing: format!("ending {}", self.name()), why: "it lives on".to_owned() }
     }
 
     /// Its exit status, if it ends within `limit`.

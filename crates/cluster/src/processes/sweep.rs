@@ -36,20 +36,21 @@ async fn take_down(
 ) -> Result<Vec<String>, TestbedError> {
     let mut lines = Vec::new();
     for (file, record) in state::read_all(state_dir, BACKEND).map_err(io_error("reading the state folder"))? {
-        let FleetRecord::Processes { processes, data_dir } = record.fleet else { continue };
+        let FleetRecord::Processes { processes, data_dir } = &record.fleet else { continue };
         if !wanted(&record.owner) {
             continue;
         }
         let alive: Vec<&Identity> =
             processes.iter().map(|(_, identity)| identity).filter(|identity| identity.is_alive()).collect();
         end(&alive).await;
-        remove_data(&data_dir);
+        remove_data(data_dir);
         file.remove().map_err(io_error("removing a state file"))?;
         lines.push(format!(
             "took down a fleet of processes of lab {} ({} still ran)",
             record.owner.pid,
             alive.len()
         ));
+        lines.extend(record.undone());
     }
     Ok(lines)
 }
@@ -95,7 +96,8 @@ mod tests {
             tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().expect("started");
         let identity = Identity::of(child.id().expect("runs")).expect("runs");
         kill(Pid::from_raw(i32::try_from(identity.pid).expect("a pid")), Unix::SIGSTOP).expect("paused");
-        let file = StateFile::new(state_dir.path(), BACKEND).expect("a file");
+        let mut file = StateFile::new(state_dir.path(), BACKEND).expect("a file");
+        file.faults = vec!["pause of edge".to_owned()];
         let processes = vec![("edge".to_owned(), identity.clone())];
         file.write(FleetRecord::Processes { processes, data_dir: data.path().to_owned() }).expect("written");
 
@@ -103,7 +105,8 @@ mod tests {
         assert!(identity.is_alive());
         let (lines, status) = tokio::join!(sweep(state_dir.path()), child.wait());
         assert!(!status.expect("ended").success());
-        assert_eq!(lines.expect("swept").len(), 1);
+        let lines = lines.expect("swept");
+        assert!(lines.len() == 2 && lines[1] == "undone with it: pause of edge", "{lines:?}");
         assert!(!data.path().exists());
         assert!(sweep(state_dir.path()).await.expect("swept").is_empty(), "nothing is left to sweep");
     }
