@@ -10,8 +10,9 @@ use crate::store::Store;
 use anyhow::Context as _;
 use herd_service::control::{self, ControlHandle};
 use herd_service::kit::Service;
-use herd_wire::v1::Role;
+use herd_service::links::Links;
 use herd_wire::v1::cache_node_server::CacheNodeServer;
+use herd_wire::v1::{Peer, Role};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info};
@@ -20,9 +21,10 @@ use tracing::{error, info};
 ///
 /// # Errors
 /// The Redis address is none, or a server ended by itself.
-pub async fn run(args: NodeArgs, mut service: Service) -> anyhow::Result<()> {
+pub async fn run(mut args: NodeArgs, mut service: Service) -> anyhow::Result<()> {
     let instance = service.instance();
     let metrics = NodeMetrics::register(service.metrics());
+    let links = relayed(&mut args, &instance).await.context("the relays of the links cannot be set up")?;
     let store =
         Store::new(args.redis_url.as_str(), &instance).context("the store of values cannot be set up")?;
     let locks = Locks::new(args.lock_url.channel(), &instance);
@@ -31,12 +33,26 @@ pub async fn run(args: NodeArgs, mut service: Service) -> anyhow::Result<()> {
 
     tokio::spawn(node.clone().keep_time());
     let control = control::join(&service, Role::CacheNode, &args.control);
+    tokio::spawn(links.follow(control.clone()));
     tokio::spawn(follow(node.clone(), control));
 
     let deadline = Duration::from_millis(args.request_deadline_ms);
     let answering = CacheNodeService::new(node, metrics, instance, deadline);
     service.add(CacheNodeServer::new(answering));
     Ok(service.serve().await?)
+}
+
+/// Puts relays between this node and its peers if it is to have link faults: the settings then name the relays. Without
+/// them there is no link that could be made bad, and the node says so by not acknowledging.
+async fn relayed(args: &mut NodeArgs, instance: &Arc<str>) -> anyhow::Result<Links> {
+    let mut links = Links::new(instance.clone());
+    if args.link_faults {
+        let (host, port) = args.redis_url.host_and_port().context("Redis is not reached over TCP")?;
+        args.redis_url = args.redis_url.at(links.relay(Peer::Redis, &host, port).await?);
+        args.lock_url = links.relay_url(Peer::LockService, &args.lock_url).await?;
+        args.origin_url = links.relay_url(Peer::Origin, &args.origin_url).await?;
+    }
+    Ok(links)
 }
 
 /// Applies each configuration that the control plane sends, and acknowledges it. One that cannot be applied is refused as a

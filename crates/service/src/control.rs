@@ -1,16 +1,19 @@
 //! The session with the control plane: configuration and membership come in, acknowledgements go out.
 //!
 //! The last state is kept when the session breaks; it is opened again with jittered back-off. A new session's first update is
-//! taken whatever its version: a control plane that was started anew counts from 1 again.
+//! taken whatever its version: a control plane that was started anew counts from 1 again. Bad links alone are not kept for ever:
+//! they are a fault that somebody has to be there to repair. A first update without any says that all are good, and without a
+//! session they are good again after [`BAD_LINKS_KEPT`].
 
 use crate::kit::Service;
 use crate::rpc::{CallFailure, PeerUrl};
 use herd_wire::v1::control_client::ControlClient;
-use herd_wire::v1::{ControlUpdate, FleetConfig, MemberReport, Membership, Role};
+use herd_wire::v1::{ControlUpdate, FleetConfig, Links, MemberReport, Membership, Role};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,9 @@ pub const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// How long the control plane may take to accept a session.
 const OPEN_MAX: Duration = Duration::from_secs(2);
+
+/// How long links stay bad while there is no session.
+pub const BAD_LINKS_KEPT: Duration = Duration::from_secs(10);
 
 /// Settings of a process that joins the fleet; flatten them into its own.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,6 +73,8 @@ pub struct ControlHandle {
     pub config: watch::Receiver<Arc<FleetConfig>>,
     /// The newest membership. Version 0: none was received yet.
     pub members: watch::Receiver<Arc<Membership>>,
+    /// The newest state of the fleet's links. Version 0: none was received yet, or all are good as there is no session.
+    pub links: watch::Receiver<Arc<Links>>,
     acknowledged: Arc<watch::Sender<MemberReport>>,
 }
 
@@ -79,6 +87,16 @@ impl ControlHandle {
     /// Tells the control plane that the membership of this version is applied.
     pub fn ack_members(&self, version: u64) {
         self.acknowledged.send_modify(|report| report.members_version = version);
+    }
+
+    /// Tells the control plane that the links are in the state of this version, and how much the bad ones have hit.
+    pub fn ack_links(&self, version: u64, hit: u64) {
+        self.acknowledged.send_modify(|report| (report.links_version, report.links_hit) = (version, hit));
+    }
+
+    /// Tells the control plane how much the bad links have hit.
+    pub fn report_links_hit(&self, hit: u64) {
+        self.acknowledged.send_modify(|report| report.links_hit = hit);
     }
 }
 
@@ -93,6 +111,7 @@ pub fn join(service: &Service, role: Role, args: &ControlArgs) -> ControlHandle 
     };
     let (config_tx, config) = watch::channel(Arc::default());
     let (members_tx, members) = watch::channel(Arc::default());
+    let (links_tx, links) = watch::channel(Arc::default());
     let acknowledged = Arc::new(watch::Sender::new(introduction));
     let session = Session {
         args: args.clone(),
@@ -101,10 +120,11 @@ pub fn join(service: &Service, role: Role, args: &ControlArgs) -> ControlHandle 
         reports: acknowledged.clone(),
         config: config_tx,
         members: members_tx,
+        links: links_tx,
         shutdown: service.shutdown(),
     };
     tokio::spawn(session.keep());
-    ControlHandle { config, members, acknowledged }
+    ControlHandle { config, members, links, acknowledged }
 }
 
 struct Session {
@@ -114,7 +134,16 @@ struct Session {
     reports: Arc<watch::Sender<MemberReport>>,
     config: watch::Sender<Arc<FleetConfig>>,
     members: watch::Sender<Arc<Membership>>,
+    links: watch::Sender<Arc<Links>>,
     shutdown: CancellationToken,
+}
+
+/// The newest versions that a session brought.
+#[derive(Default)]
+struct Floors {
+    config: u64,
+    members: u64,
+    links: u64,
 }
 
 /// How a session ended.
@@ -146,11 +175,15 @@ impl Session {
         let forever = async {
             let mut back_off = BACK_OFF_MIN;
             let mut told = false;
+            let mut lost = Instant::now();
             loop {
                 let mut updates = 0_u64;
                 let end = self.one(&mut client, &mut updates).await;
                 if updates > 0 {
-                    (back_off, told) = (BACK_OFF_MIN, false);
+                    (back_off, told, lost) = (BACK_OFF_MIN, false, Instant::now());
+                }
+                if lost.elapsed() >= BAD_LINKS_KEPT {
+                    self.mend_links();
                 }
                 // Said once an outage, not once an attempt.
                 if !told {
@@ -188,14 +221,17 @@ impl Session {
             Ok(Ok(response)) => response,
         };
         let mut inbound = opened.into_inner();
-        let (mut config_floor, mut members_floor) = (0, 0);
+        let mut floors = Floors::default();
         // No deadline here: a session lasts. HTTP/2 keep-alive ends it when the control plane is paused or gone.
         while let Some(update) = inbound.next().await {
             match update {
                 Err(status) => return broken(status),
                 Ok(update) => {
                     *updates += 1;
-                    self.take(update, &mut config_floor, &mut members_floor);
+                    if *updates == 1 && update.links.is_none() {
+                        self.mend_links();
+                    }
+                    self.take(update, &mut floors);
                 }
             }
         }
@@ -203,19 +239,32 @@ impl Session {
     }
 
     /// Takes what is newer than what this session brought before.
-    fn take(&self, update: ControlUpdate, config_floor: &mut u64, members_floor: &mut u64) {
-        if let Some(config) = update.config.filter(|config| config.version > *config_floor) {
-            *config_floor = config.version;
+    fn take(&self, update: ControlUpdate, floors: &mut Floors) {
+        if let Some(config) = update.config.filter(|config| config.version > floors.config) {
+            floors.config = config.version;
             if **self.config.borrow() != config {
                 info!(version = config.version, "configuration received");
                 self.config.send_replace(Arc::new(config));
             }
         }
-        if let Some(members) = update.members.filter(|members| members.version > *members_floor) {
-            *members_floor = members.version;
+        if let Some(members) = update.members.filter(|members| members.version > floors.members) {
+            floors.members = members.version;
             if **self.members.borrow() != members {
                 self.members.send_replace(Arc::new(members));
             }
+        }
+        if let Some(links) = update.links.filter(|links| links.version > floors.links) {
+            floors.links = links.version;
+            if **self.links.borrow() != links {
+                self.links.send_replace(Arc::new(links));
+            }
+        }
+    }
+
+    fn mend_links(&self) {
+        if !self.links.borrow().bad.is_empty() {
+            warn!("nobody keeps the links bad any more; they are good again");
+            self.links.send_replace(Arc::default());
         }
     }
 

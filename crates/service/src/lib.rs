@@ -12,7 +12,8 @@
 //! - [`telemetry`]: logs to standard error; spans over OTLP when an endpoint is set.
 //! - [`trace`]: W3C trace context, with or without an exporter; links between spans.
 //! - [`metrics`]: the six metrics of every process, and the registry for its own.
-//! - [`control`]: the session with the control plane: configuration and membership.
+//! - [`control`]: the session with the control plane: configuration, membership, the state of links.
+//! - [`links`]: links to peers that can be made bad, for faults.
 //! - [`rpc`]: channels to peers, and the deadline that every call has.
 //! - [`gate`]: admission by load: places, a bounded queue, refusals that say when to come back.
 
@@ -20,6 +21,7 @@ mod admin;
 pub mod control;
 pub mod gate;
 pub mod kit;
+pub mod links;
 pub mod metrics;
 pub mod rpc;
 mod run;

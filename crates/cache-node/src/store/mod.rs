@@ -16,7 +16,8 @@ use header::{HEADER_BYTES, Header};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, IntoConnectionInfo, Pipeline, RedisError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value,
+    Client, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisError, RedisWrite, ToRedisArgs,
+    ToSingleRedisArg, Value,
 };
 use std::io::Write as _;
 use std::sync::Arc;
@@ -139,6 +140,15 @@ impl Store {
     #[must_use]
     pub fn is_url(text: &str) -> bool {
         text.into_connection_info().is_ok()
+    }
+
+    /// Host and port of an address of Redis; `None` unless it is plain TCP.
+    #[must_use]
+    pub fn host_and_port(text: &str) -> Option<(String, u16)> {
+        match text.into_connection_info().ok()?.addr() {
+            ConnectionAddr::Tcp(host, port) => Some((host.clone(), *port)),
+            _ => None,
+        }
     }
 
     /// Makes a store that connects when it is first used, and again by itself whenever the connection broke. What it writes

@@ -3,3 +3,4 @@
 mod control;
 mod drain;
 mod fake_control;
+mod links;
