@@ -1,14 +1,16 @@
 //! The origin's laboratory side: its latency, gate and failures, and its ledger, which is the ground truth of every run.
 
+mod follow;
+
+pub use follow::{OpenRebuilds, Rebuild, UnderWay};
+
 use herd_history::{Ended, FetchOutcome, LedgerJoiner, LedgerRow, LedgerSpan, Reason};
 use herd_wire::v1::{
-    self, DeleteRowsRequest, Failures, Latency, LedgerEvent, OriginGate, ReadLedgerRequest,
-    ledger_event::Kind, origin_admin_client::OriginAdminClient,
+    self, DeleteRowsRequest, Failures, GetLatencyRequest, KeysRequest, Latency, LedgerEvent, OriginGate,
+    PutRowRequest, ReadLedgerRequest, Stuck, ledger_event::Kind, origin_admin_client::OriginAdminClient,
+    origin_client::OriginClient,
 };
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tonic::{
     Request, Status,
     transport::{Channel, Endpoint},
@@ -49,6 +51,7 @@ pub enum LedgerError {
 #[derive(Clone, Debug)]
 pub struct OriginLab {
     client: OriginAdminClient<Channel>,
+    rows: OriginClient<Channel>,
 }
 
 impl OriginLab {
@@ -61,9 +64,10 @@ impl OriginLab {
             .map_err(|source| LedgerError::Address { origin: origin.to_owned(), source })?
             .connect_timeout(CALL_LIMIT)
             .tcp_nodelay(true);
-        let client =
-            OriginAdminClient::new(endpoint.connect_lazy()).max_decoding_message_size(BATCH_BYTES_MAX);
-        Ok(Self { client })
+        let channel = endpoint.connect_lazy();
+        let rows = OriginClient::new(channel.clone()).max_decoding_message_size(BATCH_BYTES_MAX);
+        let client = OriginAdminClient::new(channel).max_decoding_message_size(BATCH_BYTES_MAX);
+        Ok(Self { client, rows })
     }
 
     /// Sets the latency of every query from now on; returns what the origin took.
@@ -95,6 +99,51 @@ impl OriginLab {
         let mut request = Request::new(Failures { share, for_ms });
         request.set_timeout(CALL_LIMIT);
         bounded("setting the origin's failures", CALL_LIMIT, self.client.set_failures(request)).await
+    }
+
+    /// Makes the next `queries` fetches hang for so many milliseconds each, with their connections of the pool; 0 lets go those
+    /// that hang. The answer says how many hang now.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn set_stuck(&mut self, queries: u32, for_ms: u32) -> Result<Stuck, LedgerError> {
+        let mut request = Request::new(Stuck { queries, for_ms, hang_now: 0 });
+        request.set_timeout(CALL_LIMIT);
+        bounded("making the origin's queries hang", CALL_LIMIT, self.client.set_stuck(request)).await
+    }
+
+    /// Writes a row, behind the back of every cache; its new version.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn put_row(&mut self, key: String, value: Vec<u8>) -> Result<u64, LedgerError> {
+        let mut request = Request::new(PutRowRequest { key, value });
+        request.set_timeout(CALL_LIMIT);
+        Ok(bounded("writing a row", CALL_LIMIT, self.client.put_row(request)).await?.version)
+    }
+
+    /// Whether it answers at all, within `limit`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn answers(&mut self, limit: Duration) -> Result<(), LedgerError> {
+        let mut request = Request::new(GetLatencyRequest {});
+        request.set_timeout(limit);
+        bounded("asking the origin", limit, self.client.get_latency(request)).await.map(drop)
+    }
+
+    /// Whether it reaches its rows, within `limit`: it has to read some of the database for that.
+    ///
+    /// # Errors
+    /// [`LedgerError::Call`].
+    pub async fn reaches_rows(&mut self, limit: Duration) -> Result<(), LedgerError> {
+        let mut request = Request::new(KeysRequest {});
+        request.set_timeout(limit);
+        let first = async {
+            let mut keys = self.rows.keys(request).await?.into_inner();
+            keys.message().await.map(tonic::Response::new)
+        };
+        bounded("reading rows", limit, first).await.map(drop)
     }
 
     /// The sequence number that the next event will have at the earliest.
@@ -173,46 +222,6 @@ impl OriginLab {
         let read = tokio::time::timeout(READ_LIMIT, whole).await;
         read.unwrap_or_else(|_| Err(Status::deadline_exceeded("no end of the stream in time")))
             .map_err(|status| LedgerError::Call { doing, status: Box::new(status) })
-    }
-}
-
-/// The fetches that are under way at the origin, by its own ledger: those that have started and not ended.
-#[derive(Debug)]
-pub struct UnderWay {
-    next_seq: u64,
-    open: BTreeSet<u64>,
-}
-
-impl UnderWay {
-    /// Follows the ledger from this sequence number on. Fetches that started before it are not seen.
-    #[must_use]
-    pub const fn since(seq: u64) -> Self {
-        Self { next_seq: seq, open: BTreeSet::new() }
-    }
-
-    /// The sequence number that has not been seen yet.
-    #[must_use]
-    pub const fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
-    /// How many there are now.
-    ///
-    /// # Errors
-    /// [`LedgerError::Call`].
-    pub async fn look(&mut self, origin: &mut OriginLab) -> Result<usize, LedgerError> {
-        let Self { next_seq, open } = self;
-        let from = *next_seq;
-        let each = |event: LedgerEvent| {
-            *next_seq = (*next_seq).max(event.seq + 1);
-            match event.kind {
-                Some(Kind::Started(_)) => open.insert(event.rebuild),
-                Some(Kind::Ended(_)) => open.remove(&event.rebuild),
-                None => false,
-            };
-        };
-        origin.read(from, each).await?;
-        Ok(self.open.len())
     }
 }
 

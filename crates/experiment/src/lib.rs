@@ -16,6 +16,7 @@ mod edge;
 pub mod fleet_config;
 pub mod ledger;
 pub mod load;
+mod locks;
 pub mod prewarm;
 pub mod run;
 pub mod testbed;

@@ -78,7 +78,8 @@ async fn ladder(
     let joined = run::await_nodes(control, args.nodes, None, screen).await?;
     screen.note(&format!("{} joined", experiment::nodes(joined)));
     let endpoints = endpoints(args);
-    let finished = match run::drive(&plan, &endpoints, control, writer, screen).await {
+    // The fleet is others': there is no testbed for faults.
+    let finished = match run::drive(&plan, &endpoints, control, None, writer, screen).await {
         Ok(writer) => experiment::finish(writer),
         Err(error) => {
             screen.note(&format!("error: {:#}", anyhow::Error::new(error)));

@@ -3,6 +3,7 @@
 use crate::{cli::BackendChoice, place};
 use herd_cluster::{Choice, binaries, compose, processes};
 use herd_experiment::testbed::{Backend, FleetSpec, Progress, Testbed, TestbedError};
+use herd_scenario::Scenario;
 use std::path::PathBuf;
 
 /// Rows that the origin of a fleet to look at is seeded with.
@@ -57,6 +58,16 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
         redis_replica: false,
         env,
     }
+}
+
+/// The same fleet with what the faults of an experiment need: a second Redis, nodes whose links can go bad.
+#[must_use]
+pub(crate) fn with_faults(mut spec: FleetSpec, scenario: &Scenario) -> FleetSpec {
+    spec.redis_replica = scenario.needs_redis_replica();
+    if scenario.has_link_faults() {
+        spec.env.push(("HERD_LINK_FAULTS".to_owned(), "true".to_owned()));
+    }
+    spec
 }
 
 /// Takes down every fleet that is noted, and says what was done.

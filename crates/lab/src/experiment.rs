@@ -152,17 +152,20 @@ async fn measure(
 ) -> Result<Writer, RunError> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let fleet = &plan.scenario.fleet;
-    let spec = backend::fleet_spec(
-        fleet.nodes,
-        plan.scenario.workload.keys,
-        fleet.origin_pool,
-        log_dir(writer.partial_path()),
+    let spec = backend::with_faults(
+        backend::fleet_spec(
+            fleet.nodes,
+            plan.scenario.workload.keys,
+            fleet.origin_pool,
+            log_dir(writer.partial_path()),
+        ),
+        &plan.scenario,
     );
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
     screen.note(&format!("{} joined after {:.1} s", nodes(nodes_joined), ready_after.as_secs_f64()));
-    let driven = run::drive(plan, &endpoints, &control, writer, screen).await;
+    let driven = run::drive(plan, &endpoints, &control, Some(&mut *testbed), writer, screen).await;
     for failure in testbed.failures().await.into_iter().take(3) {
         screen.note(&deaths::told(&failure));
     }

@@ -5,12 +5,17 @@
 //! the session of a member that is paused or cut off within about [`KEEP_ALIVE_INTERVAL`] + [`KEEP_ALIVE_TIMEOUT`].
 //! Waiting is always for a predicate over the whole [`View`] with a deadline, never for a bare change.
 
+mod moves;
+mod news;
 mod session;
 mod view;
 
+pub use moves::Move;
 pub use view::{MemberView, View};
 
-use herd_wire::v1::{ControlUpdate, FleetConfig, Role, control_server::ControlServer};
+use herd_wire::v1::{BadLink, FleetConfig, Links, MemberReport, Role, control_server::ControlServer};
+use moves::Moves;
+use news::Latest;
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
@@ -114,6 +119,38 @@ impl ControlPlane {
         self.shared.set_hidden(instance, false)
     }
 
+    /// Tells the cache nodes which of their links are bad from now on (all others are good) and returns the version of that
+    /// state. A node that joins later hears it at once.
+    pub fn set_links(&self, bad: Vec<BadLink>) -> u64 {
+        self.shared.set_links(bad)
+    }
+
+    /// Waits until these cache nodes have applied this version of the links, or a newer one.
+    ///
+    /// # Errors
+    /// [`ControlError::Deadline`].
+    pub async fn wait_links(
+        &self,
+        version: u64,
+        instances: &[String],
+        limit: Duration,
+    ) -> Result<(), ControlError> {
+        let what = format!("{} nodes to apply state {version} of their links", instances.len());
+        self.wait_until(&what, limit, |view| {
+            let applied =
+                |instance: &String| view.node(instance).is_some_and(|node| node.links_version >= version);
+            instances.iter().all(applied)
+        })
+        .await
+    }
+
+    /// The nodes that joined or left by themselves since the view with this [`View::nodes_moved`] was taken, in order of time,
+    /// as far back as is remembered.
+    #[must_use]
+    pub fn moves_since(&self, nodes_moved: u64) -> Vec<Move> {
+        self.shared.lock().moves.since(nodes_moved)
+    }
+
     /// A copy of the fleet as it is now.
     #[must_use]
     pub fn view(&self) -> View {
@@ -189,15 +226,16 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     view: View,
+    moves: Moves,
     sessions: u64,
     highest_version_seen: u64,
 }
 
-/// What members are told. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-struct Latest {
-    config: Option<Arc<FleetConfig>>,
-    members: Arc<herd_wire::v1::Membership>,
+impl State {
+    fn moved(&mut self, node: &str, left: bool) {
+        self.view.nodes_moved += 1;
+        self.moves.push(node, left);
+    }
 }
 
 impl Shared {
@@ -242,8 +280,20 @@ impl Shared {
             if outdated {
                 state.view.members_version = member.members_version;
             }
+            // A node that outlived an earlier control plane must not seem to know this one's links, and keep that one's.
+            if member.links_version > state.view.links_version {
+                state.view.links_version = member.links_version;
+                let bad = self.latest.borrow().links.bad.clone();
+                self.links_changed(&mut state, bad);
+            }
             let is_node = member.role == Role::CacheNode;
-            state.view.nodes_moved += u64::from(is_node);
+            if is_node {
+                // Another life of a node whose session was not seen to end: it left all the same.
+                if state.view.node(&member.instance).is_some() {
+                    state.moved(&member.instance, true);
+                }
+                state.moved(&member.instance, false);
+            }
             state.view.insert(MemberView { session, ..member });
             self.membership_changed(&mut state, is_node || outdated);
             session
@@ -252,20 +302,15 @@ impl Shared {
         Some(session)
     }
 
-    fn acknowledge(
-        &self,
-        role: Role,
-        instance: &str,
-        session: u64,
-        config_version: u64,
-        members_version: u64,
-    ) {
+    fn acknowledge(&self, role: Role, instance: &str, session: u64, report: &MemberReport) {
         {
             let mut state = self.lock();
-            state.highest_version_seen = state.highest_version_seen.max(config_version);
+            state.highest_version_seen = state.highest_version_seen.max(report.config_version);
             if let Some(member) = state.view.member_mut(role, instance).filter(|m| m.session == session) {
-                member.config_version = config_version;
-                member.members_version = members_version;
+                member.config_version = report.config_version;
+                member.members_version = report.members_version;
+                member.links_version = report.links_version;
+                member.links_hit = report.links_hit;
             }
         }
         self.changed.send_replace(());
@@ -276,11 +321,22 @@ impl Shared {
             let mut state = self.lock();
             if state.view.remove(role, instance, session) {
                 let is_node = role == Role::CacheNode;
-                state.view.nodes_moved += u64::from(is_node);
+                if is_node {
+                    state.moved(instance, true);
+                }
                 self.membership_changed(&mut state, is_node);
             }
         }
         self.changed.send_replace(());
+    }
+
+    fn set_links(&self, bad: Vec<BadLink>) -> u64 {
+        let version = {
+            let mut state = self.lock();
+            self.links_changed(&mut state, bad)
+        };
+        self.changed.send_replace(());
+        version
     }
 
     fn set_hidden(&self, instance: &str, hidden: bool) -> Option<u64> {
@@ -296,6 +352,14 @@ impl Shared {
         Some(version)
     }
 
+    /// Called with the state locked, so that versions reach sessions in order.
+    fn links_changed(&self, state: &mut State, bad: Vec<BadLink>) -> u64 {
+        state.view.links_version += 1;
+        let version = state.view.links_version;
+        self.latest.send_modify(|latest| latest.links = Arc::new(Links { version, bad }));
+        version
+    }
+
     /// Called with the state locked, so that membership versions reach sessions in order.
     fn membership_changed(&self, state: &mut State, changed: bool) {
         if !changed {
@@ -305,24 +369,4 @@ impl Shared {
         let members = Arc::new(state.view.membership());
         self.latest.send_modify(|latest| latest.members = members);
     }
-}
-
-/// The part of the latest news that one member has not heard.
-fn news_for(role: Role, latest: &Latest, heard: &mut (u64, u64)) -> Option<ControlUpdate> {
-    let config = latest.config.as_ref().filter(|config| config.version > heard.0);
-    let members = (role == Role::Edge && latest.members.version > heard.1).then_some(&latest.members);
-    if config.is_none() && members.is_none() {
-        return None;
-    }
-    if let Some(config) = config {
-        heard.0 = config.version;
-    }
-    if let Some(members) = members {
-        heard.1 = members.version;
-    }
-    Some(ControlUpdate {
-        config: config.map(|config| config.as_ref().clone()),
-        members: members.map(|members| members.as_ref().clone()),
-        links: None,
-    })
 }

@@ -1,6 +1,9 @@
 //! One session: a member's reports in, news out, until either side goes.
 
-use super::{Latest, MemberView, Shared, news_for};
+use super::{
+    MemberView, Shared,
+    news::{Heard, Latest, news_for},
+};
 use futures::Stream;
 use herd_wire::{
     error::{ErrorSource, status},
@@ -108,7 +111,7 @@ async fn acknowledge(
     reports: &mut Streaming<MemberReport>,
 ) {
     while let Ok(Some(report)) = reports.message().await {
-        shared.acknowledge(role, instance, session, report.config_version, report.members_version);
+        shared.acknowledge(role, instance, session, &report);
     }
 }
 
@@ -118,7 +121,7 @@ async fn tell(
     mut latest: watch::Receiver<Latest>,
     updates: &mpsc::Sender<Result<ControlUpdate, Status>>,
 ) {
-    let mut heard = (0, 0);
+    let mut heard = Heard::default();
     loop {
         let current = latest.borrow_and_update().clone();
         if let Some(update) = news_for(role, &current, &mut heard)
@@ -152,6 +155,8 @@ fn introduced(report: MemberReport) -> Result<MemberView, &'static str> {
         pid: report.pid,
         config_version: report.config_version,
         members_version: report.members_version,
+        links_version: report.links_version,
+        links_hit: report.links_hit,
         session: 0,
     })
 }

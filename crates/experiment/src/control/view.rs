@@ -15,6 +15,8 @@ pub struct View {
     pub members_version: u64,
     /// How often a cache node joined or left by itself: hiding and showing do not count.
     pub nodes_moved: u64,
+    /// The newest state of the nodes' links; 0: none yet, every link is good.
+    pub links_version: u64,
     hidden: BTreeSet<String>,
     edges: BTreeMap<String, MemberView>,
     nodes: BTreeMap<String, MemberView>,
@@ -37,7 +39,12 @@ pub struct MemberView {
     pub config_version: u64,
     /// Edges: the newest membership that it applied.
     pub members_version: u64,
-    pub(super) session: u64,
+    /// Cache nodes: the newest state of links that it applied.
+    pub links_version: u64,
+    /// Cache nodes: connections that its bad links touched since they were made bad.
+    pub links_hit: u64,
+    /// Grows with every member that joins: another number is another life.
+    pub session: u64,
 }
 
 impl View {
@@ -77,6 +84,27 @@ impl View {
     #[must_use]
     pub fn is_membership_applied(&self) -> bool {
         self.edges().all(|edge| edge.members_version == self.members_version)
+    }
+
+    /// A cache node that is joined.
+    #[must_use]
+    pub fn node(&self, instance: &str) -> Option<&MemberView> {
+        self.nodes.get(instance)
+    }
+
+    /// Whether a node is joined, has applied the present configuration, and every edge knows of it.
+    #[must_use]
+    pub fn is_node_ready(&self, instance: &str) -> bool {
+        self.node(instance).is_some_and(|node| node.config_version == self.config_version)
+            && self.is_membership_applied()
+    }
+
+    /// Whether an edge is joined, and all edges have applied the present configuration and membership.
+    #[must_use]
+    pub fn is_edge_ready(&self) -> bool {
+        self.edges_joined() >= 1
+            && self.edges().all(|edge| edge.config_version == self.config_version)
+            && self.is_membership_applied()
     }
 
     pub(super) fn members_count(&self) -> usize {

@@ -12,6 +12,8 @@ use tonic::{Code, Status};
 pub(crate) enum Ending {
     Answer(GetResponse),
     Error(Status),
+    /// Its client hung up, as it was told to.
+    HungUp,
 }
 
 impl Ending {
@@ -26,6 +28,7 @@ impl Ending {
         match self {
             Self::Answer(_) => Outcome::Answered,
             Self::Error(status) => outcome(status.code()),
+            Self::HungUp => Outcome::HungUp,
         }
     }
 
@@ -35,6 +38,7 @@ impl Ending {
             Self::Error(status) => {
                 absent::read(status).map_or(Served::Unknown, |absent| served(absent.served))
             }
+            Self::HungUp => Served::Unknown,
         }
     }
 }

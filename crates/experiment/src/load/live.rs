@@ -1,12 +1,20 @@
 //! How the load goes, while it goes.
 
-use super::{WindowStart, histogram};
+use super::{WindowStart, hang_up::HangUp, histogram};
 use hdrhistogram::Histogram;
-use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Words to the generator that may wait.
+const WORDS_MAX: usize = 16;
+/// How long the generator may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Counters that the generator updates and anyone may read.
 #[derive(Debug)]
@@ -16,6 +24,8 @@ pub struct Live {
     pub(super) in_flight: AtomicUsize,
     pub(super) again: AtomicU64,
     began: watch::Sender<Option<WindowStart>>,
+    words: mpsc::Sender<HangUp>,
+    hears: Mutex<Option<mpsc::Receiver<HangUp>>>,
     since: Mutex<Since>,
 }
 
@@ -55,12 +65,15 @@ pub struct LiveNow {
 
 impl Default for Live {
     fn default() -> Self {
+        let (words, hears) = mpsc::channel(WORDS_MAX);
         Self {
             sent: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             again: AtomicU64::new(0),
             began: watch::Sender::new(None),
+            words,
+            hears: Mutex::new(Some(hears)),
             since: Mutex::new(Since { latency_us: histogram(), answered: 0, hits: 0, errors: 0 }),
         }
     }
@@ -99,6 +112,27 @@ impl Live {
             }
             let _ = began.changed().await;
         }
+    }
+
+    /// Requests sent since the start.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Lets the clients of this share of the requests under way, rounded up, hang up at once; how many did. `seed` draws which.
+    /// None if the load does not run (any more).
+    pub async fn hang_up(&self, share: f64, seed: u64) -> u64 {
+        let (answer, told) = oneshot::channel();
+        if self.words.try_send(HangUp { share, seed, answer }).is_err() {
+            return 0;
+        }
+        tokio::time::timeout(ANSWER_LIMIT, told).await.map_or(0, Result::unwrap_or_default)
+    }
+
+    /// The words to the generator; only its first caller gets them.
+    pub(super) fn hears(&self) -> Option<mpsc::Receiver<HangUp>> {
+        self.hears.lock().expect("nothing panics while it holds the receiver").take()
     }
 
     pub(super) fn begin(&self, start: WindowStart) {

@@ -9,8 +9,12 @@
 //! Clients may send a request again ([`Workload::retry`]). Each attempt has the whole deadline of the request; latency
 //! counts from the first intended time to the last attempt's end, and the request is under way until then, pauses
 //! included. When others arrive is not moved by it.
+//!
+//! Clients may be told to hang up ([`Live::hang_up`]): requests under way are then dropped, which cancels them, and are not
+//! sent again.
 
 pub(crate) mod ending;
+mod hang_up;
 mod live;
 mod operations;
 mod pacer;
@@ -22,7 +26,7 @@ pub use operations::Operations;
 
 use hdrhistogram::Histogram;
 use herd_history::LoadRecord;
-use herd_scenario::Workload;
+use herd_scenario::{Arrivals, Workload};
 use std::{
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     thread,
@@ -120,7 +124,21 @@ pub enum LoadError {
 /// The edge cannot be reached when the load begins, or the request is impossible. What happens to single requests
 /// later is recorded, not an error.
 pub async fn drive(spec: LoadSpec, live: Arc<Live>) -> Result<LoadOutcome, LoadError> {
-    let offered = u64::from(spec.workload.rate_per_s).saturating_mul(spec.window.as_secs() + 1);
+    let arrivals = spec.workload.arrivals(spec.seed);
+    let expected = u64::from(spec.workload.rate_per_s).saturating_mul(spec.window.as_secs() + 1);
+    drive_arrivals(spec, arrivals, expected, live).await
+}
+
+/// As [`drive`], with other arrivals than those of the workload: about `offered` of them are expected.
+///
+/// # Errors
+/// As [`drive`].
+pub async fn drive_arrivals(
+    spec: LoadSpec,
+    arrivals: Arrivals,
+    offered: u64,
+    live: Arc<Live>,
+) -> Result<LoadOutcome, LoadError> {
     if spec.keep_operations && offered > OFFERED_MAX {
         return Err(LoadError::TooMany { offered });
     }
@@ -131,7 +149,7 @@ pub async fn drive(spec: LoadSpec, live: Arc<Live>) -> Result<LoadOutcome, LoadE
         .name("load-sender".to_owned())
         .spawn(move || {
             // The receiver is gone if the caller gave up: nobody wants the outcome then.
-            let _ = done.send(generate(&spec, &live, &stopped));
+            let _ = done.send(generate(&spec, arrivals, &live, &stopped));
         })
         .map_err(LoadError::System)?;
     outcome.await.map_err(|_| LoadError::Ended)?
@@ -145,7 +163,12 @@ impl Drop for StopOnDrop {
     }
 }
 
-fn generate(spec: &LoadSpec, live: &Arc<Live>, stop: &Arc<AtomicBool>) -> Result<LoadOutcome, LoadError> {
+fn generate(
+    spec: &LoadSpec,
+    arrivals: Arrivals,
+    live: &Arc<Live>,
+    stop: &Arc<AtomicBool>,
+) -> Result<LoadOutcome, LoadError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::System)?;
     let clients = runtime.block_on(sender::connect(spec))?;
@@ -155,7 +178,7 @@ fn generate(spec: &LoadSpec, live: &Arc<Live>, stop: &Arc<AtomicBool>) -> Result
     let (shots, queue) = mpsc::channel(spec.in_flight_max.max(1));
     let pacer = {
         let pacer = pacer::Pacer {
-            arrivals: spec.workload.arrivals(spec.seed),
+            arrivals,
             window_us: u64::try_from(spec.window.as_micros()).unwrap_or(u64::MAX),
             start: start.at,
             in_flight_max: spec.in_flight_max.max(1),

@@ -99,6 +99,7 @@ impl Operations {
                 let message: String = status.message().chars().take(ERROR_CHARS_MAX).collect();
                 row.error = self.text(&message);
             }
+            Ending::HungUp => {}
         }
         self.rows.push(row);
     }

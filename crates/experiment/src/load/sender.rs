@@ -1,8 +1,13 @@
 //! The sending side: connections, one task a request, and the record of each.
 
 use super::{
-    Live, LoadError, LoadOutcome, LoadSpec, Operations, WindowStart, ending::Ending, histogram,
-    operations::Compact, pacer::Offered, retry::Clients,
+    Live, LoadError, LoadOutcome, LoadSpec, Operations, WindowStart,
+    ending::Ending,
+    hang_up::{HangUp, Lines},
+    histogram,
+    operations::Compact,
+    pacer::Offered,
+    retry::Clients,
 };
 use crate::edge;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -11,13 +16,14 @@ use herd_history::{LoadRecord, Outcome};
 use herd_scenario::{Arrival, KeyId};
 use herd_wire::v1::edge_client::EdgeClient;
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::transport::{Channel, Endpoint};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -71,6 +77,7 @@ pub(super) async fn send_all(
         lag_us: histogram(),
     };
     let mut under_way = FuturesUnordered::new();
+    let (mut lines, mut words) = (Lines::default(), live.hears());
     let mut look = tokio::time::interval(STOP_LOOK);
     let mut open = true;
     while open || !under_way.is_empty() {
@@ -79,7 +86,8 @@ pub(super) async fn send_all(
                 Some(arrival) => {
                     let client = clients[arrival.seq as usize % clients.len()].clone();
                     let key = seen.operations.key(arrival.key);
-                    under_way.push(way.one(client, key, arrival));
+                    let hears = lines.open(arrival.seq);
+                    under_way.push(way.until_hung_up(client, key, arrival, hears));
                     seen.sent += 1;
                     live.sent.fetch_add(1, Ordering::Relaxed);
                 }
@@ -87,12 +95,22 @@ pub(super) async fn send_all(
             },
             Some(ended) = under_way.next() => {
                 live.in_flight.fetch_sub(1, Ordering::Relaxed);
+                lines.close(ended.arrival.seq);
                 seen.record(ended, &live);
             }
+            Some(word) = next_word(&mut words) => lines.hang_up(word),
             _ = look.tick() => if stop.load(Ordering::Relaxed) { break },
         }
     }
     seen
+}
+
+/// The next word to the generator; never, if somebody else hears them.
+async fn next_word(words: &mut Option<mpsc::Receiver<HangUp>>) -> Option<HangUp> {
+    match words {
+        Some(words) => words.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One request that has ended.
@@ -114,23 +132,47 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Sends one request, and again as long as its client does not give up.
-    async fn one(self, mut client: EdgeClient<Channel>, key: String, arrival: Arrival) -> Ended {
-        let since_start = || u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let sent_us = since_start();
+    /// Sends one request, and again, until it ends or its client hangs up, which drops what is under way.
+    async fn until_hung_up(
+        self,
+        client: EdgeClient<Channel>,
+        key: String,
+        arrival: Arrival,
+        hears: oneshot::Receiver<()>,
+    ) -> Ended {
+        let (sent_us, attempts) = (self.since_start(), Cell::new(1));
         self.clients.sends();
-        let mut attempts = 1;
+        let (done_us, ending) = tokio::select! {
+            biased;
+            ended = self.one(client, key, arrival.seq, &attempts) => ended,
+            Ok(()) = hears => (self.since_start(), Ending::HungUp),
+        };
+        Ended { arrival, sent_us, done_us, attempts: attempts.get(), ending }
+    }
+
+    fn since_start(self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Sends one request, and again as long as its client does not give up; when it ended, and how.
+    async fn one(
+        self,
+        mut client: EdgeClient<Channel>,
+        key: String,
+        seq: u64,
+        attempts: &Cell<u32>,
+    ) -> (u64, Ending) {
         loop {
             let answer = edge::get(&mut client, key.clone(), self.deadline).await;
-            let done_us = since_start();
+            let done_us = self.since_start();
             let pause =
-                answer.as_ref().err().and_then(|ended| self.clients.again(arrival.seq, attempts, ended));
+                answer.as_ref().err().and_then(|ended| self.clients.again(seq, attempts.get(), ended));
             let Some(pause) = pause else {
-                return Ended { arrival, sent_us, done_us, attempts, ending: Ending::of(answer) };
+                return (done_us, Ending::of(answer));
             };
             tokio::time::sleep(pause).await;
             self.live.again.fetch_add(1, Ordering::Relaxed);
-            attempts += 1;
+            attempts.set(attempts.get() + 1);
         }
     }
 }
@@ -139,14 +181,17 @@ impl Seen {
     fn record(&mut self, ended: Ended, live: &Live) {
         let Ended { arrival, sent_us, done_us, attempts, ending } = ended;
         let latency_us = done_us.saturating_sub(arrival.at_us);
-        self.latency_us.saturating_record(latency_us.max(1));
         self.lag_us.saturating_record(sent_us.saturating_sub(arrival.at_us).max(1));
         let well = match ending.outcome() {
             Outcome::Answered => true,
             Outcome::NotFound => !matches!(arrival.key, KeyId::Row(_)),
             _ => false,
         };
-        live.ended(latency_us, well, well && ending.served().is_hit());
+        // Who hung up has seen neither an answer nor an error.
+        if !matches!(ending, Ending::HungUp) {
+            self.latency_us.saturating_record(latency_us.max(1));
+            live.ended(latency_us, well, well && ending.served().is_hit());
+        }
         if self.keep_operations {
             self.operations.push(Compact::new(arrival, sent_us, done_us, attempts), &ending);
         }

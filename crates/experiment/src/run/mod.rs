@@ -4,7 +4,7 @@
 //! A rung whose pre-warm gate stays shut is recorded with an empty window: traffic that the gate keeps out must not come,
 //! and a rung without load shows nothing (its claims are unknown).
 //!
-//! Map: `fleet` bringing a fleet up · `plan` what is decided before · `rung` one rung · `start` how its keys begin · `during`
+//! Map: `fleet` bringing a fleet up · `hands` what faults are done with · `plan` what is decided before · `rung` one rung · `start` how its keys begin · `during`
 //! what happens while its load runs · `writes` the store's record.
 //!
 //! Nothing is judged here. Every future may be dropped at any time (Ctrl-C): the folder then stays partial and
@@ -12,6 +12,7 @@
 
 mod during;
 mod fleet;
+mod hands;
 mod plan;
 mod rung;
 mod start;
@@ -22,12 +23,12 @@ pub use plan::Plan;
 
 use crate::{
     control::{ControlError, ControlPlane},
-    fleet_config,
     ledger::{LedgerError, OriginLab},
     load::LoadError,
     prewarm::AccessLog,
-    testbed::{Endpoints, Progress, TestbedError},
+    testbed::{Endpoints, Progress, Testbed, TestbedError},
 };
+use hands::{Hands as _, Held};
 use herd_history::{HistoryError, Writer};
 use herd_scenario::Start;
 use std::{fs::File, io::BufReader, path::PathBuf, time::Duration};
@@ -76,7 +77,8 @@ pub enum RunError {
     Recorder,
 }
 
-/// Drives every rung of the plan over a fleet that is up, and returns the writer for [`Writer::finish`], which the caller
+/// Drives every rung of the plan over a fleet that is up, does its faults with the testbed (without one, those that need it are
+/// not confirmed), and returns the writer for [`Writer::finish`], which the caller
 /// calls once the fleet is down.
 ///
 /// # Errors
@@ -85,16 +87,19 @@ pub async fn drive(
     plan: &Plan,
     endpoints: &Endpoints,
     control: &ControlPlane,
+    testbed: Option<&mut dyn Testbed>,
     mut writer: Writer,
     progress: &dyn Progress,
 ) -> Result<Writer, RunError> {
     let access_log = access_log(plan).await?;
-    let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
-    origin.set_latency(fleet_config::latency(&plan.scenario.origin)).await?;
-    let mut next_seq = origin.next_seq().await?;
+    let hands = Held::new(testbed, endpoints);
+    let mut next_seq = OriginLab::new(&endpoints.origin_grpc)?.next_seq().await?;
     for rung in &plan.scenario.rungs {
         let access_log = access_log.as_ref();
-        let stage = rung::Stage { plan, rung, endpoints, control, access_log, progress };
+        // What a fault started again may have moved.
+        let endpoints = &hands.endpoints();
+        let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
+        let stage = rung::Stage { plan, rung, endpoints, control, hands: &hands, access_log, progress };
         let measured = stage.measure(&mut origin, next_seq).await?;
         next_seq = measured.record.ledger.last_seq + 1;
         writer = record(writer, measured).await?;

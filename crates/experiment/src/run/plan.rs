@@ -119,6 +119,13 @@ impl Plan {
         if let Some(every_ms) = workload.insert_every_ms {
             option("insert_every_ms", every_ms.to_string());
         }
+        if let Some(every_ms) = workload.update_every_ms {
+            option("update_every_ms", every_ms.to_string());
+        }
+        for fault in &scenario.faults {
+            let rungs = fault.rungs.as_ref().map(|rungs| format!(" (in {})", rungs.join(", ")));
+            option(&format!("fault.{}", fault.name), format!("{fault}{}", rungs.unwrap_or_default()));
+        }
         for rung in &scenario.rungs {
             if let Some(own) = rung.retry {
                 option(&format!("retry.{}", rung.name), retry(own));

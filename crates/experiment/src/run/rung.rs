@@ -2,11 +2,12 @@
 
 use super::{
     Plan, RunError,
-    during::{self, Happened, Hidden},
+    during::{self, Aftermath, Faults, Happened, Hidden},
+    hands::Hands,
     start, writes,
 };
 use crate::{
-    control::{ControlError, ControlPlane, View},
+    control::{ControlError, ControlPlane, Move, View},
     fleet_config,
     ledger::OriginLab,
     load::LoadOutcome,
@@ -14,10 +15,10 @@ use crate::{
     testbed::{Endpoints, Progress},
 };
 use herd_history::{
-    FaultRecord, InsertRecord, LedgerRow, LoadRecord, OperationRecord, RungRecord, StartRecord,
-    StoreWriteRecord,
+    FaultRecord, InsertRecord, LedgerRow, LoadRecord, MembershipRecord, OperationRecord, RungRecord,
+    StartRecord, StoreWriteRecord,
 };
-use herd_scenario::{KeyId, Rung};
+use herd_scenario::{Fault, KeyId, Rung};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is added to the deadline of a rebuild before the ledger is taken as it is.
@@ -28,6 +29,8 @@ pub(super) struct Stage<'a> {
     pub(super) rung: &'a Rung,
     pub(super) endpoints: &'a Endpoints,
     pub(super) control: &'a ControlPlane,
+    /// What faults are done with.
+    pub(super) hands: &'a dyn Hands,
     /// The log that was given; without one a rung that needs it draws its own.
     pub(super) access_log: Option<&'a AccessLog>,
     pub(super) progress: &'a dyn Progress,
@@ -53,18 +56,53 @@ struct Seen {
     before: View,
     after: View,
     acknowledged: usize,
+    /// Nodes that the rung begins with, if all are there.
+    expected: u32,
+}
+
+/// A rung that was driven, before what others recorded of it is read.
+struct Drove {
+    prefix: String,
+    version: u64,
+    start: StartRecord,
+    seen: Seen,
+    load: Option<LoadOutcome>,
+    happened: Happened,
+    notes: Vec<String>,
 }
 
 impl Stage<'_> {
+    /// The faults of this rung.
+    pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.plan.scenario.faults_of(&self.rung.name)
+    }
+
+    /// The rung, with the fleet whole again after it whatever happened.
     pub(super) async fn measure(
         &self,
         origin: &mut OriginLab,
         ledger_from: u64,
     ) -> Result<Measured, RunError> {
-        let Self { plan, rung, control, progress, .. } = *self;
+        let faults = Faults::new(self);
+        let driven = self.prepare_and_drive(origin, ledger_from, &faults).await;
+        let Aftermath { notes, data_lost } = faults.end().await;
+        let mut driven = driven?;
+        driven.notes.extend(notes);
+        self.read(driven, ledger_from, data_lost).await
+    }
+
+    async fn prepare_and_drive(
+        &self,
+        origin: &mut OriginLab,
+        ledger_from: u64,
+        faults: &Faults<'_>,
+    ) -> Result<Drove, RunError> {
+        let Self { plan, rung, control, .. } = *self;
         let mut notes = Vec::new();
+        faults.prepare().await;
         let prefix = fleet_config::prefix(plan.started_us, &rung.name);
         // Also what a rung before this one may have left, or a lab before this one.
+        origin.set_latency(fleet_config::latency(&plan.scenario.origin)).await?;
         origin.set_failures(0.0, 0).await?;
         origin.set_gate(fleet_config::origin_gate(rung)).await?;
         self.make_absent(origin).await?;
@@ -73,15 +111,24 @@ impl Stage<'_> {
         let mut hidden = Hidden::none(control);
         let before = control.view();
         let acknowledged = before.nodes().filter(|node| node.config_version == version).count();
-        let (load, mut happened) = if start::may_come(&start) {
+        let (load, happened) = if start::may_come(&start) {
             let moves = during::moves(self, &mut notes).await?;
-            let (load, happened) = self.drive(origin, ledger_from, &moves, &mut hidden).await?;
+            faults.prepare_store().await;
+            let (load, happened) = self.drive(origin, ledger_from, &moves, &mut hidden, faults).await?;
             (Some(load), happened)
         } else {
             (None, Happened::default())
         };
-        let seen = Seen { before, after: control.view(), acknowledged };
-        drop(hidden);
+        let seen = Seen { before, after: control.view(), acknowledged, expected: faults.nodes_at_start() };
+        Ok(Drove { prefix, version, start, seen, load, happened, notes })
+    }
+
+    /// Reads what the origin and the store recorded of a rung that was driven.
+    async fn read(&self, driven: Drove, ledger_from: u64, data_lost: bool) -> Result<Measured, RunError> {
+        let Self { plan, rung, control, progress, .. } = *self;
+        let Drove { prefix, version, start, seen, load, mut happened, mut notes } = driven;
+        let endpoints = self.hands.endpoints();
+        let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
         progress.step(&format!("{}: reading the ledger", rung.name), 0, 0);
         let settle = Duration::from_millis(plan.scenario.policy.rebuild_deadline_ms.into()) + GRACE;
         let (rows, span) = origin.read_span(ledger_from, settle).await?;
@@ -89,15 +136,16 @@ impl Stage<'_> {
         let mut prefixes = vec![prefix.as_str()];
         prefixes.extend(happened.deploy.as_ref().map(|deploy| deploy.prefix.as_str()));
         let window_start_us = load.as_ref().map_or(u64::MAX, |load| load.window_start_us);
-        let reading = writes::read(&self.endpoints.edge_grpc, &prefixes, window_start_us, &mut notes);
+        let reading = writes::read(&endpoints.edge_grpc, &prefixes, window_start_us, &mut notes);
         let (writes, complete) = reading.await?;
         notes.append(&mut happened.notes);
         let mut record = self.record(&seen, start, load.as_ref(), notes);
         record.prefix = prefix;
         record.config_version = version;
         record.ledger = span;
-        record.writes_complete = complete;
+        record.writes_complete = complete && !data_lost;
         record.membership = happened.membership;
+        record.moved = moved(control, &seen);
         record.deploy = happened.deploy;
         self.tell(&record, rows.len());
         let Happened { faults, inserts, .. } = happened;
@@ -112,7 +160,7 @@ impl Stage<'_> {
         load: Option<&LoadOutcome>,
         mut notes: Vec<String>,
     ) -> RungRecord {
-        let Seen { before, after, acknowledged } = seen;
+        let Seen { before, after, acknowledged, expected } = seen;
         let changed = after.nodes_moved != before.nodes_moved;
         if changed {
             let (was, is) = (before.nodes_joined(), after.nodes_joined());
@@ -126,7 +174,7 @@ impl Stage<'_> {
             config_version: 0,
             window_start_us: load.map_or(now_us, |load| load.window_start_us),
             window_end_us: load.map_or(now_us, |load| load.window_end_us),
-            nodes_expected: self.plan.scenario.fleet.nodes,
+            nodes_expected: *expected,
             nodes_joined: before.nodes_joined(),
             nodes_acknowledged: u32::try_from(*acknowledged).unwrap_or(u32::MAX),
             nodes_joined_end: Some(after.nodes_joined()),
@@ -178,6 +226,14 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// The nodes that came and went by themselves while the load ran.
+fn moved(control: &ControlPlane, seen: &Seen) -> Vec<MembershipRecord> {
+    let all = control.moves_since(seen.before.nodes_moved);
+    let count = seen.after.nodes_moved.saturating_sub(seen.before.nodes_moved);
+    let record = |Move { at_us, node, left }| MembershipRecord { at_us, node, left };
+    all.into_iter().take(usize::try_from(count).unwrap_or(usize::MAX)).map(record).collect()
 }
 
 fn unix_us() -> u64 {

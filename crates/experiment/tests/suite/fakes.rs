@@ -1,10 +1,7 @@
 //! A fleet that lives in this process: an edge that is its own cache and its own nodes, and an origin that is a ledger.
 
-use futures::{FutureExt, future::BoxFuture};
-use herd_experiment::testbed::{
-    Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
-    Testbed, TestbedError,
-};
+use crate::fake_testbed::FakeHolder;
+use herd_experiment::testbed::FleetSpec;
 use herd_wire::absent;
 use herd_wire::v1::{
     self, ControlUpdate, DeleteRowsRequest, DeleteRowsResponse, Failures, FetchOutcome, FetchRequest,
@@ -15,11 +12,13 @@ use herd_wire::v1::{
     control_client::ControlClient,
     edge_server::{Edge, EdgeServer},
     ledger_event::Kind,
+    lock_admin_server::LockAdminServer,
+    lock_service_server::LockServiceServer,
     origin_admin_server::{OriginAdmin, OriginAdminServer},
+    origin_server::OriginServer,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::{SystemTime, UNIX_EPOCH},
@@ -53,6 +52,20 @@ pub(crate) struct Truth {
     /// When this many keys were warmed, others begin as many rebuilds at the origin as [`CROWD`]; at the second look at the
     /// ledger after that, they end.
     pub(crate) crowd_after: Option<u64>,
+    /// Who holds every lease of the lock service.
+    pub(crate) holder: Option<FakeHolder>,
+    /// The rates that the lock service's clock was set to.
+    pub(crate) clocks: Vec<f64>,
+    /// Queries that the origin was asked to let hang.
+    pub(crate) stuck: Vec<u32>,
+    /// Queries of which it says that they hang.
+    pub(crate) hang: u32,
+    /// How long each read takes.
+    pub(crate) answers_after_ms: u64,
+    /// Writes of rows behind the caches' back.
+    pub(crate) puts: u64,
+    /// Connections that each bad link says it touched.
+    pub(crate) links_hit: u64,
     warmed: u64,
     crowd: Vec<u64>,
     looks_at_crowd: u32,
@@ -138,6 +151,8 @@ fn is_absent(key: &str) -> bool {
 impl Edge for Fakes {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let key = request.into_inner().key;
+        let takes = std::time::Duration::from_millis(self.truth().answers_after_ms);
+        tokio::time::sleep(takes).await;
         let mut truth = self.truth();
         let (node, config_version) =
             (truth.members.first().cloned().unwrap_or_default(), truth.config_version);
@@ -215,7 +230,11 @@ impl OriginAdmin for Fakes {
         &self,
         request: Request<herd_wire::v1::Stuck>,
     ) -> Result<Response<herd_wire::v1::Stuck>, Status> {
-        Ok(Response::new(request.into_inner()))
+        let mut stuck = request.into_inner();
+        let mut truth = self.truth();
+        truth.stuck.push(stuck.queries);
+        stuck.hang_now = truth.hang;
+        Ok(Response::new(stuck))
     }
 
     async fn set_gate(&self, request: Request<OriginGate>) -> Result<Response<OriginGate>, Status> {
@@ -231,7 +250,9 @@ impl OriginAdmin for Fakes {
     }
 
     async fn put_row(&self, _: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        let mut truth = self.truth();
+        truth.puts += 1;
+        Ok(Response::new(PutRowResponse { version: truth.puts }))
     }
 
     async fn delete_rows(
@@ -262,112 +283,16 @@ impl OriginAdmin for Fakes {
     }
 }
 
-/// A fleet of `members` nodes and one edge that live in this process.
-pub(crate) struct FakeTestbed {
-    members: u32,
-    pub(crate) fakes: Fakes,
-    tasks: JoinSet<()>,
-    pub(crate) downs: u32,
-}
-
-impl FakeTestbed {
-    pub(crate) fn new(members: u32) -> Self {
-        Self { members, fakes: Fakes::default(), tasks: JoinSet::new(), downs: 0 }
-    }
-}
-
-impl Testbed for FakeTestbed {
-    fn backend(&self) -> Backend {
-        Backend::Processes
-    }
-
-    fn control_listen(&self) -> IpAddr {
-        Ipv4Addr::LOCALHOST.into()
-    }
-
-    fn up<'a>(
-        &'a mut self,
-        _spec: &'a FleetSpec,
-        control_port: u16,
-        _progress: &'a dyn Progress,
-    ) -> BoxFuture<'a, Result<Endpoints, TestbedError>> {
-        async move {
-            let at = serve(&self.fakes, &mut self.tasks).await;
-            self.tasks.spawn(member(control_port, Role::Edge, "edge-0".to_owned(), self.fakes.clone()));
-            for node in 0..self.members {
-                self.tasks.spawn(member(
-                    control_port,
-                    Role::CacheNode,
-                    format!("node-{node}"),
-                    Fakes::default(),
-                ));
-            }
-            Ok(Endpoints {
-                edge_grpc: at.clone(),
-                edge_http: String::new(),
-                origin_grpc: at,
-                lock_grpc: String::new(),
-                redis_url: None,
-                consoles: Vec::new(),
-            })
-        }
-        .boxed()
-    }
-
-    fn endpoints(&self) -> Option<Endpoints> {
-        None
-    }
-
-    fn signal(&mut self, _: Part, _: u32, _: Signal) -> BoxFuture<'_, Result<(), TestbedError>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn state(&mut self, _: Part, _: u32) -> BoxFuture<'_, Result<PartState, TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
-    }
-
-    fn instance(&self, _: Part, _: u32) -> Option<String> {
-        None
-    }
-
-    fn redis(&mut self, _: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
-    }
-
-    fn redis_info(&mut self) -> BoxFuture<'_, Result<RedisInfo, TestbedError>> {
-        async { Err(TestbedError::Unsupported("not yet".to_owned())) }.boxed()
-    }
-
-    fn note_faults(&mut self, _: &[String]) -> Result<(), TestbedError> {
-        Ok(())
-    }
-
-    fn resident_memory(&mut self, _: Part) -> BoxFuture<'_, Result<Vec<u64>, TestbedError>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    /// Once nodes are missing, the missing ones have ended.
-    fn failures(&mut self) -> BoxFuture<'_, Vec<PartFailure>> {
-        let how = "exit status 64".to_owned();
-        let failure =
-            PartFailure { part: Part::CacheNode, index: 2, how, log_tail: "bad settings".to_owned() };
-        async move { vec![failure] }.boxed()
-    }
-
-    fn down(&mut self) -> BoxFuture<'_, Result<(), TestbedError>> {
-        self.tasks.abort_all();
-        self.downs += 1;
-        async { Ok(()) }.boxed()
-    }
-}
-
-/// Serves edge and origin; where.
+/// Serves edge, origin and lock service; where.
 pub(crate) async fn serve(fakes: &Fakes, tasks: &mut JoinSet<()>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()
         .add_service(EdgeServer::new(fakes.clone()))
-        .add_service(OriginAdminServer::new(fakes.clone()));
+        .add_service(OriginAdminServer::new(fakes.clone()))
+        .add_service(LockServiceServer::new(fakes.clone()))
+        .add_service(LockAdminServer::new(fakes.clone()))
+        .add_service(OriginServer::new(fakes.clone()));
     tasks.spawn(async move {
         server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
     });
@@ -375,7 +300,7 @@ pub(crate) async fn serve(fakes: &Fakes, tasks: &mut JoinSet<()>) -> String {
 }
 
 /// Joins and acknowledges whatever it hears.
-async fn member(control_port: u16, role: Role, instance: String, fakes: Fakes) {
+pub(crate) async fn member(control_port: u16, role: Role, instance: String, fakes: Fakes) {
     let control = Endpoint::from_shared(format!("http://127.0.0.1:{control_port}")).unwrap();
     let mut client = ControlClient::new(control.connect().await.unwrap());
     let (reports, stream) = mpsc::channel(4);
@@ -383,7 +308,7 @@ async fn member(control_port: u16, role: Role, instance: String, fakes: Fakes) {
         MemberReport { role: role.into(), instance, address: "-:1".to_owned(), ..MemberReport::default() };
     reports.send(report.clone()).await.unwrap();
     let mut updates = client.session(ReceiverStream::new(stream)).await.unwrap().into_inner();
-    while let Ok(Some(ControlUpdate { config, members, .. })) = updates.message().await {
+    while let Ok(Some(ControlUpdate { config, members, links })) = updates.message().await {
         if let Some(config) = config {
             report.config_version = config.version;
             let mut truth = fakes.truth();
@@ -392,6 +317,11 @@ async fn member(control_port: u16, role: Role, instance: String, fakes: Fakes) {
         if let Some(v1::Membership { version, nodes }) = members {
             report.members_version = version;
             fakes.truth().members = nodes.into_iter().map(|node| node.instance).collect();
+        }
+        if let Some(links) = links {
+            report.links_version = links.version;
+            let bad = links.bad.iter().any(|link| link.instance == report.instance);
+            report.links_hit = if bad { fakes.truth().links_hit } else { 0 };
         }
         if reports.send(report.clone()).await.is_err() {
             return;

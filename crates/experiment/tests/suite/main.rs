@@ -2,7 +2,10 @@
 
 mod control;
 mod during;
+mod fake_locks;
+mod fake_testbed;
 mod fakes;
+mod faults;
 mod load;
 mod retries;
 mod run_loop;

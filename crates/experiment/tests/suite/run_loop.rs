@@ -1,4 +1,7 @@
-use crate::fakes::{FakeTestbed, Fakes, Truth, fleet_spec};
+use crate::{
+    fake_testbed::FakeTestbed,
+    fakes::{Fakes, Truth, fleet_spec},
+};
 use herd_experiment::{
     control::ControlPlane,
     run::{self, Plan, RunError},
@@ -50,20 +53,25 @@ pub(crate) fn plan_with(change: impl FnOnce(&mut Scenario)) -> Plan {
 
 /// Drives the plan over a fleet of three that was changed before, and reads what was recorded.
 pub(crate) async fn drive(plan: &Plan, change: impl FnOnce(&mut Truth)) -> (History, Fakes) {
+    let (history, testbed) = hurt(plan, |testbed| change(&mut testbed.fakes.truth())).await;
+    (history, testbed.fakes.clone())
+}
+
+/// The same; the testbed as it is afterwards.
+pub(crate) async fn hurt(plan: &Plan, change: impl FnOnce(&mut FakeTestbed)) -> (History, FakeTestbed) {
     let folder = tempfile::tempdir().unwrap();
     let (control, mut testbed) = (control().await, FakeTestbed::new(3));
-    change(&mut testbed.fakes.truth());
+    change(&mut testbed);
     let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap();
     let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &Silent).await.unwrap();
-    let writer = run::drive(plan, &fleet.endpoints, &control, writer, &Silent).await.unwrap();
-    // Whatever a rung hid is shown again, and the edge hears of it.
+    let driven = run::drive(plan, &fleet.endpoints, &control, Some(&mut testbed), writer, &Silent).await;
+    // Whatever a rung hid or ended is there again, and the edge hears of it.
     let all = "the edge to know three nodes again";
-    let fakes = testbed.fakes.clone();
     control.wait_membership(LIMIT).await.expect(all);
-    assert_eq!(fakes.truth().members.len(), 3, "{all}");
+    assert_eq!(testbed.fakes.truth().members.len(), 3, "{all}");
     testbed.down().await.unwrap();
-    let dir = writer.finish().unwrap();
-    (Reader::open(&dir).unwrap().load().unwrap(), fakes)
+    let dir = driven.unwrap().finish().unwrap();
+    (Reader::open(&dir).unwrap().load().unwrap(), testbed)
 }
 
 async fn control() -> ControlPlane {
@@ -79,7 +87,7 @@ async fn rungs_are_driven_and_recorded() {
     let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap();
     let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &Silent).await.unwrap();
     assert_eq!(fleet.nodes_joined, 3);
-    let writer = run::drive(&plan, &fleet.endpoints, &control, writer, &Silent).await.unwrap();
+    let writer = run::drive(&plan, &fleet.endpoints, &control, Some(&mut testbed), writer, &Silent).await.unwrap();
     let dir = writer.finish().unwrap();
     assert_eq!(testbed.fakes.truth().latency.median_ms, 5);
     testbed.down().await.unwrap();

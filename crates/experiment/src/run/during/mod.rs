@@ -1,14 +1,17 @@
 //! What happens while a rung's load runs: the load itself, and beside it what the scenario asks for (a failing or
-//! slow origin, inserted rows, a deploy, changes of the membership). Times are counted from the start of the load's window; nothing
+//! slow origin, faults, inserted and changed rows, a deploy, changes of the membership). Times are counted from the start of the load's window; nothing
 //! begins after its end.
 
 mod deploy;
 mod failing;
+pub(super) mod faults;
 mod fill;
 mod inserts;
 mod membership;
 mod slow;
+mod updates;
 
+pub(super) use faults::{Aftermath, Faults};
 pub(super) use membership::{Hidden, Move, moves};
 
 use super::{RunError, rung::Stage};
@@ -84,13 +87,23 @@ impl Stage<'_> {
         ledger_from: u64,
         moves: &[Move],
         hidden: &mut Hidden<'_>,
+        faults: &Faults<'_>,
     ) -> Result<(LoadOutcome, Happened), RunError> {
         let spec = self.load_spec();
         let (length, live) = (spec.window, Arc::new(Live::default()));
-        let mut load = std::pin::pin!(load::drive(spec, Arc::clone(&live)));
+        let (scenario, name) = (&self.plan.scenario, &self.rung.name);
+        let expected = scenario.reads_expected(name, length.as_secs_f64()) as u64;
+        let arrivals = scenario.arrivals(name);
+        let mut load = std::pin::pin!(load::drive_arrivals(spec, arrivals, expected, Arc::clone(&live)));
         let beside = async {
             let window = Window::new(live.began().await, length);
-            self.beside(window, origin, ledger_from, moves, hidden).await
+            let beside = self.beside(window, origin, ledger_from, moves, hidden);
+            // The faults last longer: until the fleet works again.
+            let (happened, steps) = futures::join!(beside, faults.happen(window, &live, ledger_from));
+            happened.map(|mut happened| {
+                happened.faults.extend(steps);
+                happened
+            })
         };
         let mut beside = std::pin::pin!(beside);
         let (mut outcome, mut happened) = (None, None);
@@ -120,11 +133,13 @@ impl Stage<'_> {
         let failing = Box::pin(failing::fail(self, window, origin.clone()));
         let slow = Box::pin(slow::slow(self, window, origin.clone()));
         let inserts = inserts::insert(self, window);
+        let updates = updates::update(self, window, origin.clone());
         let deploy = Box::pin(deploy::deploy(self, window, origin.clone(), ledger_from));
         let membership = membership::move_about(window, moves, hidden);
-        let (mut faults, slow, inserts, deploy, (membership, notes)) =
-            futures::join!(failing, slow, inserts, deploy, membership);
+        let (mut faults, slow, inserts, updated, deploy, (membership, mut notes)) =
+            futures::join!(failing, slow, inserts, updates, deploy, membership);
         faults.extend(slow);
+        notes.extend(updated);
         Ok(Happened { faults, inserts: inserts?, deploy: deploy?, membership, notes })
     }
 

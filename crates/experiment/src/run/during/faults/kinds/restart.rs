@@ -1,0 +1,144 @@
+//! Redis ends, and comes back: with nothing, with its append-only file, or as the replica that was kept behind.
+
+use super::{Deed, End, Looks, Scene, Seen};
+use crate::{
+    run::during::faults::{undo::Undo, witness::Lease},
+    testbed::{Part, PartState, RedisFault, RedisInfo, Signal},
+};
+use std::time::Instant;
+
+/// Keys that may have come since Redis began with nothing and before it was asked.
+const FEW_KEYS: u64 = 64;
+
+/// What Redis said before it ended.
+#[derive(Debug, Default)]
+struct Life {
+    was: RedisInfo,
+    ended: Option<Instant>,
+}
+
+impl Life {
+    async fn end(&mut self, scene: Scene<'_>) -> Result<(), String> {
+        self.was = scene.ground.hands().redis_info().await?;
+        let ended = Instant::now();
+        scene.ground.hands().signal(Part::Redis, &[0], Signal::Kill).await?;
+        self.ended = Some(ended);
+        Ok(())
+    }
+
+    /// Waits for the word of a process that is not the one that ended: in a container it may have the same number, but it
+    /// cannot have been up for longer.
+    async fn next(&self, scene: Scene<'_>, until: Instant) -> Result<RedisInfo, String> {
+        let mut looks = Looks::until(until);
+        let mut silence = String::new();
+        while looks.again().await {
+            match scene.ground.hands().redis_info().await {
+                Ok(now) => {
+                    let since = self.ended.map_or(0, |ended| ended.elapsed().as_secs());
+                    if now.pid != self.was.pid || now.uptime_s <= since {
+                        return Ok(now);
+                    }
+                    "the process that answers is the old one".clone_into(&mut silence);
+                }
+                Err(why) => silence = why,
+            }
+        }
+        Err(silence)
+    }
+}
+
+/// Killed, and started again.
+pub(super) struct Restart {
+    empty: bool,
+    life: Life,
+}
+
+impl Restart {
+    pub(super) fn new(empty: bool) -> Self {
+        Self { empty, life: Life::default() }
+    }
+}
+
+#[tonic::async_trait]
+impl Deed for Restart {
+    fn end(&self) -> End {
+        End::Undo(Undo::StartRedis { empty: self.empty })
+    }
+
+    async fn inject(&mut self, scene: Scene<'_>) -> Result<String, String> {
+        if self.empty {
+            scene.ground.faults.lost_data("Redis was restarted with nothing");
+        }
+        self.life.end(scene).await?;
+        Ok(format!("is killed with {} keys", self.life.was.keys))
+    }
+
+    async fn confirm(&mut self, scene: Scene<'_>) -> Vec<Result<Seen, String>> {
+        let mut looks = Looks::until(scene.confirm_until());
+        let mut is = "still runs".to_owned();
+        while looks.again().await {
+            match scene.ground.hands().state(Part::Redis, 0).await {
+                Ok(PartState::Ended) => return vec![Ok(scene.seen(0, "has ended"))],
+                Ok(_) => {}
+                Err(why) => is = why,
+            }
+        }
+        vec![Err(is)]
+    }
+
+    async fn recovered(&mut self, scene: Scene<'_>, until: Instant) -> Vec<Result<String, String>> {
+        let (was, now) = match self.life.next(scene, until).await {
+            Ok(now) => (self.life.was.keys, now.keys),
+            Err(why) => return vec![Err(format!("does not answer: {why}"))],
+        };
+        if self.empty && now > FEW_KEYS && now >= was {
+            return vec![Err(format!("came back with {now} keys: it was not empty"))];
+        }
+        if !self.empty && now < was {
+            scene.ground.faults.lost_data("Redis came back with less than its append-only file should hold");
+        }
+        vec![Ok(format!("came back with {now} keys, {was} before"))]
+    }
+}
+
+/// Killed, and the replica takes its place.
+#[derive(Debug, Default)]
+pub(super) struct Promote {
+    life: Life,
+    lease: Option<Lease>,
+}
+
+#[tonic::async_trait]
+impl Deed for Promote {
+    fn end(&self) -> End {
+        End::Nothing
+    }
+
+    async fn inject(&mut self, scene: Scene<'_>) -> Result<String, String> {
+        let ground = scene.ground;
+        if let Some(why) = ground.faults.kept().not_detached.clone() {
+            return Err(format!("the replica could not be kept behind: {why}"));
+        }
+        self.lease = Lease::held_by(ground, scene.key(), |_| true).await;
+        ground.faults.lost_data("the replica that became the store had heard nothing since the rung began");
+        self.life.end(scene).await?;
+        ground.hands().redis(RedisFault::Promote).await?;
+        Ok("is killed, and its replica takes its place".to_owned())
+    }
+
+    async fn confirm(&mut self, scene: Scene<'_>) -> Vec<Result<Seen, String>> {
+        let now = match self.life.next(scene, scene.confirm_until()).await {
+            Ok(now) => now,
+            Err(why) => return vec![Err(format!("no replica answers: {why}"))],
+        };
+        let mut seen = scene
+            .seen(0, format!("is the replica now, with {} keys, {} before", now.keys, self.life.was.keys));
+        if let Some(lease) = &self.lease {
+            let gone = lease.ended(scene.ground, scene.confirm_until()).await.is_some();
+            let of = lease.node();
+            let words = if gone { "is not known to it" } else { "was not seen to end" };
+            seen.note.push_str(&format!("; the lease of {of} {words}"));
+        }
+        vec![Ok(seen)]
+    }
+}
