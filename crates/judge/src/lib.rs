@@ -35,6 +35,7 @@ mod cold_fills;
 mod concurrent_rebuilds;
 mod early_rebuilds;
 mod every_request;
+mod fault_figures;
 mod highest_bucket;
 mod layer_used;
 mod ledger_sound;
@@ -49,6 +50,7 @@ mod never_go_back;
 mod origin_in_flight;
 mod origin_queries;
 mod overlap;
+mod phases;
 mod readers;
 mod readers_waited;
 mod rebuilds_per_boundary;
@@ -59,6 +61,7 @@ mod sends;
 mod stale_beyond_bound;
 mod stale_writes;
 mod theory;
+mod turns;
 mod verdict;
 mod while_failing;
 mod witness;
@@ -69,12 +72,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use herd_history::{FaultRecord, History, Manifest, RungHistory};
 use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
 
+use phases::Phases;
 use readers::Readers;
 use rows::Rows;
+use turns::Turn;
 
 pub use assumptions::Assumption;
 pub use boundary::{Boundary, boundaries};
 pub use cluster::{Clusters, clusters};
+pub use fault_figures::{FaultFigures, FaultTurn, PhaseFigures};
 pub use measures::{HerdFigures, LatencyFigures, LoadFigures, PerBoundary, RungFigures, percentile};
 pub use overlap::peak_overlap;
 pub use verdict::{Judgement, Outcome, Verdict};
@@ -92,6 +98,10 @@ pub(crate) struct Case<'a> {
     pub(crate) rows: Rows<'a>,
     /// The faults of this rung.
     pub(crate) faults: Vec<&'a FaultRecord>,
+    /// The same, put together by turn and target.
+    pub(crate) turns: Vec<Turn<'a>>,
+    /// Absent without a fault.
+    pub(crate) phases: Option<Phases>,
     pub(crate) assumptions: Vec<Assumption>,
 }
 
@@ -134,6 +144,9 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             continue;
         };
         let boundaries = boundaries(scenario, driven);
+        let faults: Vec<&FaultRecord> =
+            history.faults.iter().filter(|fault| fault.rung == rung.name).collect();
+        let turns = turns::turns(&scenario.faults, &faults);
         let mut case = Case {
             scenario,
             rung,
@@ -142,14 +155,16 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             boundaries,
             readers: Readers::of(driven),
             rows: Rows::of(scenario, driven),
-            faults: history.faults.iter().filter(|fault| fault.rung == rung.name).collect(),
+            phases: Phases::of(&driven.record, turns.iter()),
+            faults,
+            turns,
             assumptions: Vec::new(),
         };
         case.assumptions = assumptions::all(&case);
         verdicts.extend(claims.map(|claim| judged(claim, check_guarded(&case, claim))));
         rungs.push(measures::figures(&case));
     }
-    let outcome = Outcome::of_all(verdicts.iter().map(|verdict| verdict.outcome));
+    let outcome = Outcome::of_all(verdicts.iter().map(Verdict::against_expectation));
     let decisive = match scenario.expect {
         Expect::Valid => outcome,
         Expect::Invalid => Outcome::of_all(of_first),
