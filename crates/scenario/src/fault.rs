@@ -5,7 +5,6 @@ use std::fmt;
 
 use crate::model::Scenario;
 use crate::named::{Named, named};
-use crate::workload::Arrivals;
 
 /// One fault. It is injected, confirmed, held for `for_ms`, repaired, and its repair confirmed; `times` over.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,18 +28,6 @@ pub struct Fault {
 }
 
 impl Scenario {
-    /// The endless sequence of reads of a rung: those of the workload, with what bursts and floods add to them there.
-    #[must_use]
-    pub fn arrivals(&self, _rung: &str) -> Arrivals {
-        self.workload.arrivals(self.seed)
-    }
-
-    /// How many reads are expected of a rung within a window of this many seconds.
-    #[must_use]
-    pub fn reads_expected(&self, _rung: &str, window_s: f64) -> f64 {
-        f64::from(self.workload.rate_per_s) * window_s
-    }
-
     /// Whether a fault needs nodes whose links can go bad.
     #[must_use]
     pub fn has_link_faults(&self) -> bool {
@@ -69,6 +56,16 @@ impl Fault {
     #[must_use]
     pub fn hits(&self, rung: &str) -> bool {
         self.rungs.as_ref().is_none_or(|rungs| rungs.iter().any(|name| name == rung))
+    }
+
+    /// Each time that it is held, from and until, milliseconds after the window's start, if nothing has to be waited for.
+    pub fn holds_ms(&self) -> impl Iterator<Item = (u64, u64)> {
+        let (at_ms, for_ms, every_ms) =
+            (u64::from(self.at_ms), u64::from(self.for_ms), u64::from(self.every_ms));
+        (0..u64::from(self.times)).map(move |turn| {
+            let begins_ms = at_ms + turn * every_ms;
+            (begins_ms, begins_ms + for_ms)
+        })
     }
 
     /// From the window's start to the end of its last hold, milliseconds, if nothing has to be waited for.
@@ -261,6 +258,16 @@ impl FaultAction {
                 | Self::RedisPromote
                 | Self::HangUp { .. }
         )
+    }
+
+    /// Which cache nodes it is done to, or which of the part's processes; `None` where there is nothing to choose from.
+    #[must_use]
+    pub fn which(&self) -> Option<&Which> {
+        match self {
+            Self::Pause(target) | Self::Kill(target) | Self::Stop(target) => Some(&target.which),
+            Self::Link { nodes, .. } => Some(nodes),
+            _ => None,
+        }
     }
 
     /// The name of its kind, as a scenario spells it.

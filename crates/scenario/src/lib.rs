@@ -7,12 +7,14 @@
 //! What it never does: read a clock or entropy, touch a file or the network, know the wire protocol or the policy
 //! code. The workload is drawn from the scenario's seed alone ([`Workload::arrivals`]).
 //!
-//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `fault` what is done to it · `named` names of values · `section` typed
-//! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where ·
+//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `fault` what is done to it · `describe` that in words ·
+//! `named` names of values · `section` typed
+//! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where · `words` how that is said ·
 //! `workload` arrivals and keys drawn from the seed, and how clients come again · `duration` how long a rung must be
 //! driven · `presets` the scenarios of the `chaos` folder, embedded.
 
 mod claim;
+mod describe;
 mod duration;
 mod fault;
 mod mistakes;

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod retry;
+mod stream;
 
 use std::fmt;
 
@@ -137,10 +138,11 @@ impl Default for Workload {
 }
 
 impl Workload {
-    /// The endless sequence of reads that this seed draws. The caller stops at the end of its window.
+    /// The endless sequence of reads that this seed draws, without what faults add: [`Scenario::arrivals`](crate::Scenario::arrivals)
+    /// has that too. The caller stops at the end of its window.
     #[must_use]
     pub fn arrivals(&self, seed: u64) -> Arrivals {
-        Arrivals::new(self, seed)
+        Arrivals::new(self, seed, std::iter::empty())
     }
 
     /// The row's name of a key that an [`Arrival`] names: `item-1` for row 0, `absent-1` for the first absent one,

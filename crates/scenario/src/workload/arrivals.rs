@@ -1,78 +1,70 @@
-//! The reads of a load as an endless iterator, drawn from the seed.
+//! The reads of a rung: the workload's own stream, and those that bursts and floods add to it while they are held.
+//!
+//! What is added comes from streams of its own. So the workload's reads are the same with and without it, in time and in key, and the
+//! sum of independent Poisson streams is a Poisson stream of the summed rate.
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use super::stream::Stream;
+use super::{AbsentIds, AbsentReads, Arrival, KeyId, Popularity, Workload};
+use crate::fault::{Fault, FaultAction};
+use crate::model::Scenario;
 
-use super::{AbsentIds, AbsentReads, Arrival, ArrivalProcess, KeyId, Popularity, Workload};
-
-/// The reads of one rung, in order of their intended times. Made by [`Workload::arrivals`]; never ends.
+/// The reads of one rung, in order of their intended times. Made by [`Workload::arrivals`] and [`Scenario::arrivals`]; never ends.
 #[derive(Debug)]
 pub struct Arrivals {
-    gaps: StdRng,
-    picks: StdRng,
-    absences: StdRng,
-    process: ArrivalProcess,
-    mean_gap_us: f64,
-    cumulative: Vec<f64>,
-    absent: Option<AbsentReads>,
-    /// Where the sequence of random ids begins; each draws the next.
-    next_random: u64,
+    own: Stream,
+    /// The workload's next read.
+    next_own: (f64, KeyId),
+    added: Vec<Added>,
     next_seq: u64,
-    clock_us: f64,
+}
+
+/// Reads that a fault adds while it is held.
+#[derive(Debug)]
+struct Added {
+    /// Its clock runs only while the fault is held.
+    stream: Stream,
+    /// Begin and length of each hold, microseconds, in order.
+    holds_us: Vec<(f64, f64)>,
+    /// The next read; `None` after the last hold.
+    next: Option<(f64, KeyId)>,
+}
+
+impl Scenario {
+    /// The endless sequence of reads of a rung: those of the workload, with what bursts and floods add to them there.
+    #[must_use]
+    pub fn arrivals(&self, rung: &str) -> Arrivals {
+        Arrivals::new(&self.workload, self.seed, self.faults_of(rung))
+    }
+
+    /// How many reads are expected of a rung within a window of this many seconds.
+    #[must_use]
+    pub fn reads_expected(&self, rung: &str, window_s: f64) -> f64 {
+        let added = self.faults_of(rung).filter_map(|fault| {
+            let held_s = |(begins_ms, ends_ms): (u64, u64)| {
+                let until_s = (ends_ms as f64 / 1e3).min(window_s);
+                (until_s - begins_ms as f64 / 1e3).max(0.0)
+            };
+            Some(added_per_s(&self.workload, fault)? * fault.holds_ms().map(held_s).sum::<f64>())
+        });
+        f64::from(self.workload.rate_per_s) * window_s + added.sum::<f64>()
+    }
+}
+
+/// How many reads per second a fault adds while it is held; `None` if it is not about the load.
+fn added_per_s(workload: &Workload, fault: &Fault) -> Option<f64> {
+    match fault.action {
+        FaultAction::Burst { factor } => Some(f64::from(workload.rate_per_s) * (factor - 1.0)),
+        FaultAction::Flood { rate_per_s } => Some(f64::from(rate_per_s)),
+        _ => None,
+    }
 }
 
 impl Arrivals {
-    pub(super) fn new(workload: &Workload, seed: u64) -> Self {
-        // Streams of their own, so that neither the choice of keys nor that of absent ones moves the arrival times, and
-        // a read that is not absent asks for the same row whether or not others are.
-        let mut absences = StdRng::seed_from_u64(seed ^ 0x6162_7365_6e74_6964);
-        Self {
-            gaps: StdRng::seed_from_u64(seed),
-            picks: StdRng::seed_from_u64(seed ^ 0x6b65_7973_6b65_7973),
-            next_random: absences.random(),
-            absences,
-            process: workload.arrivals,
-            mean_gap_us: 1e6 / f64::from(workload.rate_per_s),
-            cumulative: cumulative(workload),
-            absent: workload.absent,
-            next_seq: 0,
-            clock_us: 0.0,
-        }
-    }
-
-    fn gap_us(&mut self) -> f64 {
-        match self.process {
-            ArrivalProcess::Uniform => self.mean_gap_us,
-            ArrivalProcess::Poisson => {
-                // 1 - u lies in (0, 1], so that the logarithm is finite.
-                let u: f64 = self.gaps.random();
-                -(1.0 - u).ln() * self.mean_gap_us
-            }
-        }
-    }
-
-    fn row(&mut self) -> KeyId {
-        if self.cumulative.is_empty() {
-            return KeyId::Row(0);
-        }
-        let u: f64 = self.picks.random();
-        let index = self.cumulative.partition_point(|&sum| sum <= u);
-        KeyId::Row(u32::try_from(index.min(self.cumulative.len() - 1)).expect("as many sums as keys"))
-    }
-
-    /// The absent key that this read asks for, if it asks for one.
-    fn absence(&mut self) -> Option<KeyId> {
-        let absent = self.absent?;
-        if self.absences.random::<f64>() >= absent.share {
-            return None;
-        }
-        Some(match absent.ids {
-            AbsentIds::Fixed { count } => KeyId::Absent(self.absences.random_range(0..count.max(1))),
-            AbsentIds::Random => {
-                self.next_random = self.next_random.wrapping_add(1);
-                KeyId::Random(scattered(self.next_random))
-            }
-        })
+    pub(super) fn new<'f>(workload: &Workload, seed: u64, faults: impl Iterator<Item = &'f Fault>) -> Self {
+        let mut own = Stream::new(workload, f64::from(workload.rate_per_s), seed);
+        let next_own = drawn(&mut own);
+        let added = faults.filter_map(|fault| Added::new(workload, seed, fault)).collect();
+        Self { own, next_own, added, next_seq: 0 }
     }
 }
 
@@ -80,45 +72,61 @@ impl Iterator for Arrivals {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
-        self.clock_us += self.gap_us();
-        let row = self.row();
-        let key = self.absence().unwrap_or(row);
-        let arrival = Arrival { seq: self.next_seq, at_us: self.clock_us as u64, key };
+        let at_us = |added: &Added| added.next.map_or(f64::INFINITY, |(at_us, _)| at_us);
+        let first = self.added.iter_mut().min_by(|one, other| at_us(one).total_cmp(&at_us(other)));
+        let (at_us, key) = match first.filter(|first| at_us(first) < self.next_own.0) {
+            Some(first) => first.step()?,
+            None => std::mem::replace(&mut self.next_own, drawn(&mut self.own)),
+        };
+        let arrival = Arrival { seq: self.next_seq, at_us: at_us as u64, key };
         self.next_seq += 1;
         Some(arrival)
     }
 }
 
-/// Running sums of the rows' shares of the reads that ask for a row; empty when there is nothing to choose.
-fn cumulative(workload: &Workload) -> Vec<f64> {
-    let keys = workload.keys;
-    match workload.popularity {
-        Popularity::One => Vec::new(),
-        Popularity::Uniform | Popularity::Hot { .. } if keys == 1 => Vec::new(),
-        Popularity::Hot { share } => {
-            let others = f64::from(keys - 1);
-            (0..keys).map(|k| share + (1.0 - share) * f64::from(k) / others).collect()
-        }
-        Popularity::Uniform => (1..=keys).map(|k| f64::from(k) / f64::from(keys)).collect(),
-        Popularity::Zipf { exponent } => {
-            let mut sum = 0.0;
-            let mut sums: Vec<f64> = (1..=keys)
-                .map(|k| {
-                    sum += f64::from(k).powf(-exponent);
-                    sum
-                })
-                .collect();
-            sums.iter_mut().for_each(|value| *value /= sum);
-            sums
-        }
+impl Added {
+    fn new(workload: &Workload, seed: u64, fault: &Fault) -> Option<Self> {
+        let rate_per_s = added_per_s(workload, fault)?;
+        // By its name, so that what one fault adds does not change with the others.
+        let seed = seed ^ fingerprint(&fault.name);
+        let stream = if let FaultAction::Flood { .. } = fault.action {
+            let nobodys = AbsentReads { share: 1.0, ids: AbsentIds::Random };
+            let reads = Workload { popularity: Popularity::One, absent: Some(nobodys), ..workload.clone() };
+            Stream::new(&reads, rate_per_s, seed)
+        } else {
+            Stream::new(workload, rate_per_s, seed)
+        };
+        let us = |ms: u64| ms as f64 * 1e3;
+        let holds_us = fault.holds_ms().map(|(from, until)| (us(from), us(until - from))).collect();
+        let mut added = Self { stream, holds_us, next: None };
+        added.step();
+        Some(added)
+    }
+
+    /// Takes the next read and draws the one after it.
+    fn step(&mut self) -> Option<(f64, KeyId)> {
+        let (held_us, key) = drawn(&mut self.stream);
+        let mut left_us = held_us;
+        let hold = self.holds_us.iter().find(|(_, length_us)| {
+            let is_in = left_us < *length_us;
+            if !is_in {
+                left_us -= length_us;
+            }
+            is_in
+        });
+        let next = hold.map(|(begins_us, _)| (begins_us + left_us, key));
+        std::mem::replace(&mut self.next, next)
     }
 }
 
-/// Scatters consecutive numbers over all of 64 bits, no two to the same place: the finalizer of `SplitMix64` (Steele, Lea and
-/// Flood, 2014), of which each step can be undone.
-fn scattered(number: u64) -> u64 {
-    let mut bits = number;
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+fn drawn(stream: &mut Stream) -> (f64, KeyId) {
+    // The stream never ends.
+    stream.next().unwrap_or((f64::INFINITY, KeyId::Row(0)))
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll and Vo): a number for a name that is the same everywhere.
+fn fingerprint(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use herd_scenario::{Layer, Scenario, Start};
+use herd_scenario::{Fault, FaultAction, Layer, Once, Scenario, Start};
 
 use crate::SMALL;
 
@@ -38,4 +38,29 @@ fn what_makes_periods_no_longer() {
     let plain = changed(|_| {});
     assert_eq!(changed(|s| s.rungs[0].layers.push(Layer::StaleWhileRevalidate)), plain);
     assert_eq!(changed(|s| s.rungs[0].early_beta = Some(1.0)), plain);
+}
+
+/// Goal: the window holds every fault that happens, and a period after the last one is over; faults that are over early need
+/// nothing more.
+#[test]
+fn faults_are_over_a_period_before_the_end() {
+    let fault = |at_ms: u32, rung: &str| Fault {
+        name: "f".to_owned(),
+        rungs: Some(vec![rung.to_owned()]),
+        at_ms,
+        once: Once::Now,
+        for_ms: 1_500,
+        times: 3,
+        every_ms: 2_000,
+        action: FaultAction::RedisRestartEmpty,
+    };
+    let plain = changed(|_| {});
+    let with = |faults: Vec<Fault>| changed(move |s| s.faults.clone_from(&faults));
+    let period_ms = 705.0 * 1.05;
+    let late = Duration::from_millis((9_000.0 + 4_000.0 + 1_500.0 + period_ms + 1_000.0_f64).ceil() as u64);
+    assert_eq!(with(vec![fault(9_000, "lock")]), late);
+    assert_eq!(with(vec![fault(9_000, "lock"), fault(0, "lock")]), late);
+    assert_eq!(with(vec![fault(9_000, "dropped")]), plain);
+    let early = Fault { times: 1, ..fault(0, "lock") };
+    assert_eq!(with(vec![early]), plain);
 }

@@ -1,6 +1,8 @@
 //! The scenario crate from outside: presets, mistakes, layers, drawn workloads, retries.
 
+mod bursts;
 mod combinations;
+mod describe;
 mod duration;
 mod faults;
 mod layers;

@@ -216,7 +216,7 @@ fn link(section: &mut Section<'_>, row: &str, log: &mut Log<'_>) -> FaultAction 
     match given[..] {
         [] => log.add(section.at(), format!("does not say how the link goes bad: give one of {one_of}")),
         [_, second, ..] => {
-            section.tell(log, second, format!("a link goes bad in one way: give one of {one_of}"))
+            section.tell(log, second, format!("a link goes bad in one way: give one of {one_of}"));
         }
         [only] => {
             let is_off = (only == "black_hole" && !black_hole) || (only == "reset" && !reset);

@@ -4,7 +4,7 @@ mod action;
 mod together;
 
 use super::claim::Facts;
-use crate::fault::{Fault, FaultAction, Once, Which};
+use crate::fault::{Fault, Once, Which};
 use crate::model::Fleet;
 use crate::named::Named;
 use crate::section::{At, Log, Section};
@@ -145,16 +145,5 @@ fn check_key(section: &mut Section<'_>, fault: &Fault, row: &str, facts: &Facts<
     } else if facts.is_load_sound && section.is_sound(&["key"]) && facts.workload.shares().of(row) == 0.0 {
         let why = format!("nobody reads {row:?}; the keys are item-1 to item-{}", facts.workload.keys);
         section.tell(log, "key", why);
-    }
-}
-
-impl FaultAction {
-    /// Which cache nodes it is done to, where it is done to cache nodes by choice.
-    pub(crate) fn which(&self) -> Option<&Which> {
-        match self {
-            Self::Pause(target) | Self::Kill(target) | Self::Stop(target) => Some(&target.which),
-            Self::Link { nodes, .. } => Some(nodes),
-            _ => None,
-        }
     }
 }
