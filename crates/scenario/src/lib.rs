@@ -10,12 +10,15 @@
 //! Map: `model` what an experiment consists of · `claim` what is claimed about it · `fault` what is done to it · `describe` that in words ·
 //! `named` names of values · `section` typed
 //! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where · `words` how that is said ·
-//! `workload` arrivals and keys drawn from the seed, and how clients come again · `duration` how long a rung must be
+//! `workload` arrivals and keys drawn from the seed, and how clients come again · `edit` one field of the text
+//! changed · `draw` random plans of faults, and smaller ones · `duration` how long a rung must be
 //! driven · `presets` the scenarios of the `chaos` folder, embedded.
 
 mod claim;
 mod describe;
+mod draw;
 mod duration;
+mod edit;
 mod fault;
 mod mistakes;
 mod model;
@@ -27,6 +30,8 @@ mod words;
 mod workload;
 
 pub use claim::{AtMost, Claim, Property, Scope};
+pub use draw::{draw, smaller};
+pub use edit::{EditError, get_field, set_field};
 pub use fault::{Fault, FaultAction, FaultPart, LinkRule, Once, Peer, Phase, Target, Which};
 pub use mistakes::{Mistake, Mistakes};
 pub use model::{

@@ -3,7 +3,9 @@
 mod bursts;
 mod combinations;
 mod describe;
+mod draw;
 mod duration;
+mod edit;
 mod faults;
 mod layers;
 mod mistakes;
