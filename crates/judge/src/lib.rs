@@ -36,6 +36,7 @@ mod concurrent_rebuilds;
 mod early_rebuilds;
 mod every_request;
 mod fault_figures;
+mod faults_sound;
 mod highest_bucket;
 mod layer_used;
 mod ledger_sound;
@@ -44,6 +45,7 @@ mod lives;
 mod lock_used;
 mod longest_wait;
 mod measures;
+mod members_sound;
 mod miss_percent;
 mod negative_queries;
 mod never_go_back;
@@ -60,6 +62,7 @@ mod sawtooth;
 mod sends;
 mod stale_beyond_bound;
 mod stale_writes;
+mod stores;
 mod theory;
 mod turns;
 mod verdict;
@@ -75,6 +78,7 @@ use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario
 use phases::Phases;
 use readers::Readers;
 use rows::Rows;
+use stores::Stores;
 use turns::Turn;
 
 pub use assumptions::Assumption;
@@ -91,6 +95,8 @@ pub(crate) struct Case<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) rung: &'a Rung,
     pub(crate) history: &'a RungHistory,
+    /// The history's format.
+    pub(crate) format: u32,
     pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
     /// Whoever started a rebuild is among them.
@@ -100,6 +106,7 @@ pub(crate) struct Case<'a> {
     pub(crate) faults: Vec<&'a FaultRecord>,
     /// The same, put together by turn and target.
     pub(crate) turns: Vec<Turn<'a>>,
+    pub(crate) stores: Stores,
     /// Absent without a fault.
     pub(crate) phases: Option<Phases>,
     pub(crate) assumptions: Vec<Assumption>,
@@ -143,14 +150,16 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             verdicts.extend(claims.map(|claim| judged(claim, Verdict::unknown(rung, claim, why))));
             continue;
         };
-        let boundaries = boundaries(scenario, driven);
         let faults: Vec<&FaultRecord> =
             history.faults.iter().filter(|fault| fault.rung == rung.name).collect();
         let turns = turns::turns(&scenario.faults, &faults);
+        let stores = Stores::of(&turns);
+        let boundaries = boundary::boundaries_in(scenario, driven, &stores);
         let mut case = Case {
             scenario,
             rung,
             history: driven,
+            format: history.manifest.format_version,
             shares: scenario.workload.shares(),
             boundaries,
             readers: Readers::of(driven),
@@ -158,6 +167,7 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             phases: Phases::of(&driven.record, turns.iter()),
             faults,
             turns,
+            stores,
             assumptions: Vec::new(),
         };
         case.assumptions = assumptions::all(&case);
@@ -192,6 +202,9 @@ fn check_guarded(case: &Case<'_>, claim: &Claim) -> Verdict {
 }
 
 fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+    if let Err(why) = case.time_of(claim) {
+        return Verdict::unknown(case.rung, claim, &why);
+    }
     let verdict = match claim.property {
         Property::RebuildsPerBoundary => rebuilds_per_boundary::check(case, claim),
         Property::ConcurrentRebuilds => concurrent_rebuilds::check(case, claim),

@@ -58,6 +58,9 @@ impl<'a> Case<'a> {
     /// Why there is none: the rung had no fault, or it was never over.
     pub(crate) fn time_of(&self, claim: &Claim) -> Result<Range<u64>, String> {
         let Some(phase) = claim.phase else { return Ok(0..u64::MAX) };
+        if !claim.property.has_phases() {
+            return Err(format!("{} cannot be counted {phase} the faults alone", claim.property));
+        }
         let phases = self.phases.ok_or("no fault was injected: the rung has no phases")?;
         let range = phases.range_us(phase);
         range.filter(|range| !range.is_empty()).ok_or_else(|| format!("there was no time {phase} the faults"))

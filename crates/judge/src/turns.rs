@@ -83,7 +83,9 @@ impl Turn<'_> {
     /// From its injection until the fleet was seen to work again, if it was seen to take effect: what happened then may be its work.
     pub(crate) fn effect_us(&self) -> Option<(u64, u64)> {
         let (from_us, _) = (self.injected_us?, self.confirmed_us?);
-        let until_us = self.recovered_us.or(self.over_us().filter(|_| !has_repair(self.kind)));
+        // Who has to be seen to work again and was not is not known to.
+        let is_over = self.planned.is_none() || !has_repair(self.kind);
+        let until_us = self.recovered_us.or(self.over_us().filter(|_| is_over));
         Some((from_us, until_us.unwrap_or(u64::MAX)))
     }
 
@@ -105,6 +107,16 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether this part, there only once, does not answer while it lasts.
+    pub(crate) fn takes_away(&self, part: FaultPart) -> bool {
+        let restarts = matches!(
+            self.planned,
+            Some(FaultAction::RedisRestartEmpty | FaultAction::RedisRestartAof | FaultAction::RedisPromote)
+        );
+        let ends = !matches!(self.planned, Some(FaultAction::RedisFlush | FaultAction::RedisEvict { .. }));
+        ends && self.is_of(part) && (restarts || !self.kind.starts_with("redis-"))
+    }
+
     /// Whether it makes a link of cache nodes to this peer bad.
     pub(crate) fn is_link_to(&self, peer: Peer) -> bool {
         matches!(self.planned, Some(FaultAction::Link { to, .. }) if *to == peer)
@@ -121,7 +133,8 @@ impl Turn<'_> {
 
     /// Whether it is done to this cache node.
     pub(crate) fn hits_node(&self, node: &str) -> bool {
-        self.target == node || (self.target == "all" && (self.is_of(FaultPart::CacheNode) || self.is_link()))
+        let of_all = matches!(self.target, "all" | "cache-node");
+        self.target == node || (of_all && (self.is_of(FaultPart::CacheNode) || self.is_link()))
     }
 
     fn is_link(&self) -> bool {
