@@ -8,7 +8,7 @@ mod files;
 mod network;
 mod sweep;
 
-pub use sweep::sweep;
+pub use sweep::{orphans, sweep};
 
 use crate::{
     command::{self, command, quiet},

@@ -9,7 +9,7 @@ mod ports;
 mod spawner;
 mod sweep;
 
-pub use sweep::sweep;
+pub use sweep::{orphans, sweep};
 
 use self::{
     launch::Launch,
