@@ -10,7 +10,7 @@ mod redis;
 mod signals;
 mod sweep;
 
-pub use sweep::sweep;
+pub use sweep::{orphans, sweep};
 
 use crate::{
     command::{self, command, quiet},

@@ -10,7 +10,7 @@ mod redis;
 mod spawner;
 mod sweep;
 
-pub use sweep::sweep;
+pub use sweep::{orphans, sweep};
 
 use self::{
     launch::Launch,

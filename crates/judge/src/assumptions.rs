@@ -1,22 +1,24 @@
 //! What must hold of a rung before anything about it can be called valid: the load came, the fleet was whole, what was planned
-//! took place. That the ledger can be believed stands in `ledger_sound`, that a layer worked in `lock_used` and `layer_used`.
+//! took place. That the ledger can be believed stands in `ledger_sound`, that the nodes were there in `members_sound`, that each
+//! fault bit and was repaired in `faults_sound`, that a layer worked in `lock_used` and `layer_used`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use herd_history::{
-    FaultPhase, FaultRecord, FetchOutcome, OperationRecord, Outcome as Ended, RungRecord, Served, StartRecord,
-};
+use herd_history::{FetchOutcome, OperationRecord, Outcome as Ended, Served, StartRecord};
 use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Start};
 use serde::Serialize;
 
 use crate::Case;
 use crate::boundary::own_rows;
 use crate::readers::is_miss;
-use crate::theory::{ABOUT_AT_LEAST, by_owner, crowd};
-use crate::{layer_used, ledger_sound, lock_used};
+use crate::theory::{ABOUT_AT_LEAST, crowd};
+use crate::{faults_sound, layer_used, ledger_sound, lock_used, members_sound};
 
 /// Below this many expected readers a boundary is too small for statements about a crowd.
 pub(crate) const CROWD_MIN: f64 = 20.0;
+
+/// The longest lag of a single request, microseconds, where D is not longer.
+const STALL_US: u64 = 500_000;
 
 /// One thing that was checked before the claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,9 +36,9 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
     let mut all = vec![
         offered(case),
         sent(case),
-        joined(case),
-        stood_still(case),
-        took_part(case),
+        members_sound::joined(case),
+        members_sound::stood_still(case),
+        members_sound::took_part(case),
         lag(case),
         answered(case),
         configuration(case),
@@ -44,7 +46,7 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
         crowd_came(case),
     ];
     all.extend(ledger_sound::all(case));
-    all.push(faults_took_effect(case));
+    all.push(faults_sound::took_effect(case));
     all.extend(as_planned(case));
     all.extend(lock_used::all(case));
     all.extend(layer_used::all(case));
@@ -58,7 +60,7 @@ pub(crate) fn found(name: &'static str, holds: bool, why: String) -> Assumption 
 fn offered(case: &Case<'_>) -> Assumption {
     let record = &case.history.record;
     let seconds = record.window_end_us.saturating_sub(record.window_start_us) as f64 / 1e6;
-    let expected = f64::from(case.scenario.workload.rate_per_s) * seconds;
+    let expected = case.scenario.reads_expected(&case.rung.name, seconds);
     // Five standard deviations of a Poisson count, and rounding at the window's edges.
     let least = expected - 5.0 * expected.sqrt() - 1.0;
     let why = format!("{} reads offered in {seconds:.1} s, {expected:.0} expected", record.load.offered);
@@ -73,80 +75,46 @@ fn sent(case: &Case<'_>) -> Assumption {
     found("load sent", enough, why)
 }
 
-fn joined(case: &Case<'_>) -> Assumption {
-    let record = &case.history.record;
-    let wanted = case.scenario.fleet.nodes;
-    let all = record.nodes_joined >= wanted && record.nodes_acknowledged >= record.nodes_joined;
-    let why = format!(
-        "{} of {wanted} nodes joined, {} acknowledged the configuration",
-        record.nodes_joined, record.nodes_acknowledged
-    );
-    found("nodes joined", all, why)
-}
-
-/// A node that leaves takes its flights with it, and one that comes was not counted in the bound. What the scenario planned
-/// is counted: it is no change in this sense.
-fn stood_still(case: &Case<'_>) -> Assumption {
-    let name = "membership stood still during the rung";
-    let record = &case.history.record;
-    let planned = record.membership.len();
-    let gone = record.membership.iter().fold(0_i64, |gone, change| gone + if change.left { 1 } else { -1 });
-    let before = i64::from(record.nodes_joined);
-    let least = before - gone.max(0);
-    let counted = record.nodes_joined_end.is_none_or(|end| (least..=before).contains(&i64::from(end)));
-    let noted = planned == 0 && record.notes.iter().any(|note| note.starts_with(RungRecord::MEMBERSHIP_NOTE));
-    let changed = record.membership_changed == Some(true) || !counted || noted;
-    let beside = match planned {
-        0 => String::new(),
-        planned => format!(" beside {planned} planned changes"),
-    };
-    let why = match (changed, record.nodes_joined_end) {
-        (true, Some(end)) => {
-            format!("the membership changed during the rung{beside}: {before} nodes before, {end} after")
-        }
-        (true, None) => format!("the membership changed during the rung{beside}"),
-        (false, Some(end)) => format!("{before} nodes before, {end} after, nobody came or went{beside}"),
-        (false, None) => "an older record, which notes no change of the membership".to_owned(),
-    };
-    found(name, !changed, why)
-}
-
-fn took_part(case: &Case<'_>) -> Assumption {
-    let wanted = case.scenario.fleet.nodes as usize;
-    let nodes: BTreeSet<&str> = case.history.operations.iter().map(|row| row.node.as_str()).collect();
-    let seen = nodes.iter().filter(|node| !node.is_empty()).count();
-    if by_owner(case) {
-        return found("nodes took part", seen >= 1, format!("{seen} nodes answered under owner routing"));
-    }
-    found("nodes took part", seen == wanted, format!("{seen} of {wanted} nodes answered requests"))
-}
-
 fn lag(case: &Case<'_>) -> Assumption {
     let lag_us = case.history.record.load.lag_p99_us;
     let most_us = u64::from(case.scenario.origin.model.typical_ms()) * 1_000 / 4;
-    let why = format!("the generator lagged {:.1} ms (p99), at most {:.1} ms", ms(lag_us), ms(most_us));
-    found("generator lag", lag_us <= most_us, why)
+    // One stall of the generator delays a whole crowd.
+    let max_us = case.history.record.load.lag_max_us;
+    let stall_us = (4 * most_us).max(STALL_US);
+    let why = format!(
+        "the generator lagged {:.1} ms (p99), at most {:.1} ms; {:.1} ms at worst, at most {:.1} ms",
+        ms(lag_us),
+        ms(most_us),
+        ms(max_us),
+        ms(stall_us)
+    );
+    found("generator lag", lag_us <= most_us && max_us <= stall_us, why)
 }
 
 /// A rung in which most requests fail did not put its load on anything. What a layer refuses, or a reader gives up, as the rung
-/// has it, is the layer's work and no failure of the run.
+/// has it, is the layer's work and no failure of the run; what fails during a confirmed fault is the fault's. Who hung up wanted no answer.
 fn answered(case: &Case<'_>) -> Assumption {
-    let operations = &case.history.operations;
-    let (mut good, mut refused, mut gave_up) = (0_usize, 0_usize, 0_usize);
-    for row in operations {
+    let heard = || case.history.operations.iter().filter(|row| row.outcome != Ended::HungUp);
+    let total = heard().count();
+    let (mut good, mut refused, mut gave_up, mut of_fault) = (0_usize, 0_usize, 0_usize, 0_usize);
+    for row in heard() {
         if case.rows.is_good(row) {
             good += 1;
         } else if row.outcome == Ended::ResourceExhausted && case.rung.has(Layer::Shed) {
             refused += 1;
         } else if may_give_up(case) && is_error_of_a_part(row) {
             gave_up += 1;
+        } else if case.turns.iter().any(|turn| turn.overlaps(row.intended_us, row.done_us)) {
+            of_fault += 1;
         }
     }
-    let enough = (good + refused + gave_up) as f64 >= 0.9 * operations.len() as f64 && good > 0;
-    let mut why = format!("{good} of {} requests were answered", operations.len());
-    for (count, what) in
-        [(refused, "were refused for load"), (gave_up, "ended in an error of the rung's own")]
-    {
+    let enough = (good + refused + gave_up + of_fault) as f64 >= 0.9 * total as f64 && good > 0;
+    let mut why = format!("{good} of {total} requests were answered");
+    for (count, what) in [
+        (refused, "were refused for load"),
+        (gave_up, "ended in an error of the rung's own"),
+        (of_fault, "failed during a fault"),
+    ] {
         if count > 0 {
             why = format!("{why}, {count} {what}");
         }
@@ -220,21 +188,6 @@ fn crowd_came(case: &Case<'_>) -> Assumption {
     found(name, missed as f64 >= least, why)
 }
 
-fn faults_took_effect(case: &Case<'_>) -> Assumption {
-    let missed: Vec<&str> = case
-        .faults
-        .iter()
-        .filter(|fault| fault.phase == FaultPhase::Unconfirmed)
-        .map(|fault| fault.fault.as_str())
-        .collect();
-    let why = if missed.is_empty() {
-        "no fault failed to take effect".to_owned()
-    } else {
-        format!("faults did not take effect: {}", missed.join(", "))
-    };
-    found("faults took effect", missed.is_empty(), why)
-}
-
 /// What the scenario planned beside the load: none for a rung that planned nothing.
 fn as_planned(case: &Case<'_>) -> Vec<Assumption> {
     let record = &case.history.record;
@@ -257,12 +210,8 @@ fn as_planned(case: &Case<'_>) -> Vec<Assumption> {
         let failed = own_rows(case.history).filter(|row| row.outcome == Some(FetchOutcome::Failed)).count();
         all.push(found("origin failed as planned", failed > 0, format!("{failed} fetches failed")));
     }
-    if case.scenario.origin.slow.is_some() {
-        let slow =
-            |fault: &&&FaultRecord| fault.fault == "origin.slow" && fault.phase == FaultPhase::Confirmed;
-        let confirmed = case.faults.iter().find(slow);
-        let why = confirmed.map_or("no slow fetch was confirmed", |fault| fault.note.as_str());
-        all.push(found("origin slowed as planned", confirmed.is_some(), why.to_owned()));
+    if let Some(slow) = case.scenario.origin.slow {
+        all.push(faults_sound::origin_slowed(case, slow));
     }
     all
 }

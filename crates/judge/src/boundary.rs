@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use herd_history::{FetchOutcome, LedgerRow, OperationRecord, RungHistory};
 use herd_scenario::Scenario;
 
+use crate::stores::Stores;
+
 /// One expiry of one key in one rung: every rebuild whose caller named this generation. A fetch that the origin's gate
 /// refused is none: no work was done.
 #[derive(Debug, Clone)]
@@ -13,7 +15,9 @@ pub struct Boundary<'a> {
     pub key: &'a str,
     /// The full key in the cache: a deploy in the middle of a rung gives a key two lives at once.
     pub cache_key: &'a str,
-    /// The generation that expired, from 1.
+    /// The life of the store in which it began: 0 until a fault emptied the store, and generations count anew.
+    pub life: u64,
+    /// The generation that expired, from 1; 0 for the first herd after the store lost the value.
     pub generation: u64,
     /// The herd: at least one rebuild, in order of their starts.
     pub rebuilds: Vec<&'a LedgerRow>,
@@ -85,33 +89,65 @@ pub(crate) fn was_admitted(row: &LedgerRow) -> bool {
     row.outcome != Some(FetchOutcome::Rejected)
 }
 
-/// Every boundary of a rung, ordered by first start. Cold fills (generation 0) are none.
+/// Every boundary of a rung whose store never lost anything, ordered by first start. Cold fills (generation 0) are none.
 #[must_use]
 pub fn boundaries<'a>(scenario: &Scenario, history: &'a RungHistory) -> Vec<Boundary<'a>> {
-    let mut herds: BTreeMap<(&str, u64), Vec<&LedgerRow>> = BTreeMap::new();
-    for row in own_rows(history).filter(|row| row.generation >= 1 && was_admitted(row)) {
-        herds.entry((&row.cache_key, row.generation)).or_default().push(row);
+    boundaries_in(scenario, history, &Stores::default())
+}
+
+/// The admitted rebuilds of each cache key, in order of their starts, each with the life of the store in which it began.
+pub(crate) fn rows_in_lives<'a>(
+    history: &'a RungHistory,
+    stores: &Stores,
+) -> BTreeMap<&'a str, Vec<(u64, &'a LedgerRow)>> {
+    let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
+    for row in own_rows(history).filter(|row| was_admitted(row)) {
+        keys.entry(&row.cache_key).or_default().push(row);
     }
-    let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
-    for (key, generation) in herds.keys() {
-        newest.entry(key).and_modify(|g| *g = (*g).max(*generation)).or_insert(*generation);
+    let with_lives = keys.into_iter().map(|(key, mut rows)| {
+        rows.sort_by_key(|row| (row.start_us, row.rebuild));
+        (key, stores.lives(&rows).into_iter().zip(rows).collect())
+    });
+    with_lives.collect()
+}
+
+/// The same, each life of the store by itself. After a loss every reader of a key may miss: its next cold fill is a boundary.
+pub(crate) fn boundaries_in<'a>(
+    scenario: &Scenario,
+    history: &'a RungHistory,
+    stores: &Stores,
+) -> Vec<Boundary<'a>> {
+    let mut herds: BTreeMap<(&str, u64, u64), Vec<&LedgerRow>> = BTreeMap::new();
+    for (key, rows) in rows_in_lives(history, stores) {
+        for (life, row) in rows {
+            if (life, row.generation) > (0, 0) {
+                herds.entry((key, life, row.generation)).or_default().push(row);
+            }
+        }
+    }
+    let mut newest: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (key, life, generation) in herds.keys() {
+        let place = (*life, *generation);
+        newest.entry(key).and_modify(|known| *known = place.max(*known)).or_insert(place);
     }
     let rebuild_us = u64::from(scenario.origin.model.longest_ms()) * 1_000;
     let window_us = history.record.window_start_us..history.record.window_end_us;
     let mut all: Vec<Boundary<'a>> = herds
         .into_iter()
-        .map(|((cache_key, generation), mut rebuilds)| {
-            rebuilds.sort_by_key(|row| (row.start_us, row.rebuild));
+        .map(|((cache_key, life, generation), rebuilds)| {
             let began_inside = window_us.contains(&rebuilds[0].start_us);
             let ends: Option<Vec<u64>> = rebuilds.iter().map(|row| row.end_us).collect();
             let last_end_us = ends.and_then(|ends| ends.into_iter().max());
             let complete = began_inside
                 && last_end_us.is_some_and(|end_us| {
-                    generation < newest[cache_key] || end_us.saturating_add(rebuild_us) <= window_us.end
+                    (life, generation) < newest[cache_key]
+                        || end_us.saturating_add(rebuild_us) <= window_us.end
                 });
-            Boundary { key: &rebuilds[0].key, cache_key, generation, rebuilds, complete }
+            Boundary { key: &rebuilds[0].key, cache_key, life, generation, rebuilds, complete }
         })
         .collect();
-    all.sort_by_key(|boundary| (boundary.first_start_us(), boundary.cache_key, boundary.generation));
+    all.sort_by_key(|boundary| {
+        (boundary.first_start_us(), boundary.cache_key, boundary.life, boundary.generation)
+    });
     all
 }

@@ -10,8 +10,9 @@ use herd_history::{FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, R
 use herd_scenario::Scenario;
 
 use crate::Case;
-use crate::boundary::{own_rows, prefix_of_answer, was_admitted};
+use crate::boundary::{own_rows, prefix_of_answer, rows_in_lives, was_admitted};
 use crate::readers::CLOCK_SLACK_US;
+use crate::stores::Stores;
 
 /// Whether time tells the same herds apart as generations do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,41 +34,48 @@ pub enum Clusters {
 /// Compares the two ways of counting for one rung whose values all live for the scenario's TTL.
 #[must_use]
 pub fn clusters(scenario: &Scenario, history: &RungHistory) -> Clusters {
-    clusters_of(scenario, history, u64::from(scenario.policy.ttl_ms) * 1_000, |_| true)
+    let life_us = u64::from(scenario.policy.ttl_ms) * 1_000;
+    clusters_of(scenario, history, life_us, &Stores::default(), |_| true, |_, _| false)
 }
 
-/// The same where values live at least this long, for the keys of which `counts` is true: an absence has a TTL of its own.
+/// The same where values live at least this long, for the keys of which `counts` is true: an absence has a TTL of its own. Each life
+/// of the store is looked at by itself. A herd that a fault stretched, or cut in two, is none that time can tell: `stretched`
+/// says whether one took effect between two times.
 pub(crate) fn clusters_of(
     scenario: &Scenario,
     history: &RungHistory,
     life_us: u64,
+    stores: &Stores,
     counts: impl Fn(&str) -> bool,
+    stretched: impl Fn(u64, u64) -> bool,
 ) -> Clusters {
     let gap_us = life_us / 2;
     let rebuild_us = u64::from(scenario.origin.model.longest_ms()) * 1_000;
     if gap_us <= rebuild_us {
         return Clusters::Indistinct;
     }
-    let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
-    for row in own_rows(history).filter(|row| was_admitted(row) && counts(&row.key)) {
-        keys.entry(&row.cache_key).or_default().push(row);
-    }
     let mut herds = 0;
-    for mut rows in keys.into_values() {
-        rows.sort_by_key(|row| (row.start_us, row.rebuild));
-        let key = rows[0].key.as_str();
-        let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
-        for herd in rows.chunk_by(|a, b| b.start_us - a.start_us <= gap_us) {
+    for rows in rows_in_lives(history, stores).into_values() {
+        let key = rows[0].1.key.as_str();
+        if !counts(key) {
+            continue;
+        }
+        // By life and generation: the number of the herd, and its last start.
+        let mut seen: BTreeMap<(u64, u64), (usize, u64)> = BTreeMap::new();
+        for herd in rows.chunk_by(|a, b| a.0 == b.0 && b.1.start_us - a.1.start_us <= gap_us) {
             herds += 1;
-            let generation = herd[0].generation;
-            if let Some(other) = herd.iter().find(|row| row.generation != generation) {
+            let (life, generation) = (herd[0].0, herd[0].1.generation);
+            let (first_us, last_us) = (herd[0].1.start_us, herd[herd.len() - 1].1.start_us);
+            let other = herd.iter().map(|(_, row)| row).find(|row| row.generation != generation);
+            if let Some(other) = other.filter(|_| !stretched(first_us, last_us)) {
                 let why = format!(
                     "time clustering finds one herd of {key} with generations {generation} and {} (rebuild {})",
                     other.generation, other.rebuild
                 );
                 return Clusters::Differ { why };
             }
-            if let Some(earlier) = seen.insert(generation, herds) {
+            let earlier = seen.insert((life, generation), (herds, last_us));
+            if let Some((earlier, _)) = earlier.filter(|(_, before_us)| !stretched(*before_us, first_us)) {
                 let why = format!(
                     "time clustering finds two herds of {key} (number {earlier} and {herds}) that both name generation {generation}"
                 );

@@ -2,7 +2,7 @@
 //!
 //! Fills before the window, and those that a deploy makes beside the old prefix before it switches, are what spares readers the
 //! cold start: they are not counted. Theory: a cold key's herd is bounded as any herd is; a key that was filled before, by the
-//! pre-warm or by a deploy with versioned keys, has none. Whether it was is what the ledger says, not the record of the fill.
+//! pre-warm or by a deploy with versioned keys, has none. After a fault that emptied the store every key is cold once more. Whether it was is what the ledger says, not the record of the fill.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use herd_history::{FetchOutcome, LedgerRow};
 use herd_scenario::{AtMost, Claim, DeployStrategy, Scope, Start};
 
 use crate::Case;
-use crate::boundary::{own_rows, prefix_of, was_admitted};
+use crate::boundary::{own_rows, prefix_of, rows_in_lives, was_admitted};
 use crate::limit::Limit;
 use crate::lives::WRITE_SLACK_US;
 use crate::theory;
@@ -18,20 +18,24 @@ use crate::verdict::Verdict;
 use crate::worst::{Count, counted, worst_of};
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let mut groups: BTreeMap<(&str, &str), Vec<&LedgerRow>> = BTreeMap::new();
-    for row in own_rows(case.history).filter(|row| is_cold(case, row)) {
-        let node = if claim.scope == Scope::Process { row.node.as_str() } else { "" };
-        groups.entry((&row.cache_key, node)).or_default().push(row);
+    let mut groups: BTreeMap<(&str, u64, &str), Vec<&LedgerRow>> = BTreeMap::new();
+    for (key, rows) in rows_in_lives(case.history, &case.stores) {
+        for (life, row) in rows.into_iter().filter(|(_, row)| is_cold(case, row)) {
+            let node = if claim.scope == Scope::Process { row.node.as_str() } else { "" };
+            groups.entry((key, life, node)).or_default().push(row);
+        }
     }
     let filled = filled(case);
     let counts: Vec<Count<'_>> = groups
-        .into_values()
-        .map(|mut rows| {
-            rows.sort_by_key(|row| (row.start_us, row.rebuild));
+        .into_iter()
+        .map(|((_, life, _), rows)| {
             let key = rows[0].key.as_str();
             let limit = Limit::of(claim, || {
                 let is_filled = |us: &u64| us.saturating_add(WRITE_SLACK_US) <= rows[0].start_us;
-                if is_prefilled(case) && filled.get(rows[0].cache_key.as_str()).is_some_and(is_filled) {
+                if life == 0
+                    && is_prefilled(case)
+                    && filled.get(rows[0].cache_key.as_str()).is_some_and(is_filled)
+                {
                     return Limit::exactly(0, "0: it was filled before");
                 }
                 theory::rebuilds(case, key, &rows, claim.scope)

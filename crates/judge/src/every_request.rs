@@ -14,12 +14,19 @@ use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let operations = &case.history.operations;
+    let time = case.time_of(claim).unwrap_or(0..0);
+    let mut asked = 0_u64;
     let mut seen = BTreeSet::new();
     let mut bad: Vec<(&OperationRecord, String)> = Vec::new();
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
-    for row in operations {
-        let what = if !seen.insert(row.seq) {
+    for row in &case.history.operations {
+        let is_new = seen.insert(row.seq);
+        // Who hung up wanted no answer.
+        if !time.contains(&row.intended_us) || row.outcome == Ended::HungUp {
+            continue;
+        }
+        asked += u64::from(is_new);
+        let what = if !is_new {
             "answered twice".to_owned()
         } else if !case.rows.is_good(row) {
             kind(row.outcome).to_owned()
@@ -35,11 +42,13 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let missing = sent.saturating_sub(seen.len() as u64);
     let listed: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let (outcome, why) = if observed > limit.at_most {
-        (Outcome::Invalid, format!("{observed} of {sent} requests: {}", listed.join(", ")))
+        (Outcome::Invalid, format!("{observed} of {asked} requests: {}", listed.join(", ")))
     } else if missing > 0 {
         (Outcome::Unknown, format!("{missing} of {sent} requests have no record"))
+    } else if asked == 0 {
+        (Outcome::Unknown, "nobody asked".to_owned())
     } else {
-        (Outcome::Valid, format!("{} of {sent} requests were answered", sent.saturating_sub(observed)))
+        (Outcome::Valid, format!("{} of {asked} requests were answered", asked.saturating_sub(observed)))
     };
     let witness = (!bad.is_empty())
         .then(|| Witness::of_operations("requests without a good answer".to_owned(), observed, &bad));

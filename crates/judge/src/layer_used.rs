@@ -25,7 +25,10 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
         let filtered = served(Served::Filtered);
         all.push(found("key filter used", filtered > 0, format!("{filtered} reads ended at the filter")));
     }
-    if case.rung.has(Layer::OwnerRouting) && case.rung.membership.is_empty() {
+    if case.rung.has(Layer::OwnerRouting)
+        && case.rung.membership.is_empty()
+        && case.history.record.moved.is_empty()
+    {
         all.push(one_owner(case));
     }
     all

@@ -8,6 +8,7 @@ use crate::Case;
 use crate::assumptions::{Assumption, found};
 use crate::boundary::{own_rows, prefix_of, prefix_of_answer};
 use crate::cluster::{Clusters, clusters_of, confirmed_by_clients, in_order};
+use crate::theory::explains_loss;
 use herd_scenario::Layer;
 
 /// All of them, in a fixed order.
@@ -27,11 +28,16 @@ fn whole(case: &Case<'_>) -> Assumption {
         && total == span.last_seq.saturating_add(1).saturating_sub(span.first_seq)
         && numbers.first().is_none_or(|first| *first == span.first_seq)
         && numbers.last().is_none_or(|last| *last == span.last_seq);
-    let open = own_rows(case.history).filter(|row| row.end_us.is_none()).count();
-    let why = format!(
+    let open = || case.history.ledger.iter().filter(|row| row.end_us.is_none());
+    let explained = open().filter(|row| explains_loss(case, row)).count();
+    let open = open().count() - explained;
+    let mut why = format!(
         "{total} ledger events for sequence numbers {} to {}, {open} rebuilds without an end",
         span.first_seq, span.last_seq
     );
+    if explained > 0 {
+        why = format!("{why}, and {explained} that ended with the origin");
+    }
     found("ledger whole", whole && open == 0, why)
 }
 
@@ -105,7 +111,10 @@ fn counting_agrees(case: &Case<'_>) -> Assumption {
         let (holds, why) = ordered();
         return found(name, holds, why);
     }
-    let (holds, why) = match clusters_of(case.scenario, case.history, life_us, |key| case.rows.is_row(key)) {
+    let stretched = |from_us, to_us| case.turns.iter().any(|turn| turn.overlaps(from_us, to_us));
+    let is_row = |key: &str| case.rows.is_row(key);
+    let by_time = clusters_of(case.scenario, case.history, life_us, &case.stores, is_row, stretched);
+    let (holds, why) = match by_time {
         Clusters::Agree { herds } => (true, format!("time clustering finds the same {herds} herds")),
         Clusters::Differ { why } => (false, why),
         Clusters::Indistinct => match confirmed_by_clients(case, life_us) {

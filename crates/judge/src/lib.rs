@@ -35,6 +35,8 @@ mod cold_fills;
 mod concurrent_rebuilds;
 mod early_rebuilds;
 mod every_request;
+mod fault_figures;
+mod faults_sound;
 mod highest_bucket;
 mod layer_used;
 mod ledger_sound;
@@ -43,12 +45,14 @@ mod lives;
 mod lock_used;
 mod longest_wait;
 mod measures;
+mod members_sound;
 mod miss_percent;
 mod negative_queries;
 mod never_go_back;
 mod origin_in_flight;
 mod origin_queries;
 mod overlap;
+mod phases;
 mod readers;
 mod readers_waited;
 mod rebuilds_per_boundary;
@@ -58,7 +62,9 @@ mod sawtooth;
 mod sends;
 mod stale_beyond_bound;
 mod stale_writes;
+mod stores;
 mod theory;
+mod turns;
 mod verdict;
 mod while_failing;
 mod witness;
@@ -69,12 +75,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use herd_history::{FaultRecord, History, Manifest, RungHistory};
 use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
 
+use phases::Phases;
 use readers::Readers;
 use rows::Rows;
+use stores::Stores;
+use turns::Turn;
 
 pub use assumptions::Assumption;
 pub use boundary::{Boundary, boundaries};
 pub use cluster::{Clusters, clusters};
+pub use fault_figures::{FaultFigures, FaultTurn, PhaseFigures};
 pub use measures::{HerdFigures, LatencyFigures, LoadFigures, PerBoundary, RungFigures, percentile};
 pub use overlap::peak_overlap;
 pub use verdict::{Judgement, Outcome, Verdict};
@@ -85,6 +95,8 @@ pub(crate) struct Case<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) rung: &'a Rung,
     pub(crate) history: &'a RungHistory,
+    /// The history's format.
+    pub(crate) format: u32,
     pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
     /// Whoever started a rebuild is among them.
@@ -92,6 +104,11 @@ pub(crate) struct Case<'a> {
     pub(crate) rows: Rows<'a>,
     /// The faults of this rung.
     pub(crate) faults: Vec<&'a FaultRecord>,
+    /// The same, put together by turn and target.
+    pub(crate) turns: Vec<Turn<'a>>,
+    pub(crate) stores: Stores,
+    /// Absent without a fault.
+    pub(crate) phases: Option<Phases>,
     pub(crate) assumptions: Vec<Assumption>,
 }
 
@@ -133,23 +150,31 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             verdicts.extend(claims.map(|claim| judged(claim, Verdict::unknown(rung, claim, why))));
             continue;
         };
-        let boundaries = boundaries(scenario, driven);
+        let faults: Vec<&FaultRecord> =
+            history.faults.iter().filter(|fault| fault.rung == rung.name).collect();
+        let turns = turns::turns(&scenario.faults, &faults);
+        let stores = Stores::of(&turns);
+        let boundaries = boundary::boundaries_in(scenario, driven, &stores);
         let mut case = Case {
             scenario,
             rung,
             history: driven,
+            format: history.manifest.format_version,
             shares: scenario.workload.shares(),
             boundaries,
             readers: Readers::of(driven),
             rows: Rows::of(scenario, driven),
-            faults: history.faults.iter().filter(|fault| fault.rung == rung.name).collect(),
+            phases: Phases::of(&driven.record, turns.iter()),
+            faults,
+            turns,
+            stores,
             assumptions: Vec::new(),
         };
         case.assumptions = assumptions::all(&case);
         verdicts.extend(claims.map(|claim| judged(claim, check_guarded(&case, claim))));
         rungs.push(measures::figures(&case));
     }
-    let outcome = Outcome::of_all(verdicts.iter().map(|verdict| verdict.outcome));
+    let outcome = Outcome::of_all(verdicts.iter().map(Verdict::against_expectation));
     let decisive = match scenario.expect {
         Expect::Valid => outcome,
         Expect::Invalid => Outcome::of_all(of_first),
@@ -177,6 +202,9 @@ fn check_guarded(case: &Case<'_>, claim: &Claim) -> Verdict {
 }
 
 fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+    if let Err(why) = case.time_of(claim) {
+        return Verdict::unknown(case.rung, claim, &why);
+    }
     let verdict = match claim.property {
         Property::RebuildsPerBoundary => rebuilds_per_boundary::check(case, claim),
         Property::ConcurrentRebuilds => concurrent_rebuilds::check(case, claim),

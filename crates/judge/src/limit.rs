@@ -23,6 +23,15 @@ impl Limit {
         Self::exactly(0, "0")
     }
 
+    /// So many more, each `what`; as it is for none.
+    pub(crate) fn and(self, more: u64, what: &str) -> Self {
+        if more == 0 {
+            return self;
+        }
+        let text = format!("{}, plus {more} {what}", self.text);
+        Self { at_most: self.at_most.saturating_add(more), text, ..self }
+    }
+
     /// The claim's bound: a number that is claimed stands for itself.
     pub(crate) fn of(claim: &Claim, theory: impl FnOnce() -> Self) -> Self {
         match claim.at_most {

@@ -1,13 +1,14 @@
 //! Assumptions about a rung with the fleet lock: without the lock's work in it, a small herd says nothing about the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use herd_history::{LedgerRow, Reason};
 use herd_scenario::{Layer, OnWaitTimeout};
 
 use crate::Case;
 use crate::assumptions::{Assumption, found};
-use crate::boundary::own_rows;
+use crate::boundary::rows_in_lives;
+use crate::theory::could_not_reach_lock;
 
 /// Both assumptions; none for a rung without the lock.
 pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
@@ -17,13 +18,14 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
 /// Every rebuild of every boundary was made under a lease, whatever moved the flight: its readers, a stale or an ageing value.
 /// Fail-open and flights that give up are configured ways around the lock: they are not wrong, but a rung in which they
 /// were taken does not show what the lock does. Only where a wait is meant to end at the origin, and ends before a rebuild does,
-/// is that what the rung shows.
+/// is that what the rung shows; and where a confirmed fault kept the node from the lock.
 fn leased(case: &Case<'_>) -> Assumption {
     let rows = || case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
     let mut others: BTreeMap<&str, (u64, &LedgerRow)> = BTreeMap::new();
     for row in rows() {
         let what = match row.reason {
             Reason::WaitTimeout if goes_to_origin(case) => continue,
+            Reason::FailOpen if could_not_reach_lock(case, row) => continue,
             Reason::LeaseHolder | Reason::Refresh | Reason::Early | Reason::Warm | Reason::Retry
                 if row.token > 0 =>
             {
@@ -61,13 +63,15 @@ fn goes_to_origin(case: &Case<'_>) -> bool {
 /// Of two rebuilds of a key that saw different generations, the later has the larger epoch and token; no token comes twice.
 fn tokens_grow(case: &Case<'_>) -> Assumption {
     let name = "tokens grow";
-    let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
-    for row in own_rows(case.history).filter(|row| row.token > 0) {
-        keys.entry(&row.cache_key).or_default().push(row);
-    }
     let fence = |row: &LedgerRow| (row.epoch, row.token);
-    for (key, mut rows) in keys {
-        rows.sort_by_key(|row| (row.generation, fence(row), row.rebuild));
+    for (key, mut rows) in rows_in_lives(case.history, &case.stores) {
+        // A flight that asks twice does so under one token.
+        let mut seen = BTreeSet::new();
+        rows.retain(|(_, row)| {
+            row.token > 0 && (row.trace.is_empty() || seen.insert((&row.trace, &row.node, fence(row))))
+        });
+        rows.sort_by_key(|(life, row)| (*life, row.generation, fence(row), row.rebuild));
+        let rows: Vec<&LedgerRow> = rows.into_iter().map(|(_, row)| row).collect();
         if let Some(pair) = rows.windows(2).find(|pair| fence(pair[0]) >= fence(pair[1])) {
             let told = |row: &LedgerRow| {
                 let LedgerRow { token, epoch, rebuild, generation, .. } = row;

@@ -27,8 +27,7 @@ use crate::witness::Witness;
 const WAIT_SLACK_MS: u64 = 100;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let mut waits: Vec<&OperationRecord> =
-        case.history.operations.iter().filter(|row| is_wait(row)).collect();
+    let mut waits: Vec<&OperationRecord> = case.operations_of(claim).filter(|row| is_wait(row)).collect();
     // The longest first, in order of sending among equals.
     waits.sort_by_key(|row| (std::cmp::Reverse(wait_us(row)), row.seq));
     let Some(longest) = waits.first() else {

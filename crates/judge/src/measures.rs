@@ -7,6 +7,7 @@ use crate::absent_key_queries::is_of_absent;
 use crate::assumptions::Assumption;
 use crate::boundary::{Boundary, own_rows};
 use crate::early_rebuilds::hot_key;
+use crate::fault_figures::{self, FaultFigures};
 use crate::overlap::peak_overlap;
 use crate::readers::is_miss;
 use crate::readers_waited::has_waited;
@@ -26,8 +27,10 @@ pub struct RungFigures {
     pub boundaries: u64,
     /// Requests recorded.
     pub requests: u64,
-    /// Requests without a good answer. That a row does not exist is one to who asks for such a row.
+    /// Requests without a good answer. That a row does not exist is one to who asks for such a row; who hung up wanted none.
     pub errors: u64,
+    /// Requests that clients hung up, as the scenario asked them to.
+    pub hung_up: u64,
     /// Rebuilds that the origin started, for the same keys as `boundaries`: rarely read ones would dilute the mean.
     pub origin_queries_per_boundary: PerBoundary,
     /// Rebuilds under way at once, over all keys, cold fills aside.
@@ -61,6 +64,9 @@ pub struct RungFigures {
     pub window_s: f64,
     /// Each herd in order of time; the first 1,000.
     pub herds: Vec<HerdFigures>,
+    /// What was done to the fleet, and how it did before, meanwhile and after; in order of first injection.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultFigures>,
     /// What was checked before the claims.
     pub assumptions: Vec<Assumption>,
     /// What the lab noted.
@@ -98,6 +104,8 @@ pub struct LoadFigures {
     pub sent_per_s: f64,
     /// Send time minus intended time, 99th percentile.
     pub lag_p99_ms: f64,
+    /// The same, largest.
+    pub lag_max_ms: f64,
 }
 
 /// One herd.
@@ -129,6 +137,8 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
         operations.iter().filter(|row| counts(row)).count() as u64
     };
     let good = many(&|row| case.rows.is_good(row));
+    let hung_up = many(&|row| row.outcome == Ended::HungUp);
+    let heard = (requests - hung_up).max(1) as f64;
     let misses = many(&is_miss) as f64;
     let window_s = record.window_end_us.saturating_sub(record.window_start_us) as f64 / 1e6;
     let rows = case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
@@ -138,11 +148,12 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
         layers: record.layers.clone(),
         boundaries,
         requests,
-        errors: requests - good,
+        errors: requests - good - hung_up,
+        hung_up,
         origin_queries_per_boundary,
         peak_concurrent_rebuilds: peak_overlap(rows).0,
         latency_ms: latencies(operations),
-        miss_rate: if requests == 0 { 0.0 } else { misses / requests as f64 },
+        miss_rate: misses / heard,
         stale_served: many(&|row| row.served == Served::Stale),
         waited: many(&has_waited),
         refused: many(&|row| row.outcome == Ended::ResourceExhausted),
@@ -158,9 +169,11 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
             offered_per_s: record.load.offered_per_s,
             sent_per_s: record.load.sent_per_s,
             lag_p99_ms: record.load.lag_p99_us as f64 / 1e3,
+            lag_max_ms: record.load.lag_max_us as f64 / 1e3,
         },
         window_s,
         herds: herds(case),
+        faults: fault_figures::all(case),
         assumptions: case.assumptions.clone(),
         notes: record.notes.clone(),
     }
@@ -180,9 +193,10 @@ fn per_boundary(case: &Case<'_>) -> (u64, PerBoundary) {
     (complete.len() as u64, figures)
 }
 
-fn latencies(operations: &[OperationRecord]) -> LatencyFigures {
-    let mut latencies: Vec<u64> =
-        operations.iter().map(|row| row.done_us.saturating_sub(row.intended_us)).collect();
+/// Of requests whose clients did not hang up.
+pub(crate) fn latencies<'a>(operations: impl IntoIterator<Item = &'a OperationRecord>) -> LatencyFigures {
+    let heard = operations.into_iter().filter(|row| row.outcome != Ended::HungUp);
+    let mut latencies: Vec<u64> = heard.map(|row| row.done_us.saturating_sub(row.intended_us)).collect();
     latencies.sort_unstable();
     let at_ms = |share: f64| percentile(&latencies, share) as f64 / 1e3;
     LatencyFigures { p50: at_ms(0.5), p99: at_ms(0.99), max: at_ms(1.0) }

@@ -3,7 +3,7 @@
 //! Theory bounds it only after a pre-warm whose gate opened: what the gate asked for, as long as no filled value has expired. The reads
 //! that count are then those sent within the shortest TTL after the window's start; else all of the rung.
 
-use herd_history::OperationRecord;
+use herd_history::{OperationRecord, Outcome as Ended};
 use herd_scenario::{AtMost, Claim, Start};
 
 use crate::Case;
@@ -36,7 +36,8 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
             case.history.record.window_start_us + (shortest_ms * 1e3) as u64
         }
     };
-    let reads = case.history.operations.iter().filter(|row| row.sent_us < until_us);
+    let heard = |row: &&OperationRecord| row.outcome != Ended::HungUp && row.sent_us < until_us;
+    let reads = case.operations_of(claim).filter(heard);
     let (mut total, mut missed): (u64, Vec<(&OperationRecord, String)>) = (0, Vec::new());
     for row in reads {
         total += 1;

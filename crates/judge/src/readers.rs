@@ -64,7 +64,8 @@ fn may_rebuild(row: &OperationRecord) -> bool {
     }
 }
 
-/// Whether a request found nothing to serve at its first look.
+/// Whether a request found nothing to serve at its first look. What a client hung up tells nothing.
 pub(crate) fn is_miss(row: &OperationRecord) -> bool {
-    !matches!(row.outcome, Ended::Answered | Ended::NotFound) || !row.served.is_hit()
+    let is_told = matches!(row.outcome, Ended::Answered | Ended::NotFound);
+    row.outcome != Ended::HungUp && !(is_told && row.served.is_hit())
 }

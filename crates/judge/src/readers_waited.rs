@@ -38,13 +38,13 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Some(lives) => is_servable(case, lives, row),
         None => case.rows.is_row(&row.key),
     };
-    let reads: Vec<&OperationRecord> = case.history.operations.iter().filter(counts).collect();
+    let reads: Vec<&OperationRecord> = case.operations_of(claim).filter(counts).collect();
     let waited = |row: &OperationRecord| {
         has_waited(row) || lives.as_ref().is_some_and(|lives| is_fresh_though_stale(case, lives, row))
     };
     let who_waited: Vec<(&OperationRecord, String)> =
         reads.iter().filter(|row| waited(row)).map(|row| (*row, told(row))).collect();
-    let others = case.history.operations.iter().filter(|row| waited(row)).count() - who_waited.len();
+    let others = case.operations_of(claim).filter(|row| waited(row)).count() - who_waited.len();
     let observed = who_waited.len() as u64;
     let why =
         format!("{observed} of {} reads that count waited for a rebuild, and {others} others", reads.len());

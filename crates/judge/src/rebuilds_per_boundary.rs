@@ -10,8 +10,7 @@ use crate::worst::{Count, counted, worst_of};
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let counts: Vec<Count<'_>> = case
-        .boundaries
-        .iter()
+        .boundaries_of(claim)
         .map(|boundary| {
             Count::of_boundary(boundary, claim.scope, |rows| {
                 Limit::of(claim, || theory::rebuilds(case, boundary.key, rows, claim.scope))

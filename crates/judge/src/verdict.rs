@@ -50,7 +50,7 @@ pub struct Judgement {
     pub nodes: u32,
     /// The seed.
     pub seed: u64,
-    /// Over all verdicts.
+    /// Over all verdicts: valid iff each claim came out as its author expects, invalid if one came out as the opposite.
     pub outcome: Outcome,
     /// What the scenario expects: `valid` or `invalid`.
     pub expect: &'static str,
@@ -88,6 +88,11 @@ pub struct Verdict {
     pub claim: String,
     /// Over what it was counted.
     pub scope: String,
+    /// The part of the rung that counts, `before`, `during` or `after` its faults; absent for all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The outcome that the claim's author expects: `valid`, or `invalid` in a contrast.
+    pub expected: &'static str,
     /// The largest count that the claim allows, in the worst case seen; absent if nothing could be counted.
     pub bound: Option<u64>,
     /// How the bound came about: `1`, `N = 50`, `about r*D = 450 (at most 900)`.
@@ -112,6 +117,8 @@ impl Verdict {
             rung: rung.name.clone(),
             claim: claim.property.to_string(),
             scope: claim.scope.to_string(),
+            phase: claim.phase.map(|phase| phase.to_string()),
+            expected: claim.expect.name(),
             bound,
             bound_text: bound.map_or_else(|| "theory".to_owned(), |number| number.to_string()),
             observed: None,
@@ -155,6 +162,16 @@ impl Verdict {
             why,
             witness,
             ..Self::new(case.rung, claim)
+        }
+    }
+
+    /// The outcome beside what was expected: valid if it is that, unknown if it is unknown, else invalid.
+    #[must_use]
+    pub fn against_expectation(&self) -> Outcome {
+        match self.outcome {
+            Outcome::Unknown => Outcome::Unknown,
+            outcome if outcome.name() == self.expected => Outcome::Valid,
+            _ => Outcome::Invalid,
         }
     }
 

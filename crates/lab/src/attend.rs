@@ -11,6 +11,7 @@ use herd_experiment::{
     run::{self, Plan},
     testbed::{Backend, Endpoints, Progress},
 };
+use herd_scenario::Overrides;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
@@ -69,7 +70,7 @@ async fn ladder(
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let mut picked = pick::preset(&args.preset)?;
-    picked.scenario.fleet.nodes = args.nodes;
+    picked.scenario.apply(&Overrides { nodes: Some(args.nodes), ..Overrides::default() })?;
     let place = place::run_dir(None, &args.out, &picked.scenario.name)?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
     told::plan(&plan, screen);

@@ -80,3 +80,14 @@ pub(crate) async fn sweep() -> anyhow::Result<Vec<String>> {
     lines.extend(compose::sweep(&state_dir).await?);
     Ok(lines)
 }
+
+/// The same for fleets whose lab is gone.
+///
+/// # Errors
+/// As [`sweep`].
+pub(crate) async fn repair() -> anyhow::Result<Vec<String>> {
+    let state_dir = place::state_dir();
+    let mut lines = processes::orphans(&state_dir).await?;
+    lines.extend(compose::orphans(&state_dir).await?);
+    Ok(lines)
+}

@@ -1,4 +1,10 @@
-//! The command line.
+//! The command line. `sets` and `searches` hold that of the commands that run many experiments.
+
+mod searches;
+mod sets;
+
+pub use searches::{BisectArgs, ExploreArgs};
+pub use sets::SetArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
@@ -24,19 +30,32 @@ pub enum Command {
     /// Run the experiment of one scenario file
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
-    /// Judge a run's folder again, from disk
-    Check(DirArgs),
+    /// Judge a run's folder again, from disk, and write its reports again
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
     Report(DirArgs),
-    /// Show the shipped scenarios: what each is about, the expected outcome, how long its load lasts
+    /// Show the shipped scenarios: what each is about, the expected outcome, faults, how long its load lasts
     #[command(after_help = LIST_HELP)]
     List,
+    /// Run the regression set, a fleet for each scenario, with a summary
+    #[command(after_help = sets::CHAOS_HELP)]
+    Chaos(SetArgs),
     /// Run the known-bad strategies one after the other: the judge has to catch each
-    #[command(after_help = ZOO_HELP)]
-    Zoo(ZooArgs),
+    #[command(after_help = sets::ZOO_HELP)]
+    Zoo(SetArgs),
+    /// Find the value of a scenario's field at which its outcome tips
+    #[command(after_help = searches::BISECT_HELP)]
+    Bisect(BisectArgs),
+    /// Draw fault plans at random and reduce one that fails to the smallest that still fails
+    #[command(after_help = searches::EXPLORE_HELP)]
+    Explore(ExploreArgs),
+    /// Undo what labs that crashed left behind: faults in force, and their fleets
+    #[command(after_help = REPAIR_HELP)]
+    Repair(RepairArgs),
     /// Bring a fleet up and keep it until Ctrl-C or `herd down`
     Up(UpArgs),
-    /// Take down whatever fleets of this user are still there
+    /// Take down whatever fleets of this user are still there, also those of labs that still run
     Down(DownArgs),
     /// Drive an open-loop load against an edge and show how it goes
     Load(LoadArgs),
@@ -140,33 +159,51 @@ Examples:
   herd run NAME             run one
   herd run NAME --explain   say what its rungs do";
 
-const ZOO_HELP: &str = "\
-Each is a scenario under chaos/regression/ whose first claim has to be refuted. Exit status: 0 each was caught, 1 one was not,
-2 nothing can be said of one.
+const CHECK_HELP: &str = "\
+The verdicts come from the history alone, by the rules of this build. results.json, report.md, report.html and junit.xml are written anew.
+Exit status: 0 the outcome is the expected one, 1 it is the other one, 2 it is unknown or a file could not be written.
 
 Examples:
-  herd zoo                                    those whose load lasts up to two minutes
-  herd zoo --all --out runs/zoo               also the long ones; folders and track-record.md in runs/zoo
-  herd zoo --only lock-without-second-look --backend processes";
+  herd check runs/20260131T235959Z-ladder
+  herd check --no-write /archive/ladder           the folder is left alone";
 
-/// `herd zoo`
-#[derive(Clone, Debug, Args)]
-pub struct ZooArgs {
+const REPAIR_HELP: &str = "\
+A lab repairs each fault at the end of its hold, and everything on Ctrl-C. One that was killed leaves its fleet as it was, processes frozen
+among them. `herd repair` finds the fleets whose lab is gone, says which faults were in force, and takes faults and fleet away.
+Fleets of labs that still run are left alone (`herd down` takes those down too). The next run on the same backend
+does the same before it begins.
+
+Exit status: 0 all is well now, 2 something could not be removed.
+
+Examples:
+  herd repair               after a crash; says \"nothing to repair\" where there was none";
+
+/// How the fleets of commands that run many experiments are made.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct EachFleet {
     /// How each fleet is made
     #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
     pub backend: BackendChoice,
-    /// Only these, by name
-    #[arg(long, value_delimiter = ',', value_name = "A,B")]
-    pub only: Option<Vec<String>>,
-    /// Also those whose load lasts longer than two minutes
-    #[arg(long, conflicts_with = "only")]
-    pub all: bool,
-    /// The folder for the runs' folders and the track record; it must not exist or be empty [default: runs/<time>-zoo]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    /// Cache nodes of each fleet [default: the scenario's]
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u32>,
 }
 
-/// `herd check`, `herd report`
+/// `herd check`
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// A run's folder
+    pub dir: PathBuf,
+    /// Leave the folder alone: no report is written
+    #[arg(long)]
+    pub no_write: bool,
+}
+
+/// `herd repair`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RepairArgs {}
+
+/// `herd report`
 #[derive(Clone, Debug, Args)]
 pub struct DirArgs {
     /// A run's folder

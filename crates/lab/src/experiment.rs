@@ -68,6 +68,11 @@ pub(crate) struct Driven {
 }
 
 impl Driven {
+    /// Whether every rung was driven to its end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// Something failed on the way: what is there may refute, but it cannot confirm.
     pub(crate) fn whole_or_unknown(&self, exit: Exit) -> Exit {
         if !self.whole && exit == Exit::Expected { Exit::Unknown } else { exit }

@@ -5,7 +5,10 @@
 //!
 //! - [`cli`]: the command line; [`exit`]: what the exit status means.
 //! - [`experiment`]: `ladder` and `run`; `explain`: what a rung does, without running it; [`verdict`]: `check` and `report`.
-//! - `list`: the scenarios that the program carries; `zoo`: the known-bad ones in a row.
+//! - `list`: the scenarios that the program carries; `chaos`: those of the regression set in a row, the known-bad ones among them.
+//! - `bisect`: the value of a field at which an outcome tips; `explore`: fault plans drawn at random, reduced to the smallest that fails;
+//!   `trial`: one experiment of such a row.
+//! - `repair`: what labs that crashed left behind.
 //! - [`fleet`]: `up` and `down`; [`load`]: `load`; `prewarm`: the gate before a cold fleet's traffic; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
@@ -15,11 +18,14 @@
 pub mod attend;
 mod backend;
 mod bench;
+mod bisect;
+mod chaos;
 pub mod cli;
 mod deaths;
 pub mod exit;
 pub mod experiment;
 mod explain;
+mod explore;
 pub mod fleet;
 mod interrupt;
 mod list;
@@ -28,10 +34,11 @@ pub mod out;
 mod pick;
 mod place;
 mod prewarm;
+mod repair;
 mod screen;
 mod told;
+mod trial;
 pub mod verdict;
-mod zoo;
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -60,10 +67,14 @@ async fn obey(command: Command, stop: &CancellationToken) -> anyhow::Result<Exit
     match command {
         Command::Ladder(args) => experiment::ladder(&args, stop).await,
         Command::Run(args) => experiment::run(&args, stop).await,
-        Command::Check(args) => verdict::check(&args.dir),
+        Command::Check(args) => verdict::check(&args.dir, !args.no_write),
         Command::Report(args) => verdict::report(&args.dir),
         Command::List => list::list(),
-        Command::Zoo(args) => zoo::zoo(&args, stop).await,
+        Command::Chaos(args) => chaos::run(chaos::Family::Regression, &args, stop).await,
+        Command::Zoo(args) => chaos::run(chaos::Family::KnownBad, &args, stop).await,
+        Command::Bisect(args) => bisect::bisect(&args, stop).await,
+        Command::Explore(args) => explore::explore(&args, stop).await,
+        Command::Repair(_) => repair::repair().await,
         Command::Up(args) => fleet::up(&args, stop).await,
         Command::Down(_) => fleet::down().await,
         Command::Load(args) => load::load(&args, stop).await,

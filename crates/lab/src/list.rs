@@ -1,10 +1,10 @@
 //! `herd list`: the scenarios that the program carries.
 
-use crate::{exit::Exit, out, pick};
+use crate::{chaos, exit::Exit, out, pick};
 use herd_scenario::{PRESETS, Preset, Scenario};
 use std::time::Duration;
 
-/// Lists them: name, expected outcome, rungs and time, what each shows.
+/// Lists them: name, expected outcome, rungs, faults and time, what each shows.
 ///
 /// # Errors
 /// A shipped scenario has mistakes.
@@ -32,18 +32,24 @@ pub(crate) fn about(time: Duration) -> String {
 
 fn table(shipped: &[(&Preset, Scenario)], columns: usize) -> String {
     let width = shipped.iter().map(|(preset, _)| preset.name.len()).max().unwrap_or(0);
-    let mut text = format!("{:<width$}  expected  rungs    load  what it shows\n", "scenario");
+    let mut text = format!("{:<width$}  expected  rungs  faults    load  what it shows\n", "scenario");
     for (preset, scenario) in shipped {
         let first = format!(
-            "{:<width$}  {:<8}  {:>5}  {:>6}  ",
+            "{:<width$}  {:<8}  {:>5}  {:>6}  {:>6}  ",
             preset.name,
             scenario.expect.name(),
             scenario.rungs.len(),
+            scenario.faults.len(),
             about(load_time(scenario))
         );
         text.push_str(&herd_report::wrapped(&first, herd_report::summary_of(preset.text), columns));
     }
-    text + "\nrun one: herd run NAME · its rungs: herd run NAME --explain · all known-bad ones: herd zoo\n"
+    let set = format!(
+        "run one: herd run NAME · its rungs: herd run NAME --explain\n\
+         the regression set: herd chaos (load up to {}), herd chaos --all · the known-bad ones of it: herd zoo\n",
+        about(chaos::QUICK)
+    );
+    text + "\n" + &set
 }
 
 #[cfg(test)]

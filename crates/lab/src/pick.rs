@@ -62,6 +62,16 @@ impl Picked {
         self.scenario.apply(&overrides)?;
         Ok(self)
     }
+
+    /// The same scenario with another text, overrides applied.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub(crate) fn rewritten(&self, text: &str, overrides: &Overrides) -> Result<Self, UsageError> {
+        let mut other = parsed(&self.file, text)?;
+        other.scenario.apply(overrides)?;
+        Ok(other)
+    }
 }
 
 /// `; did you mean "lock"?`, or nothing if no name is near.

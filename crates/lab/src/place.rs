@@ -76,6 +76,17 @@ pub(crate) fn above(asked: Option<&Path>, name: &str) -> anyhow::Result<PathBuf>
     Ok(path)
 }
 
+/// Replaces a file, whole or not at all.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
 impl RunDir {
     /// Makes the folder. One that nobody asked for gets the next free name (`-2`, `-3`, ...) if another lab was faster.
     ///

@@ -2,7 +2,9 @@
 
 use crate::experiment::nodes;
 use herd_experiment::{run::Plan, testbed::Progress};
-use herd_scenario::{FlightUntil, Gate, Lock, OnOriginError, Retry, Rung, Start};
+use herd_scenario::{
+    Claim, Expect, Fault, FlightUntil, Gate, Lock, OnOriginError, Retry, Rung, Scenario, Start,
+};
 
 /// Says what was chosen and drawn, before anything is done with it.
 pub(crate) fn plan(plan: &Plan, progress: &dyn Progress) {
@@ -21,6 +23,34 @@ pub(crate) fn plan(plan: &Plan, progress: &dyn Progress) {
     for one in &scenario.rungs {
         progress.note(&format!("  rung {}", rung(one)));
     }
+    for line in faults_and_claims(scenario) {
+        progress.note(&format!("  {line}"));
+    }
+}
+
+/// What is done to the fleet, and which claims are about a part of a rung or expected to be refuted.
+fn faults_and_claims(scenario: &Scenario) -> Vec<String> {
+    let fault = |fault: &Fault| match &fault.rungs {
+        None => format!("fault {fault}"),
+        Some(rungs) => format!("fault {fault}, in {}", rungs.join(", ")),
+    };
+    scenario.faults.iter().map(fault).chain(scenario.claims.iter().filter_map(claim)).collect()
+}
+
+/// A claim that is not the usual one: of all of a rung, and expected to hold.
+fn claim(claim: &Claim) -> Option<String> {
+    if claim.phase.is_none() && claim.expect == Expect::default() {
+        return None;
+    }
+    let rung = claim.rung.as_deref().unwrap_or("every rung");
+    let mut text = format!("claim {} ({}) of {rung}", claim.property, claim.scope);
+    if let Some(phase) = claim.phase {
+        text.push_str(&format!(", {phase} its faults"));
+    }
+    if claim.expect == Expect::Invalid {
+        text.push_str(", expected to be refuted");
+    }
+    Some(text)
 }
 
 /// A rung's layers with every setting that is its own.
@@ -123,8 +153,33 @@ fn retry(retry: Retry) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rung;
-    use herd_scenario::PRESETS;
+    use super::{faults_and_claims, rung};
+    use herd_scenario::{Claim, Expect, PRESETS, Phase, Scenario};
+
+    /// Goal: faults are told with the rungs they happen in, contrasts and phases with the claim; ordinary claims are not.
+    #[test]
+    fn faults_and_odd_claims_are_told() {
+        let preset = herd_scenario::Preset::named("ladder-quick").unwrap();
+        let text = format!(
+            "{}\n[[fault]]\nname = \"frozen\"\nrungs = [\"lock\"]\nat_ms = 2000\nfor_ms = 500\nkind = \"pause\"\n\
+             part = \"cache-node\"\nwhich = \"holder\"\n",
+            preset.text
+        );
+        let mut scenario = Scenario::parse("ladder-quick", &text).unwrap();
+        let told = faults_and_claims(&scenario);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("fault frozen: pause") && told[0].ends_with(", in lock"), "{told:?}");
+        let odd = Claim {
+            rung: Some("lock".to_owned()),
+            phase: Some(Phase::During),
+            expect: Expect::Invalid,
+            ..scenario.claims[0].clone()
+        };
+        let what = format!("{} ({})", odd.property, odd.scope);
+        scenario.claims.push(odd);
+        let told = faults_and_claims(&scenario);
+        assert_eq!(told[1], format!("claim {what} of lock, during its faults, expected to be refuted"));
+    }
 
     /// Goal: whatever a shipped rung says about itself is said again before it is driven: none of its own settings stays silent.
     #[test]

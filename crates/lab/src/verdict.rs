@@ -7,15 +7,17 @@ use herd_judge::Judgement;
 use herd_scenario::Scenario;
 use std::path::{Path, PathBuf};
 
-/// Judges a run again and says so by the exit status. Writes nothing.
+/// Judges a run again, says so by the exit status, and writes the reports anew unless the folder is to be left alone. If they cannot
+/// be written the outcome does not count as the expected one.
 ///
 /// # Errors
 /// There is no such run, or it cannot be read.
-pub fn check(dir: &Path) -> anyhow::Result<Exit> {
+pub fn check(dir: &Path, write: bool) -> anyhow::Result<Exit> {
     let run = Run::read(dir)?;
     let judgement = run.judge();
+    let written = !write || run.try_write(&judgement, " (--no-write leaves the folder alone)");
     show(&judgement);
-    Ok(exit(&judgement))
+    Ok(if written { exit(&judgement) } else { Exit::Unknown })
 }
 
 /// Writes a run's reports again.
@@ -39,17 +41,14 @@ pub fn report(dir: &Path) -> anyhow::Result<Exit> {
 pub fn judge_write_and_show(dir: &Path) -> anyhow::Result<Exit> {
     let run = Run::read(dir)?;
     let judgement = run.judge();
-    let written = run.write(&judgement);
-    if let Err(error) = &written {
-        out::warn(format_args!("error: the reports are not written: {error:#}"));
-    }
+    let written = run.try_write(&judgement, "");
     show(&judgement);
     out::say(format_args!("\nrun       {}", run.dir.display()));
-    if written.is_ok() {
+    if written {
         out::say(format_args!("report    {}", run.dir.join("report.html").display()));
     }
     out::say(format_args!("again     herd check {}", run.dir.display()));
-    Ok(if written.is_ok() { exit(&judgement) } else { Exit::Unknown })
+    Ok(if written { exit(&judgement) } else { Exit::Unknown })
 }
 
 /// Judges a run and writes its reports; shows nothing.
@@ -87,6 +86,15 @@ impl Run {
 
     fn judge(&self) -> Judgement {
         herd_judge::judge(&self.scenario, &self.history)
+    }
+
+    /// Whether the reports are written; if not that is said, with what can be done.
+    fn try_write(&self, judgement: &Judgement, remedy: &str) -> bool {
+        let written = self.write(judgement);
+        if let Err(error) = &written {
+            out::warn(format_args!("error: the reports are not written: {error:#}{remedy}"));
+        }
+        written.is_ok()
     }
 
     fn write(&self, judgement: &Judgement) -> anyhow::Result<[PathBuf; 4]> {

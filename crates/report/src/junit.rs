@@ -44,6 +44,13 @@ fn caught(judgement: &Judgement) -> TestSuite {
 }
 
 fn case(name: &str, class: &str, outcome: Outcome, why: &str) -> TestCase {
+    let mut case = TestCase::new(name, status(outcome, why));
+    case.set_classname(class);
+    case
+}
+
+/// `valid` is success, `invalid` a failure, `unknown` an error.
+pub(crate) fn status(outcome: Outcome, why: &str) -> TestCaseStatus {
     let mut status = match outcome {
         Outcome::Valid => TestCaseStatus::success(),
         Outcome::Invalid => TestCaseStatus::non_success(NonSuccessKind::Failure),
@@ -53,7 +60,5 @@ fn case(name: &str, class: &str, outcome: Outcome, why: &str) -> TestCase {
         status.set_type(outcome.name());
         status.set_message(why);
     }
-    let mut case = TestCase::new(name, status);
-    case.set_classname(class);
-    case
+    status
 }

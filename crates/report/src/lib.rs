@@ -19,8 +19,10 @@
 //! `shown` the shipped scenarios that show a layer broken · `numbers` the scenario's.
 
 mod card;
+mod chaos;
 mod chart;
 mod events;
+mod expected;
 mod explain;
 mod files;
 mod herds;
@@ -35,6 +37,7 @@ mod witness;
 mod words;
 mod wrap;
 
+pub use chaos::{Ran, Summary, summary};
 pub use explain::{explain, rungs};
 pub use files::{ReportError, write_all};
 pub use html::html;

@@ -1,5 +1,7 @@
 //! Sentences and numbers that several forms share.
 
+use std::time::Duration;
+
 use herd_judge::{Judgement, Outcome, Verdict};
 
 /// How the summary of a known-bad scenario begins.
@@ -99,6 +101,22 @@ fn failed_assumptions(judgement: &Judgement, rung: &str) -> String {
     let figures = judgement.rungs.iter().filter(|figures| figures.name == rung);
     let failed = figures.flat_map(|figures| &figures.assumptions).filter(|assumption| !assumption.holds);
     failed.map(|assumption| assumption.why.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// The first sentence of a text, on one line.
+pub(crate) fn first_sentence(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = line.match_indices(['.', '!', '?']).map(|(at, mark)| at + mark.len());
+    let end = end.into_iter().find(|end| line[*end..].starts_with(' ')).unwrap_or(line.len());
+    line[..end].to_owned()
+}
+
+/// How long something took: `9 s`, `52 s`, `4 min 02 s`.
+pub(crate) fn seconds(took: Duration) -> String {
+    match took.as_secs() {
+        short @ 0..120 => format!("{short} s"),
+        long => format!("{} min {:02} s", count(long / 60), long % 60),
+    }
 }
 
 /// `4,000`.

@@ -25,8 +25,11 @@ pub async fn sweep(state_dir: &Path) -> Result<Vec<String>, TestbedError> {
     take_down(state_dir, |_| true).await
 }
 
-/// The same for fleets whose lab is gone.
-pub(super) async fn orphans(state_dir: &Path) -> Result<Vec<String>, TestbedError> {
+/// The same for fleets whose lab is gone, as a crash leaves them. Every testbed does this before it starts one of its own.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn orphans(state_dir: &Path) -> Result<Vec<String>, TestbedError> {
     take_down(state_dir, |owner| !owner.is_alive()).await
 }
 

@@ -4,7 +4,7 @@ use herd_history::{FaultPhase, FaultRecord, History, Reason, Served};
 use herd_judge::Outcome::{Invalid, Unknown, Valid};
 use herd_scenario::{Layer, Stale};
 
-use crate::made::{FLIGHT, LOCK, START_US, changed, history, scenario, stale_history, verdict};
+use crate::made::{FLIGHT, LOCK, START_US, changed, history, note_fault, scenario, stale_history, verdict};
 
 const CLAIM: &str = "property = \"rebuilds_per_boundary\"";
 
@@ -251,6 +251,9 @@ fn failures_that_did_not_come() {
     assert!(unknown.why.contains("0 fetches failed"), "{}", unknown.why);
     run.rungs[0].ledger[1].outcome = Some(herd_history::FetchOutcome::Failed);
     run.rungs[0].operations.iter_mut().filter(|row| row.generation == 2).for_each(|row| row.generation = 1);
+    let missing = verdict(&failing, &run);
+    assert!(missing.why.contains("origin.failing has no record"), "{}", missing.why);
+    note_fault(&mut run, "origin.failing", "origin", &[1_000, 1_200, 1_300, 2_000]);
     assert_eq!(verdict(&failing, &run).outcome, Valid);
 }
 
@@ -262,6 +265,11 @@ fn lag_is_small_beside_the_rebuild() {
     assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, Valid);
     run.rungs[0].record.load.lag_p99_us = 25_001;
     assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, Unknown);
+    // A single stall of half a second sends a crowd at once.
+    for (max_us, outcome) in [(500_000, Valid), (500_001, Unknown)] {
+        (run.rungs[0].record.load.lag_p99_us, run.rungs[0].record.load.lag_max_us) = (1_000, max_us);
+        assert_eq!(verdict(&scenario(LOCK, CLAIM), &run).outcome, outcome);
+    }
 }
 
 /// Goal: who is served stale while a refresh runs saw the generation that the refresh names expire, and says so.

@@ -1,16 +1,16 @@
 //! The bound of each layer and of layers on top of each other, at the bound and one above; and the known-bad ways around them.
 
-use herd_history::{FaultPhase, FaultRecord, History, MembershipRecord, Reason, Served};
+use herd_history::{History, MembershipRecord, Reason, Served};
 use herd_judge::Outcome::{Invalid, Unknown, Valid};
 use herd_judge::judge;
 use herd_scenario::{
-    FlightUntil, Gate, Layer, Local, MembershipChange, OnOriginError, OnUnavailable, Routing, Scenario, Shed,
-    Stale,
+    FaultAction, FaultPart, FlightUntil, Gate, Layer, Local, MembershipChange, OnOriginError, OnUnavailable,
+    Routing, Scenario, Shed, Stale, Target, Which,
 };
 
 use crate::made::{
     FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown, history,
-    scenario, stale_history, verdict,
+    note_fault, plan, scenario, stale_history, verdict,
 };
 
 pub(crate) const FLEET: &str = "property = \"rebuilds_per_boundary\"";
@@ -199,25 +199,34 @@ fn fail_open() {
         row.reason = Reason::FailOpen;
     }
     expect_unknown(&scenario(LOCK, FLEET), &run, "which no fault explains");
-    let fault = |phase: FaultPhase, rung: &str| FaultRecord {
-        at_us: START_US,
-        rung: rung.to_owned(),
-        fault: "stop".to_owned(),
-        target: "lock-service".to_owned(),
-        phase,
-        kind: String::new(),
-        turn: 0,
-        hit: 0,
-        note: String::new(),
+    let away = |scenario: &mut Scenario| {
+        let target = Target { part: FaultPart::LockService, which: Which::All };
+        plan(scenario, "away", FaultAction::Stop(target));
     };
-    run.faults.push(fault(FaultPhase::Confirmed, "other"));
-    assert_eq!(verdict(&scenario(LOCK, FLEET), &run).bound, Some(1));
-    run.faults.push(fault(FaultPhase::Confirmed, "rung"));
-    assert_eq!(verdict(&scenario(LOCK, FLEET), &run).bound, Some(4));
+    let open = changed(LOCK, FLEET, away);
+    let steps = [1_000, 1_010, 4_700, 4_800];
+    note_fault(&mut run, "away", "lock-service", &steps);
+    run.faults.iter_mut().for_each(|fault| fault.rung = "other".to_owned());
+    assert_eq!(verdict(&open, &run).bound, Some(1));
+    note_fault(&mut run, "away", "lock-service", &steps);
+    let found = expect(&open, &run, Valid, 4);
+    assert_eq!(found.bound_text, "N = 4: the lock was away, and it fails open");
+    // It was back a second before the last herd.
+    for (back_ms, bound) in [(3_400, 4), (3_399, 1)] {
+        let mut short = run.clone();
+        short.faults.retain(|fault| fault.rung == "rung");
+        short.rungs[0].ledger.retain(|row| row.generation == 0 || row.generation == 4);
+        short.faults[2].at_us = START_US + (back_ms - 10) * 1_000;
+        short.faults[3].at_us = START_US + back_ms * 1_000;
+        assert_eq!(verdict(&open, &short).bound, Some(bound));
+    }
+    // Nobody may begin where it fails closed.
     let closed = changed(LOCK, FLEET, |scenario| {
+        away(scenario);
         scenario.rungs[0].lock.as_mut().unwrap().on_unavailable = OnUnavailable::FailClosed;
     });
-    assert_eq!(verdict(&closed, &run).bound, Some(1));
+    let refuted = verdict(&closed, &run);
+    assert_eq!((refuted.outcome, refuted.bound), (Invalid, Some(0)), "{refuted:#?}");
     // Who does not claim that it was away is held to the lock.
     expect(&scenario(LOCK, FLEET), &history(ONE_EACH), Invalid, 4);
 }

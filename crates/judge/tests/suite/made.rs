@@ -1,12 +1,12 @@
 //! Handmade runs: four nodes, one key, 200 reads a second, D = 100 ms, TTL = 1 s, three boundaries in 5 s.
 
 use herd_history::{
-    FORMAT_VERSION, FetchOutcome, History, InsertRecord, LedgerRow, LedgerSpan, LoadRecord, Manifest,
-    OperationRecord, Outcome, Reason, RungHistory, RungRecord, Served, StartRecord, StoreWriteKind,
-    StoreWriteRecord, StoreWriteVerdict,
+    FORMAT_VERSION, FaultPhase, FaultRecord, FetchOutcome, History, InsertRecord, LedgerRow, LedgerSpan,
+    LoadRecord, Manifest, OperationRecord, Outcome, Reason, RungHistory, RungRecord, Served, StartRecord,
+    StoreWriteKind, StoreWriteRecord, StoreWriteVerdict,
 };
 use herd_judge::{Judgement, Verdict, judge};
-use herd_scenario::Scenario;
+use herd_scenario::{Fault, FaultAction, Once, Scenario};
 
 /// Unix microseconds of every window's start.
 pub(crate) const START_US: u64 = 1_700_000_000_000_000;
@@ -289,6 +289,44 @@ pub(crate) fn stale_history(herd: &[Start]) -> History {
         }
     }
     history
+}
+
+/// Plans a fault for the only rung.
+pub(crate) fn plan(scenario: &mut Scenario, name: &str, action: FaultAction) {
+    scenario.faults.push(Fault {
+        name: name.to_owned(),
+        rungs: None,
+        at_ms: 1_000,
+        once: Once::Now,
+        for_ms: 500,
+        times: 1,
+        every_ms: 0,
+        action,
+    });
+}
+
+/// Notes the steps that a fault took at one target, milliseconds after the window's start: injected, confirmed, repaired,
+/// recovered, as many as there are.
+pub(crate) fn note_fault(history: &mut History, name: &str, target: &str, steps_ms: &[u64]) {
+    note_turn(history, name, target, 0, steps_ms);
+}
+
+/// The same for one of several turns.
+pub(crate) fn note_turn(history: &mut History, name: &str, target: &str, turn: u64, steps_ms: &[u64]) {
+    let phases = [FaultPhase::Injected, FaultPhase::Confirmed, FaultPhase::Repaired, FaultPhase::Recovered];
+    for (phase, at_ms) in phases.into_iter().zip(steps_ms) {
+        history.faults.push(FaultRecord {
+            at_us: START_US + at_ms * 1_000,
+            rung: "rung".to_owned(),
+            fault: name.to_owned(),
+            kind: String::new(),
+            turn,
+            target: target.to_owned(),
+            phase,
+            hit: 0,
+            note: String::new(),
+        });
+    }
 }
 
 /// Chance with a seed: splitmix64.

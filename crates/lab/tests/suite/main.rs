@@ -35,8 +35,17 @@ fn commands_are_as_designed() {
         "herd list",
         "herd zoo",
         "herd zoo --all --backend compose --out runs/zoo",
-        "herd zoo --only lock-without-second-look,no-coalescing",
+        "herd zoo lock-without-second-look regression/no-coalescing",
+        "herd chaos",
+        "herd chaos --all --backend processes --nodes 12 --out runs/chaos --until-failure",
+        "herd chaos no-jitter lock-without-fence --keep-going",
+        "herd bisect my.toml --over workload.rate_per_s --from 200 --to 2000",
+        "herd bisect my.toml --over fault.x.factor --from 1.5 --to 9 --steps 5 --rung lock --claim 2 --seed 3 --nodes 9",
+        "herd explore ladder-quick",
+        "herd explore my.toml --seed 100 --runs 50 --shrink-runs 9 --minutes 120 --out runs/explored",
+        "herd repair",
         "herd check runs/x",
+        "herd check --no-write runs/x",
         "herd report runs/x",
         "herd up",
         "herd down",
@@ -63,7 +72,7 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 19] = [
+    let cases: [(&[&str], &[&str]); 28] = [
         (&["bogus"], &["unrecognized subcommand"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
@@ -75,10 +84,31 @@ fn wrong_usage_is_64_and_told_whole() {
         ),
         (&["ladder", "--preset", "lader"], &["did you mean \"ladder\"?"]),
         (
-            &["zoo", "--only", "lock-without-second"],
+            &["zoo", "lock-without-second"],
             &["no known-bad strategy is called", "did you mean \"lock-without-second-look\"?"],
         ),
-        (&["zoo", "--only", "lock-without-second-look", "--all"], &["cannot be used with"]),
+        (&["zoo", "lock-without-second-look", "--all"], &["cannot be used with"]),
+        (&["chaos", "no-jitte", "nope"], &["did you mean \"no-jitter\"? or \"nope\"; there are"]),
+        (&["chaos", "--keep-going", "--until-failure"], &["cannot be used with"]),
+        (&["chaos", "no-jitter", "--nodes", "0"], &["no-jitter: ", "must be 1 to 500"]),
+        (
+            &["bisect", "ladder-quick", "--over", "workload.rate_per_z", "--from", "1", "--to", "9"],
+            &["with workload.rate_per_z = 1: ", "did you mean \"rate_per_s\""],
+        ),
+        (
+            &["bisect", "ladder-quick", "--over", "workload.rate_per_s", "--from", "0", "--to", "9"],
+            &["with workload.rate_per_s = 0: ", "ladder-quick.toml"],
+        ),
+        (
+            &["bisect", "ladder-quick", "--over", "seed", "--from", "x", "--to", "9"],
+            &["\"x\" is not a number"],
+        ),
+        (
+            &["bisect", "ladder-quick", "--over", "seed", "--from", "1", "--to", "9", "--claim", "900"],
+            &["--claim 900: ladder-quick has claims 0 to"],
+        ),
+        (&["explore", "lader-quick"], &["lader-quick cannot be read"]),
+        (&["explore", "ladder-quick", "--runs", "0"], &["0 is not in 1..=10000"]),
         (&["ladder", "--preset", "nope"], &["no scenario is shipped as \"nope\"", "ladder-quick"]),
         (
             &["run", "mistaken.toml"],
@@ -180,18 +210,73 @@ fn what_cannot_be_written_ends_quietly_or_is_told() {
     }
 }
 
+/// Nothing of a crashed lab is there: that is said, and is well.
+#[test]
+fn nothing_to_repair_is_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = herd(&["repair"], folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "nothing to repair\n");
+}
+
+/// The fleet of a lab that is gone is taken down, also what was frozen by a fault; that of a lab that lives is left alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_crashed_lab_left_is_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let mut frozen = Command::new("sleep").arg("600").spawn().unwrap();
+    let signal = |name: &str, pid: u32| {
+        assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+    };
+    signal("-STOP", frozen.id());
+    let started = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat[stat.rfind(')').unwrap() + 1..].split_whitespace().nth(19).unwrap().to_owned()
+    };
+    let identity = serde_json::json!({ "pid": frozen.id(), "started": started(frozen.id()) });
+    let fleet = |owner: serde_json::Value| {
+        let processes = [("cache-node-07", identity.clone())];
+        let data = folder.path().join("no-data");
+        let fleet = serde_json::json!({ "backend": "processes", "processes": processes, "data_dir": data });
+        serde_json::json!({ "owner": owner, "fleet": fleet }).to_string()
+    };
+    let me = std::process::id();
+    let alive = serde_json::json!({ "pid": me, "started": started(me) });
+    let gone = serde_json::json!({ "pid": me, "started": "0" });
+    let file = state.join("processes-1-0.json");
+    std::fs::write(&file, fleet(alive)).unwrap();
+    assert_eq!(text(&herd(&["repair"], folder.path()).stdout), "nothing to repair\n");
+    assert!(frozen.try_wait().unwrap().is_none() && file.exists());
+
+    std::fs::write(&file, fleet(gone)).unwrap();
+    let output = herd(&["repair"], folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("took down a fleet of processes"), "{}", text(&output.stdout));
+    assert!(!frozen.wait().unwrap().success() && !file.exists());
+    assert_eq!(text(&herd(&["repair"], folder.path()).stdout), "nothing to repair\n");
+}
+
 /// A run that was cut off proves nothing: unknown, which is 2, by its folder's name or its partial form.
 #[test]
 fn a_partial_run_is_unknown() {
     let folder = cut_off();
+    let reports = || {
+        let names = ["results.json", "report.md", "report.html", "junit.xml"];
+        let files = names.map(|name| folder.path().join("run.partial").join(name));
+        let there = files.iter().filter(|file| file.is_file()).count();
+        files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        there
+    };
     for name in ["run", "run.partial"] {
-        let output = herd(&["check", name], folder.path());
-        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("outcome: unknown"));
+        for (args, written) in [(vec!["check", "--no-write", name], 0), (vec!["check", name], 4)] {
+            let output = herd(&args, folder.path());
+            assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+            assert!(text(&output.stdout).contains("outcome: unknown"));
+            assert_eq!(reports(), written, "{args:?}");
+        }
     }
     let output = herd(&["report", "run"], folder.path());
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for file in ["results.json", "report.md", "report.html", "junit.xml"] {
-        assert!(folder.path().join("run.partial").join(file).is_file(), "{file}");
-    }
+    assert_eq!((output.status.code(), reports()), (Some(0), 4), "{}", text(&output.stderr));
 }
