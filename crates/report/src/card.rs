@@ -2,7 +2,8 @@
 
 use herd_judge::{Judgement, Outcome, RungFigures, Verdict};
 
-use crate::herds::{layer_line, observed};
+use crate::expected::{name, why};
+use crate::herds::{bound, layer_line, observed};
 use crate::witness;
 use crate::words::{count, mean, ms, verdicts_of};
 use crate::wrap::wrapped;
@@ -60,18 +61,17 @@ pub(crate) fn card(judgement: &Judgement, rung: &RungFigures, width: usize) -> S
 }
 
 fn claim(verdict: &Verdict, width: usize) -> String {
-    let head = format!(
-        "{} ({}): {} seen, bound {}",
-        verdict.claim,
-        verdict.scope,
-        observed(verdict),
-        verdict.bound_text
-    );
-    let mut text = wrapped(&format!("{:<9}", verdict.outcome.name()), &head, width);
-    if verdict.outcome == Outcome::Valid {
+    let head = format!("{}: {} seen, bound {}", name(verdict), observed(verdict), bound(verdict));
+    let is_contrast = verdict.expected == "invalid";
+    let word = match verdict.outcome {
+        Outcome::Invalid if is_contrast => "refuted",
+        outcome => outcome.name(),
+    };
+    let mut text = wrapped(&format!("{word:<9}"), &head, width);
+    if verdict.outcome == Outcome::Valid && !is_contrast {
         return text;
     }
-    text.push_str(&wrapped(&" ".repeat(9), &verdict.why, width));
+    text.push_str(&wrapped(&" ".repeat(9), &why(verdict), width));
     let Some(worst) = &verdict.witness else { return text };
     let (lines, more) = witness::lines(worst, WITNESS_LINES_MAX);
     for line in lines {

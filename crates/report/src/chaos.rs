@@ -6,8 +6,8 @@ use herd_judge::{Judgement, Outcome, Verdict};
 use herd_scenario::Scenario;
 use quick_junit::{Report, TestCase, TestSuite};
 
-use crate::expected::{is_as_expected, told};
-use crate::herds::observed;
+use crate::expected::{is_as_expected, name, told};
+use crate::herds::{bound, observed};
 use crate::junit::status;
 use crate::markdown::{escaped, row};
 use crate::words::{count, first_sentence, seconds};
@@ -98,10 +98,11 @@ const OUTCOME_WIDTH: usize = 10;
 fn text(all: &[Ran], width: usize) -> String {
     let names = all.iter().map(|one| one.name.chars().count()).chain([8]).max().unwrap_or(0);
     let times = all.iter().map(|one| seconds(one.took).chars().count()).chain([4]).max().unwrap_or(0);
-    let mut text = format!(
-        "{:<names$}  expected  {:<OUTCOME_WIDTH$}  {:>times$}  caught by, or the worst that was seen\n",
-        "scenario", "outcome", "time"
-    );
+    let titles =
+        format!("{:<names$}  expected  {:<OUTCOME_WIDTH$}  {:>times$}", "scenario", "outcome", "time");
+    let room = width.saturating_sub(titles.chars().count() + 2);
+    let last = if room >= WHY_WIDTH_MIN { "  caught by, or the worst that was seen" } else { "" };
+    let mut text = format!("{titles}{last}\n");
     for one in all {
         let (expect, told, took) = (one.expect, one.told(), seconds(one.took));
         let first = format!("{:<names$}  {expect:<8}  {told:<OUTCOME_WIDTH$}  {took:>times$}  ", one.name);
@@ -117,7 +118,7 @@ fn text(all: &[Ran], width: usize) -> String {
 }
 
 /// A reason that is broken into narrower lines is hard to read.
-const WHY_WIDTH_MIN: usize = 36;
+const WHY_WIDTH_MIN: usize = 38;
 
 fn markdown(all: &[Ran]) -> String {
     let mut text = "# Scenarios\n\n".to_owned();
@@ -205,6 +206,7 @@ fn first_claim<'a>(scenario: &Scenario, judgement: &'a Judgement) -> Option<&'a 
     let about = |verdict: &&Verdict| {
         verdict.claim == first.property.name()
             && verdict.scope == first.scope.name()
+            && verdict.phase.as_deref() == first.phase.map(|phase| phase.name())
             && first.rung.as_ref().is_none_or(|rung| *rung == verdict.rung)
     };
     judgement.verdicts.iter().filter(about).max_by_key(|verdict| verdict.outcome)
@@ -212,11 +214,10 @@ fn first_claim<'a>(scenario: &Scenario, judgement: &'a Judgement) -> Option<&'a 
 
 /// One verdict in a line.
 fn shown(verdict: &Verdict) -> String {
-    let Verdict { rung, claim, scope, .. } = verdict;
     let what = if verdict.outcome == Outcome::Invalid && verdict.observed > verdict.bound {
-        format!("{} seen, bound {}", observed(verdict), verdict.bound_text)
+        format!("{} seen, bound {}", observed(verdict), bound(verdict))
     } else {
         verdict.why.clone()
     };
-    format!("{rung}: {claim} ({scope}) is {}: {what}", told(verdict))
+    format!("{}: {} is {}: {what}", verdict.rung, name(verdict), told(verdict))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use herd_judge::HerdFigures;
 
-use crate::events::Shade;
+use crate::events::{Mark, Shade};
 use crate::series::Series;
 use crate::words::{count, ms};
 
@@ -23,39 +23,6 @@ const ROW_PEAK: f64 = 82.0;
 /// Herds that are drawn at most: the largest.
 pub(crate) const BARS_MAX: usize = 60;
 
-/// One line of a plot over time.
-pub(crate) struct Line<'a> {
-    pub(crate) class: &'static str,
-    pub(crate) values: &'a [f64],
-}
-
-/// Lines over the time of a rung's window.
-pub(crate) fn over_time(label: &str, series: &Series, lines: &[Line<'_>], shades: &[Shade]) -> String {
-    let (window_ms, bin_ms) = (series.window_ms, series.bin_ms);
-    let highest = top_of(lines.iter().flat_map(|line| line.values.iter().copied()));
-    let mut svg = open(label, HEIGHT);
-    for shade in shades {
-        let x = |at_ms: f64| x_of((at_ms / window_ms as f64).clamp(0.0, 1.0));
-        shaded(&mut svg, shade, x, TOP, HEIGHT - BOTTOM);
-    }
-    horizontal(&mut svg, highest);
-    seconds(&mut svg, window_ms, HEIGHT - 6.0, x_of);
-    for line in lines {
-        let points: Vec<String> = line
-            .values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| {
-                let middle_ms = (index as f64 + 0.5) * bin_ms as f64;
-                format!("{:.1},{:.1}", x_of((middle_ms / window_ms as f64).min(1.0)), y_of(value / highest))
-            })
-            .collect();
-        put(&mut svg, format_args!("<polyline class=\"{}\" points=\"{}\"/>", line.class, points.join(" ")));
-    }
-    svg.push_str("</svg>");
-    svg
-}
-
 /// One rung among others.
 pub(crate) struct Row<'a> {
     pub(crate) name: &'a str,
@@ -63,13 +30,14 @@ pub(crate) struct Row<'a> {
     pub(crate) anchor: String,
     pub(crate) series: Series,
     pub(crate) shades: Vec<Shade>,
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// The origin's query rate of every rung, one below the other. The scale is of square roots and the same for all: a sawtooth of a
 /// thousand queries stands out, and one of ten still shows.
 pub(crate) fn rates(label: &str, rows: &[Row<'_>]) -> String {
     let below = TOP + rows.len() as f64 * ROW_HEIGHT;
-    let highest = top_of(rows.iter().flat_map(|row| row.series.herds_per_s().iter().copied()));
+    let highest = top_of(rows.iter().flat_map(|row| row.series.herds_per_s().iter().flatten().copied()));
     let mut svg = open(label, below + BOTTOM);
     for (index, row) in rows.iter().enumerate() {
         let bottom = TOP + (index + 1) as f64 * ROW_HEIGHT - 6.0;
@@ -86,12 +54,23 @@ pub(crate) fn rates(label: &str, rows: &[Row<'_>]) -> String {
 
 fn rate(svg: &mut String, row: &Row<'_>, bottom: f64, highest: f64) {
     let Series { window_ms, bin_ms, .. } = &row.series;
-    let per_s = row.series.herds_per_s();
+    let per_s: Vec<f64> = row.series.herds_per_s().iter().map(|value| value.unwrap_or(0.0)).collect();
     let (left, right) = (ROW_NAME, WIDTH - ROW_PEAK);
     let x = |ms: f64| left + (ms / *window_ms as f64).clamp(0.0, 1.0) * (right - left);
     let y = |value: f64| bottom - (value / highest).sqrt() * (ROW_HEIGHT - 8.0);
     for shade in &row.shades {
         shaded(svg, shade, x, bottom - ROW_HEIGHT + 8.0, bottom);
+    }
+    for mark in &row.marks {
+        let (at, top) = (x(mark.at_ms), bottom - ROW_HEIGHT + 8.0);
+        put(
+            svg,
+            format_args!(
+                "<line class=\"mark {}\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"><title>{}</title></line>",
+                mark.class,
+                crate::html::escaped(&mark.what)
+            ),
+        );
     }
     let middle = |index: usize| (index as f64 + 0.5) * *bin_ms as f64;
     let points: Vec<String> =
@@ -238,10 +217,6 @@ fn horizontal(svg: &mut String, highest: f64) {
 
 fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).expect("a string takes everything");
-}
-
-fn x_of(share: f64) -> f64 {
-    LEFT + share * (WIDTH - LEFT - RIGHT)
 }
 
 fn y_of(share: f64) -> f64 {

@@ -1,21 +1,39 @@
-//! What happened to a rung besides its load: how its keys began, a deploy, changes of the membership, faults. As sentences, and as
-//! stretches of time that plots shade.
+//! What happened to a rung besides its load: how its keys began, a deploy, changes of the membership, faults. As sentences, as
+//! stretches of time that plots shade, and as moments that they mark.
 
-use herd_history::{DeployRecord, FaultPhase, FaultRecord, History, RungHistory, StartRecord};
+use herd_history::{DeployRecord, FaultPhase, History, MembershipRecord, RungHistory, StartRecord};
 
+use crate::faults;
 use crate::words::{count, ms};
 
-/// A stretch of a rung's window in which something was different.
+/// A stretch of a rung's window in which a fault was in force.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shade {
+    /// The fault's name; the same for all its turns.
+    pub(crate) label: String,
     /// What, for a person.
     pub(crate) what: String,
-    /// Its look: `fault`, `deploy` or `members`.
+    /// Its look.
     pub(crate) class: &'static str,
     /// From the window's start; may lie before it.
     pub(crate) from_ms: f64,
-    /// Not before `from_ms`.
+    /// When it was repaired, or over; not before `from_ms`.
     pub(crate) to_ms: f64,
+    /// When the fleet was seen to work again; not before `to_ms`.
+    pub(crate) over_ms: f64,
+}
+
+/// A moment of a rung's window.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mark {
+    /// What stands above the plots; may be empty.
+    pub(crate) label: String,
+    /// What, for a person.
+    pub(crate) what: String,
+    /// Its look: `deploy` or `members`.
+    pub(crate) class: &'static str,
+    /// From the window's start.
+    pub(crate) at_ms: f64,
 }
 
 /// One sentence each, in the order: start, deploy, membership, faults.
@@ -27,16 +45,92 @@ pub(crate) fn sentences(history: &History, rung: &RungHistory) -> Vec<String> {
         let what = if change.left { "left" } else { "came back to" };
         all.push(format!("At {} {} {what} the membership.", clock.told(change.at_us), change.node));
     }
-    all.extend(faults_of(history, rung).map(|step| fault(step, &clock)));
+    all.extend(moved(&rung.record.moved, &clock));
+    all.extend(faults::sentences(history, &rung.record.name, clock.start_us));
     all
 }
 
-/// What a plot of the rung shades.
+/// Nodes that came and went by themselves that are told one by one.
+const MOVED_TOLD_MAX: usize = 12;
+
+fn moved(changes: &[MembershipRecord], clock: &Clock) -> Vec<String> {
+    let told = |change: &MembershipRecord| {
+        let what = if change.left { "was gone" } else { "joined" };
+        format!("At {} {} {what}.", clock.told(change.at_us), change.node)
+    };
+    let mut all: Vec<String> = changes.iter().take(MOVED_TOLD_MAX).map(told).collect();
+    if changes.len() > MOVED_TOLD_MAX {
+        let more = count((changes.len() - MOVED_TOLD_MAX) as u64);
+        all.push(format!("And {more} more times a node was gone or joined."));
+    }
+    all
+}
+
+/// What a plot of the rung shades: for each fault and turn, from the first target's injection to the last one's repair. Without a repair,
+/// until it was confirmed; if that did not come, to the window's end.
 pub(crate) fn shades(history: &History, rung: &RungHistory) -> Vec<Shade> {
     let clock = Clock::of(rung);
-    let mut all = faults(history, rung, &clock);
-    all.extend(rung.record.deploy.iter().filter_map(|record| deploy_shade(record, &clock)));
-    all.extend(members(rung, &clock));
+    let mut all: Vec<(u64, Shade)> = Vec::new();
+    for turn in faults::turns(history, &rung.record.name) {
+        let Some(from_us) = turn.at_us(FaultPhase::Injected) else { continue };
+        let recovered_us = turn.at_us(FaultPhase::Recovered);
+        let repaired_us = turn.at_us(FaultPhase::Repaired).or(recovered_us);
+        let instant_us = turn.at_us(FaultPhase::Confirmed).filter(|_| !turn.has_repair());
+        let to_us = repaired_us.or(instant_us).unwrap_or(clock.end_us).max(from_us);
+        let over_us = recovered_us.unwrap_or(to_us).max(to_us);
+        let (from_ms, to_ms, over_ms) = (clock.at_ms(from_us), clock.at_ms(to_us), clock.at_ms(over_us));
+        match all.iter_mut().find(|(n, shade)| *n == turn.turn && shade.label == turn.fault) {
+            Some((_, shade)) => {
+                shade.what.push_str(&format!(", {}", turn.target));
+                shade.from_ms = shade.from_ms.min(from_ms);
+                shade.to_ms = shade.to_ms.max(to_ms);
+                shade.over_ms = shade.over_ms.max(over_ms);
+            }
+            None => all.push((
+                turn.turn,
+                Shade {
+                    label: turn.fault.to_owned(),
+                    what: format!("fault {} on {}", turn.fault, turn.target),
+                    class: "fault",
+                    from_ms,
+                    to_ms,
+                    over_ms,
+                },
+            )),
+        }
+    }
+    all.into_iter().map(|(_, shade)| shade).collect()
+}
+
+/// What a plot of the rung marks, in order: the steps of a deploy, every change of the membership.
+pub(crate) fn marks(rung: &RungHistory) -> Vec<Mark> {
+    let clock = Clock::of(rung);
+    let mut all = Vec::new();
+    if let Some(deploy) = &rung.record.deploy {
+        let steps = [
+            ("fill begins", deploy.fill_began_us),
+            ("deploy", deploy.switched_us),
+            ("old keys retired", deploy.retired_us),
+        ];
+        for (name, at_us) in steps {
+            all.extend(at_us.map(|at_us| Mark {
+                label: name.to_owned(),
+                what: format!("{} deploy: {name}", deploy.strategy),
+                class: "deploy",
+                at_ms: clock.at_ms(at_us),
+            }));
+        }
+    }
+    let asked = rung.record.membership.iter().map(|change| (change, ["left the membership", "came back"]));
+    let moved = rung.record.moved.iter().map(|change| (change, ["was gone", "joined"]));
+    for (change, [left, came]) in asked.chain(moved) {
+        all.push(Mark {
+            label: String::new(),
+            what: format!("{} {}", change.node, if change.left { left } else { came }),
+            class: "members",
+            at_ms: clock.at_ms(change.at_us),
+        });
+    }
     all
 }
 
@@ -100,67 +194,4 @@ fn deploy(record: &DeployRecord, clock: &Clock) -> String {
         text.push_str(&format!("; the old keys were retired at {}", clock.told(retired)));
     }
     format!("{text}. {}", record.why).trim_end().to_owned()
-}
-
-fn deploy_shade(record: &DeployRecord, clock: &Clock) -> Option<Shade> {
-    let from_us = record.fill_began_us.or(record.switched_us)?;
-    let to_us = record.retired_us.or(record.switched_us).unwrap_or(clock.end_us).max(from_us);
-    Some(Shade {
-        what: format!("{} deploy", record.strategy),
-        class: "deploy",
-        from_ms: clock.at_ms(from_us),
-        to_ms: clock.at_ms(to_us),
-    })
-}
-
-/// From each departure to the return of the same node, or to the window's end.
-fn members(rung: &RungHistory, clock: &Clock) -> Vec<Shade> {
-    let changes = &rung.record.membership;
-    let departures = changes.iter().enumerate().filter(|(_, change)| change.left);
-    departures
-        .map(|(index, left)| {
-            let back = changes[index..].iter().find(|change| !change.left && change.node == left.node);
-            Shade {
-                what: format!("{} out of the membership", left.node),
-                class: "members",
-                from_ms: clock.at_ms(left.at_us),
-                to_ms: clock.at_ms(back.map_or(clock.end_us, |back| back.at_us)),
-            }
-        })
-        .collect()
-}
-
-fn faults_of<'a>(history: &'a History, rung: &'a RungHistory) -> impl Iterator<Item = &'a FaultRecord> {
-    history.faults.iter().filter(|step| step.rung == rung.record.name)
-}
-
-fn fault(step: &FaultRecord, clock: &Clock) -> String {
-    let phase = match step.phase {
-        FaultPhase::Injected => "was injected",
-        FaultPhase::Confirmed => "was seen to take effect",
-        FaultPhase::Unconfirmed => "was NOT seen to take effect",
-        FaultPhase::Repaired => "was repaired",
-        FaultPhase::Recovered => "was over: the fleet was seen to work again",
-        FaultPhase::Unrecovered => "was NOT seen to be over",
-    };
-    let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
-    format!("At {} fault {} on {} {phase}{note}.", clock.told(step.at_us), step.fault, step.target)
-}
-
-/// From each injection to the repair of the same fault and target, or to the window's end.
-fn faults(history: &History, rung: &RungHistory, clock: &Clock) -> Vec<Shade> {
-    let steps: Vec<&FaultRecord> = faults_of(history, rung).collect();
-    let injected = steps.iter().enumerate().filter(|(_, step)| step.phase == FaultPhase::Injected);
-    injected
-        .map(|(index, from)| {
-            let same = |step: &&&FaultRecord| step.fault == from.fault && step.target == from.target;
-            let repaired = steps[index..].iter().filter(same).find(|step| step.phase == FaultPhase::Repaired);
-            Shade {
-                what: format!("fault {} on {}", from.fault, from.target),
-                class: "fault",
-                from_ms: clock.at_ms(from.at_us),
-                to_ms: clock.at_ms(repaired.map_or(clock.end_us, |step| step.at_us)),
-            }
-        })
-        .collect()
 }

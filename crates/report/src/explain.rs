@@ -6,6 +6,7 @@
 mod background;
 mod coalesce;
 mod edges;
+mod faults;
 mod numbers;
 mod shown;
 mod spread;
@@ -59,6 +60,9 @@ pub fn explain(scenario: &Scenario, rung: &Rung) -> String {
     part("What breaks it", &entry.breaks);
     for twist in twists::of(&numbers) {
         part("In this rung", &twist);
+    }
+    for fault in faults::of(&numbers) {
+        part("Its faults", &fault);
     }
     for shown in shown::broken(outermost).iter().filter(|_| !is_stack) {
         part("Shown broken by", shown);

@@ -45,10 +45,19 @@ pub(crate) fn bound_cell(judgement: &Judgement, rung: &RungFigures) -> String {
     let Some(verdict) = bound_verdict(judgement, rung) else { return "-".to_owned() };
     let Some(property) = property_of(verdict).filter(|property| *property != Property::RebuildsPerBoundary)
     else {
-        return verdict.bound_text.clone();
+        return bound(verdict);
     };
     let seen = verdict.observed.map_or_else(|| "?".to_owned(), |seen| quantity(property, seen));
-    format!("{} {seen} / {}", noun(property), verdict.bound_text)
+    format!("{} {seen} / {}", noun(property), bound(verdict))
+}
+
+/// A verdict's bound; one that is a number alone gets its unit.
+pub(crate) fn bound(verdict: &Verdict) -> String {
+    match (property_of(verdict), verdict.bound_text.parse()) {
+        (Some(property), Ok(number)) => quantity(property, number),
+        (None, Ok(number)) => count(number),
+        _ => verdict.bound_text.clone(),
+    }
 }
 
 /// A verdict's number in the unit of its bound's text.
@@ -134,7 +143,9 @@ fn verdict_on<'a>(
     scope: Scope,
 ) -> Option<&'a Verdict> {
     let about = |verdict: &&Verdict| verdict.claim == property.name() && verdict.scope == scope.name();
-    verdicts_of(judgement, &rung.name).into_iter().find(about)
+    // A claim about the whole rung tells more than one about a part of it.
+    let all = verdicts_of(judgement, &rung.name).into_iter().filter(about);
+    all.min_by_key(|verdict| verdict.phase.is_some())
 }
 
 /// The property of a verdict, where it is one of those that stand in the table or in a unit of their own.
@@ -143,7 +154,16 @@ fn property_of(verdict: &Verdict) -> Option<Property> {
         .into_iter()
         .flat_map(|layer| shown_by(Bounds::Layer(Some(layer))))
         .map(|(property, _)| *property);
-    let more = [Property::RebuildsPerBoundary, Property::Sawtooth, Property::OriginQueries];
+    let more = [
+        Property::RebuildsPerBoundary,
+        Property::Sawtooth,
+        Property::OriginQueries,
+        Property::GoodputLostPercent,
+        Property::LatencyP99Ms,
+        Property::RecoveryMs,
+        Property::TakeoverMs,
+        Property::RepeatedTokens,
+    ];
     all.chain(more).find(|property| property.name() == verdict.claim)
 }
 
@@ -165,15 +185,22 @@ fn noun(property: Property) -> &'static str {
         Property::ColdFills => "cold fills",
         Property::Sawtooth => "sawtooth",
         Property::OriginQueries => "queries in all",
+        Property::GoodputLostPercent => "goodput lost",
+        Property::LatencyP99Ms => "p99",
+        Property::RecoveryMs => "recovery",
+        Property::TakeoverMs => "takeover",
+        Property::RepeatedTokens => "repeated tokens",
         _ => "",
     }
 }
 
 fn quantity(property: Property, seen: u64) -> String {
     match property {
-        Property::LongestWaitMs => format!("{} ms", count(seen)),
-        Property::MissPercent => format!("{seen} %"),
-        Property::EarlyRebuildsPerWindow => hundredths(seen),
+        Property::LongestWaitMs | Property::LatencyP99Ms | Property::RecoveryMs | Property::TakeoverMs => {
+            format!("{} ms", count(seen))
+        }
+        Property::MissPercent | Property::GoodputLostPercent => format!("{} %", count(seen)),
+        Property::EarlyRebuildsPerWindow | Property::Sawtooth => hundredths(seen),
         _ => count(seen),
     }
 }

@@ -1,5 +1,7 @@
 //! The report as one HTML file that needs nothing else: no script, no font, no image from elsewhere.
 
+mod course;
+mod faults;
 mod rung;
 mod style;
 
@@ -7,7 +9,8 @@ use herd_history::History;
 use herd_judge::{Judgement, Outcome, Verdict};
 
 use crate::chart::{Row, rates};
-use crate::events::shades;
+use crate::events::{marks, shades};
+use crate::expected::{FOOTNOTE, has_contrast, told};
 use crate::herds::layer_line;
 use crate::series::Series;
 use crate::table::{COLUMNS, cells, is_number};
@@ -65,13 +68,17 @@ fn summary(judgement: &Judgement) -> String {
             let cell = escaped(cell);
             text.push_str(&match column {
                 0 => format!("<td><a href=\"#{}\">{cell}</a></td>", anchor(&rung.name)),
-                last if last + 1 == COLUMNS.len() => format!("<td class=\"{cell}\">{cell}</td>"),
+                last if last + 1 == COLUMNS.len() => format!("<td>{}</td>", rung_badge(&cell)),
                 _ => format!("<td{}>{cell}</td>", class(column)),
             });
         }
         text.push_str("</tr>\n");
     }
-    text.push_str("</table></div>\n<dl>\n");
+    text.push_str("</table></div>\n");
+    if has_contrast(judgement) {
+        text.push_str(&format!("<p class=\"soft\">{FOOTNOTE}</p>\n"));
+    }
+    text.push_str("<dl>\n");
     for rung in &judgement.rungs {
         text.push_str(&format!(
             "<dt>{}</dt><dd>{}</dd>\n",
@@ -99,6 +106,7 @@ fn overview(judgement: &Judgement, history: &History) -> String {
             anchor: anchor(&driven.record.name),
             series: Series::of(driven),
             shades: shades(history, driven),
+            marks: marks(driven),
         })
         .collect();
     // The load is the same in every rung.
@@ -122,6 +130,17 @@ fn list(title: &str, items: &[String]) -> String {
 
 fn badge(outcome: Outcome) -> String {
     format!("<span class=\"{0}\">{0}</span>", outcome.name())
+}
+
+/// A rung's word in its colour.
+fn rung_badge(word: &str) -> String {
+    let class = if word == "as expected" { "valid" } else { word };
+    format!("<span class=\"{class}\">{word}</span>")
+}
+
+/// A verdict's word: green is what was expected, whatever it is.
+fn verdict_badge(verdict: &Verdict) -> String {
+    format!("<span class=\"{}\">{}</span>", verdict.against_expectation().name(), told(verdict))
 }
 
 /// Text of others must not become markup.

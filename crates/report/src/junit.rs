@@ -3,7 +3,10 @@
 use herd_judge::{Judgement, Outcome};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-/// `junit.xml`: one suite per rung, one case per claim. Refuted claims are failures, unknown ones errors. A run whose scenario
+use crate::expected;
+
+/// `junit.xml`: one suite per rung, one case per claim. Claims that came out as the opposite of what their author expects are
+/// failures (a contrast that is refuted is none), unknown ones errors. A run whose scenario
 /// expects `invalid` gets one case: whether the known-bad strategy was caught.
 #[must_use]
 pub fn junit(judgement: &Judgement) -> String {
@@ -13,8 +16,11 @@ pub fn junit(judgement: &Judgement) -> String {
     } else {
         let mut suites: Vec<TestSuite> = Vec::new();
         for verdict in &judgement.verdicts {
-            let name = format!("{} ({})", verdict.claim, verdict.scope);
-            let case = case(&name, &verdict.rung, verdict.outcome, &verdict.why);
+            let mut name = expected::name(verdict);
+            if verdict.expected == "invalid" {
+                name.push_str(", to be refuted");
+            }
+            let case = case(&name, &verdict.rung, verdict.against_expectation(), &expected::why(verdict));
             match suites.iter_mut().find(|suite| suite.name.as_str() == verdict.rung) {
                 Some(suite) => {
                     suite.add_test_case(case);

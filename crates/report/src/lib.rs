@@ -9,13 +9,14 @@
 //! clock. The same judgement always gives the same text. Its formulas explain; the judge has its own, and is not told of these.
 //!
 //! Map, what is read · `table` a terminal's table, `card` the same for one rung · `markdown` · `html` the page, its `style` and each
-//! `rung` · `json` the machine's form · `junit` · `track_record` · `files` the folder.
+//! `rung` · `json` the machine's form · `junit` · `track_record` known-bad strategies · `chaos` a set of scenarios · `files` the folder.
 //!
 //! Map, what it is made of · `herds` which herd a rung bounds and by which verdict that shows, its `teller` in a sentence · `events` what
-//! was done to a rung · `witness` worst cases · `series` what the plots show, `chart` the plots as SVG · `words` sentences and
+//! was done to a rung, `faults` and `fault_lines` its faults · `expected` contrasts · `witness` worst cases · `series` what the plots
+//! show, `timeline` and `chart` the plots as SVG · `words` sentences and
 //! numbers, `wrap` lines that fit.
 //!
-//! Map of `explain` · `coalesce`, `background`, `spread`, `edges` a layer each by what it is for · `twists` what a rung does differently ·
+//! Map of `explain` · `coalesce`, `background`, `spread`, `edges` a layer each by what it is for · `faults` what they do to a bound · `twists` what a rung does differently ·
 //! `shown` the shipped scenarios that show a layer broken · `numbers` the scenario's.
 
 mod card;
@@ -24,6 +25,8 @@ mod chart;
 mod events;
 mod expected;
 mod explain;
+mod fault_lines;
+mod faults;
 mod files;
 mod herds;
 mod html;
@@ -32,6 +35,7 @@ mod junit;
 mod markdown;
 mod series;
 mod table;
+mod timeline;
 mod track_record;
 mod witness;
 mod words;

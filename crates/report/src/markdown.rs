@@ -4,6 +4,8 @@ use herd_history::History;
 use herd_judge::{Judgement, Verdict};
 
 use crate::events::sentences;
+use crate::expected::{FOOTNOTE, has_contrast, name, told};
+use crate::faults;
 use crate::herds::layer_line;
 use crate::table::{COLUMNS, cells};
 use crate::witness;
@@ -33,7 +35,11 @@ pub fn markdown(judgement: &Judgement, history: &History) -> String {
     for rung in &judgement.rungs {
         line(&mut text, &format!("- {}: {}", rung.name, escaped(&layer_line(judgement, rung))));
     }
+    if has_contrast(judgement) {
+        line(&mut text, &format!("\n{FOOTNOTE}"));
+    }
     text.push_str(&happened(history));
+    text.push_str(&faults(judgement));
     text.push_str("\n## Verdicts\n\n");
     for verdict in &judgement.verdicts {
         verdict_lines(&mut text, verdict);
@@ -74,9 +80,25 @@ fn happened(history: &History) -> String {
     if text.is_empty() { text } else { format!("\n## What happened to the rungs\n\n{text}") }
 }
 
+/// The fleet before, during and after each fault.
+fn faults(judgement: &Judgement) -> String {
+    let mut text = String::new();
+    for rung in &judgement.rungs {
+        for fault in &rung.faults {
+            let (name, summary) = (escaped(&faults::name(fault)), escaped(&faults::summary(fault)));
+            line(&mut text, &format!("\n{}, {name}: {summary}.\n", rung.name));
+            row(&mut text, &faults::COLUMNS.map(str::to_owned));
+            row(&mut text, &faults::COLUMNS.map(|_| "---".to_owned()));
+            for cells in faults::rows(fault) {
+                row(&mut text, &cells);
+            }
+        }
+    }
+    if text.is_empty() { text } else { format!("\n## Before, during and after each fault\n{text}") }
+}
+
 fn verdict_lines(text: &mut String, verdict: &Verdict) {
-    let head =
-        format!("- **{}** {}: {} ({})", verdict.outcome.name(), verdict.rung, verdict.claim, verdict.scope);
+    let head = format!("- **{}** {}: {}", told(verdict), verdict.rung, name(verdict));
     line(text, &format!("{head}: {}", escaped(&verdict.why)));
     let Some(worst) = &verdict.witness else { return };
     let (lines, more) = witness::lines(worst, WITNESS_LINES_MAX);

@@ -3,8 +3,10 @@
 use herd_judge::{Judgement, RungFigures};
 
 use crate::card;
-use crate::herds::{bound_cell, bound_verdict, layer_line};
-use crate::words::{count, mean, ms, nodes, outcome_line, outcome_of, troubles};
+use crate::expected::{FOOTNOTE, has_contrast, rung_word};
+use crate::fault_lines::fault_lines;
+use crate::herds::{bound, bound_cell, bound_verdict, layer_line};
+use crate::words::{count, mean, ms, nodes, outcome_line, troubles};
 use crate::wrap::wrapped;
 
 pub(crate) const COLUMNS: [&str; 10] = [
@@ -53,6 +55,9 @@ pub fn table(judgement: &Judgement, width: Option<usize>) -> String {
         [rung] => text.push_str(&card::card(judgement, rung, width)),
         _ => text.push_str(&before_and_after(judgement, width)),
     }
+    for rung in &judgement.rungs {
+        text.push_str(&fault_lines(rung, width, judgement.rungs.len() > 1));
+    }
     let notes = judgement.notes.iter().map(|note| format!("note: {note}"));
     let troubles = if judgement.rungs.len() == 1 { Vec::new() } else { troubles(judgement) };
     for line in troubles.into_iter().chain(notes).chain([outcome_line(judgement)]) {
@@ -86,10 +91,13 @@ fn before_and_after(judgement: &Judgement, width: usize) -> String {
     for rung in &judgement.rungs {
         let mut line = layer_line(judgement, rung);
         if !bound_told {
-            let bound = bound_verdict(judgement, rung).map_or("-", |verdict| &verdict.bound_text);
+            let bound = bound_verdict(judgement, rung).map_or_else(|| "-".to_owned(), bound);
             line.push_str(&format!(" Bound: {bound}."));
         }
         text.push_str(&wrapped(&format!("{:<name_width$}  ", rung.name), &line, width));
+    }
+    if has_contrast(judgement) {
+        text.push_str(&wrapped("", FOOTNOTE, width));
     }
     text.push('\n');
     text
@@ -169,7 +177,7 @@ pub(crate) fn cells(judgement: &Judgement, rung: &RungFigures) -> [String; COLUM
         count(rung.stale_served),
         count(rung.errors),
         bound_cell(judgement, rung),
-        outcome_of(judgement, &rung.name).map_or_else(|| "-".to_owned(), |outcome| outcome.name().to_owned()),
+        rung_word(judgement, &rung.name).to_owned(),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use herd_judge::{Judgement, Outcome, Verdict};
 
-use crate::herds::observed;
+use crate::herds::{bound, observed};
 use crate::markdown::{escaped, row};
 use crate::wrap::wrapped;
 
@@ -37,7 +37,7 @@ impl Tracked {
         let why = match worst {
             None => "nothing was judged".to_owned(),
             Some(verdict) if verdict.outcome == Outcome::Invalid && verdict.observed > verdict.bound => {
-                format!("{claim} ({scope}): {} seen, bound {}", observed(verdict), verdict.bound_text)
+                format!("{claim} ({scope}): {} seen, bound {}", observed(verdict), bound(verdict))
             }
             // Refuted by something else than the count.
             Some(verdict) if verdict.outcome == Outcome::Invalid => {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use herd_judge::{Judgement, Outcome, Verdict};
 
+use crate::expected::{is_as_expected, name, told};
+
 /// How the summary of a known-bad scenario begins.
 const KNOWN_BAD: &str = "Known bad: ";
 
@@ -26,16 +28,10 @@ pub(crate) fn verdicts_of<'a>(judgement: &'a Judgement, rung: &str) -> Vec<&'a V
     judgement.verdicts.iter().filter(|verdict| verdict.rung == rung).collect()
 }
 
-/// The outcome of one rung: its worst verdict; `None` if nothing is claimed about it.
-pub(crate) fn outcome_of(judgement: &Judgement, rung: &str) -> Option<Outcome> {
-    let verdicts = verdicts_of(judgement, rung);
-    (!verdicts.is_empty()).then(|| Outcome::of_all(verdicts.iter().map(|verdict| verdict.outcome)))
-}
-
 /// The verdict on the fleet's rebuilds per boundary, whose bound stands in the plot of herds.
 pub(crate) fn fleet_verdict<'a>(judgement: &'a Judgement, rung: &str) -> Option<&'a Verdict> {
     let of_fleet = |verdict: &&Verdict| verdict.claim == "rebuilds_per_boundary" && verdict.scope == "fleet";
-    verdicts_of(judgement, rung).into_iter().find(of_fleet)
+    verdicts_of(judgement, rung).into_iter().filter(of_fleet).min_by_key(|verdict| verdict.phase.is_some())
 }
 
 /// `1 node`, `50 nodes`.
@@ -62,12 +58,12 @@ pub(crate) fn outcome_line(judgement: &Judgement) -> String {
     format!("outcome: {}, {expected}", judgement.outcome.name())
 }
 
-/// Verdicts that need explaining: everything that is not valid. What all unconfirmed claims of a rung have in common, an assumption
+/// Verdicts that need explaining: everything that is not as expected, and contrasts that were refuted. What all unconfirmed claims of a rung have in common, an assumption
 /// that does not hold, is told once.
 pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
     let mut lines = Vec::new();
     let mut told: Vec<&str> = Vec::new();
-    for verdict in judgement.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Valid) {
+    for verdict in judgement.verdicts.iter().filter(needs_words) {
         let failed = failed_assumptions(judgement, &verdict.rung);
         let alike = |other: &&Verdict| is_unconfirmed(other) && other.rung == verdict.rung;
         let unconfirmed: Vec<&Verdict> = judgement.verdicts.iter().filter(alike).collect();
@@ -75,8 +71,7 @@ pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
             lines.push(trouble(verdict));
         } else if !told.contains(&verdict.rung.as_str()) {
             told.push(&verdict.rung);
-            let claims: Vec<String> =
-                unconfirmed.iter().map(|verdict| format!("{} ({})", verdict.claim, verdict.scope)).collect();
+            let claims: Vec<String> = unconfirmed.iter().map(|verdict| name(verdict)).collect();
             let (rung, many) = (&verdict.rung, claims.len());
             let claims = claims.join(", ");
             lines.push(format!(
@@ -87,9 +82,12 @@ pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
     lines
 }
 
+fn needs_words(verdict: &&Verdict) -> bool {
+    verdict.outcome != Outcome::Valid || is_as_expected(verdict) != Some(true)
+}
+
 fn trouble(verdict: &Verdict) -> String {
-    let Verdict { rung, claim, scope, outcome, why, .. } = verdict;
-    format!("{rung}: {claim} ({scope}) is {}: {why}", outcome.name())
+    format!("{}: {} is {}: {}", verdict.rung, name(verdict), told(verdict), verdict.why)
 }
 
 /// Whether it held as far as it goes, and is unknown only for an assumption.
@@ -135,6 +133,24 @@ pub(crate) fn count(number: u64) -> String {
 /// Milliseconds: whole from 10 on, one digit below.
 pub(crate) fn ms(value: f64) -> String {
     if value >= 10.0 { count(value.round() as u64) } else { format!("{value:.1}") }
+}
+
+/// A length of time from milliseconds, in the unit that suits it: `3.2 ms`, `120 ms`, `1.50 s`, `90 s`.
+pub(crate) fn duration(value_ms: f64) -> String {
+    match value_ms {
+        short if short < 1_000.0 => format!("{} ms", ms(short)),
+        some if some < 60_000.0 => format!("{:.2} s", some / 1e3),
+        long => format!("{} s", count((long / 1e3).round() as u64)),
+    }
+}
+
+/// A share, 0 to 1: `0 %`, `0.04 %`, `12.5 %`.
+pub(crate) fn percent(share: f64) -> String {
+    match 100.0 * share {
+        0.0 => "0 %".to_owned(),
+        tiny if tiny < 0.1 => format!("{tiny:.2} %"),
+        some => format!("{some:.1} %"),
+    }
 }
 
 /// An average: whole from 100 on, one digit below.

@@ -3,7 +3,7 @@
 /// Words that stay with both their neighbours, so that `N = 50` is not torn.
 const BOTH: [&str; 2] = ["=", ">="];
 /// Words that stay with the number before them.
-const UNITS: [&str; 2] = ["ms", "s"];
+const UNITS: [&str; 3] = ["ms", "s", "%"];
 
 /// Breaks text into lines of at most `width` characters, at spaces; a longer word stands alone. The first line begins with `first`,
 /// the others with as many spaces. Ends in a line's end.

@@ -3,26 +3,27 @@
 use herd_history::History;
 use herd_judge::{Judgement, Outcome, RungFigures, Verdict, Witness};
 
-use super::{anchor, badge, escaped, list};
-use crate::chart::{BARS_MAX, Line, herd_sizes, over_time};
-use crate::events::{Shade, sentences, shades};
-use crate::herds::{layer_line, observed};
-use crate::series::Series;
-use crate::words::{fleet_verdict, outcome_of, verdicts_of};
+use super::course::course;
+use super::{anchor, escaped, faults, list, rung_badge, verdict_badge};
+use crate::chart::{BARS_MAX, herd_sizes};
+use crate::events::sentences;
+use crate::expected::{rung_word, scope};
+use crate::herds::{bound, layer_line, observed};
+use crate::words::{fleet_verdict, verdicts_of};
 
 /// Up to so many rungs are all shown open; of more, only those whose verdict needs a look.
 const OPEN_MAX: usize = 4;
 
 pub(super) fn section(judgement: &Judgement, rung: &RungFigures, history: &History) -> String {
     let layers = if rung.layers.is_empty() { "no layer".to_owned() } else { rung.layers.join(" + ") };
-    let outcome = outcome_of(judgement, &rung.name);
-    let needs_look = outcome.is_some_and(|outcome| outcome != Outcome::Valid);
+    let word = rung_word(judgement, &rung.name);
+    let needs_look = !["valid", "as expected", "-"].contains(&word);
     let open = if needs_look || judgement.rungs.len() <= OPEN_MAX { " open" } else { "" };
     let mut text = format!(
         "<details class=\"rung\"{open}><summary><h2>{}</h2> {} <span class=\"soft\">{}</span></summary>\n\
          <p id=\"{}\">It {}</p>\n",
         escaped(&rung.name),
-        outcome.map_or_else(String::new, badge),
+        rung_badge(word),
         escaped(&layers),
         anchor(&rung.name),
         escaped(&layer_line(judgement, rung)),
@@ -44,22 +45,8 @@ fn plots(judgement: &Judgement, rung: &RungFigures, history: &History) -> String
         if !events.is_empty() {
             text.push_str(&list("What happened to it", &events));
         }
-        let shades = shades(history, driven);
-        let series = Series::of(driven);
-        let mut lines = vec![Line { class: "one", values: &series.origin_per_s }];
-        let mut key = String::new();
-        if let Some(hot) = &series.hot {
-            key = format!(": <key-one>all</key-one> and <key-two>for {}</key-two>", escaped(&hot.key));
-            lines.push(Line { class: "two", values: &hot.origin_per_s });
-        }
-        text.push_str(&format!("<h3>Origin queries started per second{key}{}</h3>\n", shade_key(&shades)));
-        text.push_str(&over_time("origin queries per second over time", &series, &lines, &shades));
-        let lines = [
-            Line { class: "two", values: &series.latency_max_ms },
-            Line { class: "one", values: &series.latency_p50_ms },
-        ];
-        text.push_str("\n<h3>Latency, ms: <key-one>median</key-one> and <key-two>largest</key-two></h3>\n");
-        text.push_str(&over_time("latency over time", &series, &lines, &shades));
+        text.push_str(&faults::tables(rung));
+        text.push_str(&course(history, driven));
     }
     if !rung.herds.is_empty() {
         let drawn = match rung.herds.len() {
@@ -73,18 +60,6 @@ fn plots(judgement: &Judgement, rung: &RungFigures, history: &History) -> String
         text.push_str(&herd_sizes("rebuilds at each boundary", &rung.herds, bound));
     }
     text
-}
-
-/// Names what is shaded, in the shade's own colour.
-fn shade_key(shades: &[Shade]) -> String {
-    let mut told: Vec<String> = Vec::new();
-    for shade in shades {
-        let one = format!("<key-{0}>{1}</key-{0}>", shade.class, escaped(&shade.what));
-        if !told.contains(&one) {
-            told.push(one);
-        }
-    }
-    if told.is_empty() { String::new() } else { format!("; shaded: {}", told.join(", ")) }
 }
 
 fn assumptions(rung: &RungFigures) -> String {
@@ -113,14 +88,14 @@ pub(super) fn verdict_table(verdicts: &[&Verdict]) -> String {
         text.push_str(&format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             escaped(&verdict.claim),
-            escaped(&verdict.scope),
-            escaped(&verdict.bound_text),
+            escaped(&scope(verdict)),
+            escaped(&bound(verdict)),
             escaped(&observed(verdict)),
-            badge(verdict.outcome),
+            verdict_badge(verdict),
             escaped(&verdict.why),
         ));
         if let Some(witness) = &verdict.witness {
-            let details = witness_details(witness, verdict.outcome);
+            let details = witness_details(witness, verdict.against_expectation());
             text.push_str(&format!("<tr class=\"of-above\"><td colspan=\"6\">{details}</td></tr>\n"));
         }
     }

@@ -1,5 +1,6 @@
 //! What people and machines read of a handmade three-rung run.
 
+mod chaos;
 mod explained;
 mod ladder;
 mod made;

@@ -79,7 +79,7 @@ fn unhappy_events_are_told() {
     }
     assert!(!text.contains("came back"));
     let page = herd_report::html(&judgement, &history);
-    assert!(page.contains("<title>node-7 out of the membership</title>"), "shaded to the window's end");
+    assert!(page.contains("<title>node-7 left the membership</title>"), "marked");
 }
 
 /// Goal: a witness that consists of the store's writes shows them in every form, with what the store decided.
