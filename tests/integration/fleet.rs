@@ -104,6 +104,7 @@ impl TestFleet {
             routing: v1::Routing::Spread.into(),
             policy: Some(policy),
             edge_gate: None,
+            other_key_prefix: String::new(),
         };
         let version = self.control.publish(config);
         self.control

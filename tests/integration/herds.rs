@@ -65,7 +65,7 @@ async fn run(file: &str, rungs: Option<&[&str]>) -> Judgement {
     let listen = SocketAddr::new(testbed.control_listen(), 0);
     let control = ControlPlane::start(listen).await.expect("the control plane listens");
     let fleet = run::bring_up(&mut testbed, &spec, &control, &Silent).await.expect("the fleet comes up");
-    let driven = run::drive(&plan, &fleet.endpoints, &control, Some(&mut *testbed), writer, &Silent).await;
+    let driven = run::drive(&plan, &fleet.endpoints, &control, Some(&mut testbed), writer, &Silent).await;
     testbed.down().await.expect("the fleet goes down cleanly");
     let finished = driven.expect("the run is driven to its end").finish().expect("the run is recorded");
     let history = Reader::open(&finished).and_then(Reader::load).expect("the run is readable");
