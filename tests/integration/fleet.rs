@@ -62,10 +62,29 @@ impl TestFleet {
 
     /// Brings a fleet up and waits until every node serves under `policy`.
     pub(crate) async fn up(
+        testbed: Box<dyn Testbed>,
+        nodes: u32,
+        policy: v1::PolicyConfig,
+        env: &[(&str, &str)],
+    ) -> Self {
+        Self::bring_up(testbed, nodes, policy, env, false).await
+    }
+
+    /// The same with a replica of Redis.
+    pub(crate) async fn up_with_replica(
+        testbed: Box<dyn Testbed>,
+        nodes: u32,
+        policy: v1::PolicyConfig,
+    ) -> Self {
+        Self::bring_up(testbed, nodes, policy, &[], true).await
+    }
+
+    async fn bring_up(
         mut testbed: Box<dyn Testbed>,
         nodes: u32,
         policy: v1::PolicyConfig,
         env: &[(&str, &str)],
+        redis_replica: bool,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder for logs");
         let spec = FleetSpec {
@@ -74,7 +93,7 @@ impl TestFleet {
             origin_pool: 16,
             state_dir: folder.path().join("state"),
             log_dir: folder.path().join("logs"),
-            redis_replica: false,
+            redis_replica,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         };
         let listen = SocketAddr::new(testbed.control_listen(), 0);
@@ -83,7 +102,6 @@ impl TestFleet {
             run::bring_up(testbed.as_mut(), &spec, &control, &Silent).await.expect("the fleet comes up");
         assert_eq!(fleet.nodes_joined, nodes, "all nodes join");
         let at = fleet.endpoints;
-        let channel = |to: &str| Endpoint::from_shared(to.to_owned()).expect("an address").connect_lazy();
         let mut fleet = Self {
             edge: EdgeClient::new(channel(&at.edge_grpc)),
             origin: OriginLab::new(&at.origin_grpc).expect("an address"),
@@ -159,9 +177,20 @@ impl TestFleet {
         self.testbed.signal(part, index, signal).await.expect("the part takes the signal");
     }
 
+    /// Looks again where the parts are: one that was started again may have moved.
+    pub(crate) fn find_parts(&mut self) {
+        let at = self.testbed.endpoints().expect("the fleet is up");
+        self.edge = EdgeClient::new(channel(&at.edge_grpc));
+        self.origin = OriginLab::new(&at.origin_grpc).expect("an address");
+    }
+
     /// Takes everything down and finds nothing amiss.
     pub(crate) async fn down(mut self) {
         self.testbed.down().await.expect("the fleet goes down cleanly");
         self.control.stop().await;
     }
+}
+
+fn channel(to: &str) -> Channel {
+    Endpoint::from_shared(to.to_owned()).expect("an address").connect_lazy()
 }

@@ -8,4 +8,5 @@ mod fleet;
 mod herds;
 mod lock_service;
 mod otlp;
+mod testbeds;
 mod traces;

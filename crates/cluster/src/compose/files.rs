@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn knows_the_compose_file() {
         for (part, name) in PARTS {
-            assert!(COMPOSE_FILE.contains(&format!("\n  {name}:\n")), "{name}");
+            assert!(COMPOSE_FILE.contains(&format!("\n  {name}:")), "{name}");
             assert_eq!(super::part(service(part)), Some(part));
         }
         assert!(COMPOSE_FILE.contains(&format!("\n  {REPLICA}:\n")));
