@@ -21,7 +21,7 @@ use herd_scenario::{Claim, Layer};
 use crate::Case;
 use crate::boundary::{own_rows, prefix_of, prefix_of_answer};
 use crate::limit::Limit;
-use crate::lives::Lives;
+use crate::lives::{Lives, Place};
 use crate::readers::CLOCK_SLACK_US;
 use crate::verdict::Verdict;
 use crate::witness::Witness;
@@ -78,16 +78,19 @@ pub(crate) fn has_waited(row: &OperationRecord) -> bool {
     }
 }
 
+/// End and start of a rebuild, Unix microseconds, and the generation that it made.
+type Made = (u64, u64, u64);
+
 /// The rebuilds of each key, to hold the time of an answer that is said to be none of them against.
 pub(crate) struct SlowHits<'c, 'a> {
     case: &'c Case<'a>,
-    /// In order of their ends: end, start, and the generation that was made.
-    keys: BTreeMap<(&'a str, &'a str), Vec<(u64, u64, u64)>>,
+    /// In order of their ends.
+    keys: BTreeMap<Place<'a>, Vec<Made>>,
 }
 
 impl<'c, 'a> SlowHits<'c, 'a> {
     pub(crate) fn of(case: &'c Case<'a>) -> Self {
-        let mut keys: BTreeMap<(&str, &str), Vec<(u64, u64, u64)>> = BTreeMap::new();
+        let mut keys: BTreeMap<Place<'a>, Vec<Made>> = BTreeMap::new();
         let history = case.history;
         for row in own_rows(history).filter(|row| row.outcome == Some(FetchOutcome::Fetched)) {
             let Some(end_us) = row.end_us else { continue };

@@ -253,7 +253,7 @@ pub(super) fn blind(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<Blind> {
         blind_us = blind_us.max(us);
     }
     let rounds = blind_us.div_ceil(quickest_ms(case, rows) * 1_000) + 1;
-    (everyone || !nodes.is_empty()).then(|| Blind { everyone, nodes: nodes.len() as u64, rounds })
+    (everyone || !nodes.is_empty()).then_some(Blind { everyone, nodes: nodes.len() as u64, rounds })
 }
 
 /// The quickest rebuild that the model draws, or the ledger saw among these, milliseconds: it sets the pace.
