@@ -1,7 +1,7 @@
 //! Property: how many writes the store took for one generation of a key, by its own record.
 //!
 //! Values, absences and deletions count alike: each opens the generation that it names, and a fence lets one of them do so. The
-//! bound is 1 whatever the rung's guard, since it is what a fence promises.
+//! bound is 1 in each life of the store, whatever the rung's guard, since it is what a fence promises.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,7 @@ use crate::witness::Witness;
 use crate::worst::counted;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let mut taken: BTreeMap<(&str, &str, u64), Vec<&StoreWriteRecord>> = BTreeMap::new();
-    for write in accepted(case) {
-        taken.entry((&write.prefix, &write.key, write.generation)).or_default().push(write);
-    }
+    let taken = by_generation(case);
     // The first of equals.
     let Some(worst) = taken.values().rev().max_by_key(|writes| writes.len()) else {
         return Verdict::unknown(case.rung, claim, "the store's record holds no accepted write");
@@ -33,6 +30,20 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let why = format!("at worst of {} generations: {told}", taken.len());
     let witness = Witness::of_writes(told, worst);
     Verdict::counted(case, claim, &limit, worst.len() as u64, why, Some(witness)).unless(incomplete(case))
+}
+
+/// A prefix, a key, a life of the store and a generation.
+type Slot<'a> = (&'a str, &'a str, usize, u64);
+
+/// What the store took, by what it opened. What it took while it was losing its data is left out: of which life that was is not known.
+pub(crate) fn by_generation<'a>(case: &Case<'a>) -> BTreeMap<Slot<'a>, Vec<&'a StoreWriteRecord>> {
+    let mut taken: BTreeMap<Slot<'a>, Vec<&'a StoreWriteRecord>> = BTreeMap::new();
+    for write in accepted(case) {
+        if let Some(life) = case.stores.sure_life(write.at_us, write.at_us, 0) {
+            taken.entry((&write.prefix, &write.key, life, write.generation)).or_default().push(write);
+        }
+    }
+    taken
 }
 
 /// What the store took, in its order.

@@ -9,19 +9,21 @@
 //! history always gets the same verdicts, so that a run can be judged again from disk.
 //!
 //! Map: `verdict` what is said, `witness` what shows it · `theory` the bounds on herds, `limit` a bound, `chance` what luck may
-//! do · `assumptions`, `ledger_sound`, `lock_used` what must hold before anything is valid · `boundary` counting by
+//! do · `assumptions`, `ledger_sound`, `members_sound`, `faults_sound`, `lock_used` what must hold before anything is valid · `boundary` counting by
 //! generation, `cluster` the cross-check by time, `overlap` rebuilds at the same instant, `lives` when each value began to live,
 //! `readers` who may have started a rebuild, `rows` which rows exist, `worst` the worst of many counts · `measures` the figures of a
-//! rung · and one file per property:
+//! rung, `fault_figures` those of its faults · `turns` what was done to the fleet, `phases` before, during and after, `stores` when
+//! Redis lost what it held · and one file per property:
 //!
 //! | property | file |
 //! | --- | --- |
 //! | herds | `rebuilds_per_boundary`, `concurrent_rebuilds`, `cold_fills`, `origin_queries`, `while_failing`, `early_rebuilds` |
 //! | values | `never_go_back`, `stale_beyond_bound`, `accepted_writes`, `stale_writes` |
-//! | readers | `every_request`, `readers_waited`, `longest_wait`, `miss_percent` |
+//! | readers | `every_request`, `readers_waited`, `longest_wait`, `latency_p99`, `miss_percent` |
 //! | absent rows | `negative_queries`, `absent_key_queries`, `absence_outlives_insert` |
 //! | many keys, and time | `highest_bucket`, `sawtooth` |
-//! | overload | `origin_in_flight`, `sends` |
+//! | overload | `origin_in_flight`, `sends`, `goodput`, `recovery` |
+//! | leases | `repeated_tokens`, `takeover` |
 //! | the records themselves | `records_disagree` |
 
 mod absence_outlives_insert;
@@ -37,7 +39,9 @@ mod early_rebuilds;
 mod every_request;
 mod fault_figures;
 mod faults_sound;
+mod goodput;
 mod highest_bucket;
+mod latency_p99;
 mod layer_used;
 mod ledger_sound;
 mod limit;
@@ -57,12 +61,15 @@ mod readers;
 mod readers_waited;
 mod rebuilds_per_boundary;
 mod records_disagree;
+mod recovery;
+mod repeated_tokens;
 mod rows;
 mod sawtooth;
 mod sends;
 mod stale_beyond_bound;
 mod stale_writes;
 mod stores;
+mod takeover;
 mod theory;
 mod turns;
 mod verdict;
@@ -228,11 +235,11 @@ fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Property::RebuildsWhileFailing => while_failing::check(case, claim),
         Property::MissPercent => miss_percent::check(case, claim),
         Property::RecordsDisagree => records_disagree::check(case, claim),
-        Property::GoodputLostPercent
-        | Property::LatencyP99Ms
-        | Property::RecoveryMs
-        | Property::RepeatedTokens
-        | Property::TakeoverMs => Verdict::unknown(case.rung, claim, "not counted yet"),
+        Property::GoodputLostPercent => goodput::check(case, claim),
+        Property::LatencyP99Ms => latency_p99::check(case, claim),
+        Property::RecoveryMs => recovery::check(case, claim),
+        Property::RepeatedTokens => repeated_tokens::check(case, claim),
+        Property::TakeoverMs => takeover::check(case, claim),
     };
     verdict.under(&case.assumptions)
 }

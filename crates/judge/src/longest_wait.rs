@@ -1,5 +1,5 @@
 //! Property: the longest that a read waited for a rebuild, milliseconds from when it was sent to its answer or error. Reads that
-//! found something at their first look, that were refused for load, or that were sent more than once are no waits.
+//! found something at their first look (by their node's word, and by the time that it took), that were refused for load, or that were sent more than once are no waits.
 //!
 //! | layers | bound |
 //! | --- | --- |
@@ -19,6 +19,7 @@ use crate::Case;
 use crate::boundary::{own_rows, was_admitted};
 use crate::limit::Limit;
 use crate::readers::is_miss;
+use crate::readers_waited::SlowHits;
 use crate::theory::longest_ms;
 use crate::verdict::Verdict;
 use crate::witness::Witness;
@@ -27,7 +28,9 @@ use crate::witness::Witness;
 const WAIT_SLACK_MS: u64 = 100;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let mut waits: Vec<&OperationRecord> = case.operations_of(claim).filter(|row| is_wait(row)).collect();
+    let rebuilds = SlowHits::of(case);
+    let waits_for = |row: &&OperationRecord| is_wait(row) || rebuilds.has_waited(row);
+    let mut waits: Vec<&OperationRecord> = case.operations_of(claim).filter(waits_for).collect();
     // The longest first, in order of sending among equals.
     waits.sort_by_key(|row| (std::cmp::Reverse(wait_us(row)), row.seq));
     let Some(longest) = waits.first() else {

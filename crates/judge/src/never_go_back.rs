@@ -1,34 +1,35 @@
 //! Property: answers never go back. A request sent after another was answered never gets an older value of the same key.
 //!
 //! "After" is strict in the lab's one clock: answered before the other was sent. Requests that overlap may be answered in
-//! either order. Values without a generation (served without having been cached) are left out. A deploy that changes the
-//! key prefix counts generations anew: they are compared under one prefix, versions of the row under both.
+//! either order. The row's version comes first: a value of an older version is older, whatever else it carries, one without a
+//! generation (inserted, or served without having been cached) among them. Values of one version are compared by generation, under one
+//! prefix and within one life of the store: a deploy that changes the prefix and a fault that empties Redis count generations anew.
 
 use std::collections::BTreeMap;
 
-use herd_history::{OperationRecord, Outcome as Ended, RungHistory};
+use herd_history::{OperationRecord, Outcome as Ended};
 use herd_scenario::Claim;
 
 use crate::Case;
 use crate::boundary::prefix_of_answer;
 use crate::limit::Limit;
+use crate::lives::WRITE_SLACK_US;
 use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&OperationRecord>> = BTreeMap::new();
-    for row in
-        case.history.operations.iter().filter(|row| row.outcome == Ended::Answered && row.generation > 0)
-    {
+    let carries = |row: &&OperationRecord| row.generation > 0 || row.version > 0;
+    for row in case.history.operations.iter().filter(|row| row.outcome == Ended::Answered).filter(carries) {
         keys.entry(&row.key).or_default().push(row);
     }
     let compared: usize = keys.values().map(Vec::len).sum();
     if compared == 0 {
-        return Verdict::unknown(case.rung, claim, "no answer carries a generation");
+        return Verdict::unknown(case.rung, claim, "no answer carries a version or a generation");
     }
     let mut back: Vec<(&OperationRecord, &OperationRecord)> = Vec::new();
     for rows in keys.values() {
-        back.extend(gone_back(case.history, rows));
+        back.extend(gone_back(case, rows));
     }
     let limit = Limit::of(claim, Limit::none);
     let observed = back.len() as u64;
@@ -59,36 +60,53 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
 
 /// Pairs of an answer and an earlier, newer one, in order of sending.
 fn gone_back<'a>(
-    history: &RungHistory,
+    case: &Case<'_>,
     rows: &[&'a OperationRecord],
 ) -> Vec<(&'a OperationRecord, &'a OperationRecord)> {
+    let after_us = after_loss_us(case);
     let mut by_sent = rows.to_vec();
     by_sent.sort_by_key(|row| (row.sent_us, row.seq));
     let mut by_done = rows.to_vec();
     by_done.sort_by_key(|row| (row.done_us, row.seq));
     let mut done = by_done.into_iter().peekable();
-    // Generation and version may move apart: an invalidation moves only the first, a new row only the second.
-    let mut newest: BTreeMap<&str, &OperationRecord> = BTreeMap::new();
     let mut newest_version: Option<&OperationRecord> = None;
+    // By prefix, version and life of the store.
+    let mut newest: BTreeMap<(&str, u64, usize), &OperationRecord> = BTreeMap::new();
     let mut back = Vec::new();
     for row in by_sent {
         while let Some(earlier) = done.next_if(|earlier| earlier.done_us < row.sent_us) {
-            let known = newest.entry(prefix_of_answer(history, earlier)).or_insert(earlier);
-            if earlier.generation > known.generation {
-                *known = earlier;
+            if let Some(place) = place(case, earlier, after_us) {
+                let known = newest.entry(place).or_insert(earlier);
+                if earlier.generation > known.generation {
+                    *known = earlier;
+                }
             }
             if newest_version.is_none_or(|n| earlier.version > n.version) {
                 newest_version = Some(earlier);
             }
         }
-        let newest = newest.get(prefix_of_answer(history, row)).copied();
-        let by_generation = newest.filter(|n| row.generation < n.generation);
         let by_version = newest_version.filter(|n| row.version < n.version);
-        if let Some(newer) = by_generation.or(by_version) {
+        let newest = place(case, row, after_us).and_then(|place| newest.get(&place).copied());
+        let by_generation = newest.filter(|n| row.generation < n.generation);
+        if let Some(newer) = by_version.or(by_generation) {
             back.push((row, newer));
         }
     }
     back
+}
+
+/// What an answer's generation can be compared within: nothing for a value without one, or one of which it is not sure which life
+/// of the store it is of.
+fn place<'a>(case: &Case<'a>, row: &OperationRecord, after_us: u64) -> Option<(&'a str, u64, usize)> {
+    let life = case.stores.sure_life(row.sent_us, row.done_us, after_us).filter(|_| row.generation > 0)?;
+    Some((prefix_of_answer(case.history, row), row.version, life))
+}
+
+/// How long after a loss of the store a value from before may still be given: by a flight that had fetched it, or a process's own
+/// tier.
+fn after_loss_us(case: &Case<'_>) -> u64 {
+    let local_ms = case.rung.local.map_or(0, |local| u64::from(local.ttl_ms));
+    (u64::from(case.scenario.origin.model.longest_ms()) + local_ms) * 1_000 + WRITE_SLACK_US
 }
 
 fn told(row: &OperationRecord) -> String {

@@ -9,15 +9,19 @@
 //! stale, of a value whose shortest TTL was not over when it was given, came out of the rebuild that made that value, and its
 //! reader waited.
 //!
+//! Another part is held against the time that it took: see [`SlowHits`].
+//!
 //! In a rung without that layer every read of a row that exists counts, and theory bounds none of them.
 
-use herd_history::{OperationRecord, Outcome as Ended, Served};
+use std::collections::BTreeMap;
+
+use herd_history::{FetchOutcome, OperationRecord, Outcome as Ended, Served};
 use herd_scenario::{Claim, Layer};
 
 use crate::Case;
-use crate::boundary::prefix_of_answer;
+use crate::boundary::{own_rows, prefix_of, prefix_of_answer};
 use crate::limit::Limit;
-use crate::lives::Lives;
+use crate::lives::{Lives, Place};
 use crate::readers::CLOCK_SLACK_US;
 use crate::verdict::Verdict;
 use crate::witness::Witness;
@@ -39,8 +43,11 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         None => case.rows.is_row(&row.key),
     };
     let reads: Vec<&OperationRecord> = case.operations_of(claim).filter(counts).collect();
+    let rebuilds = SlowHits::of(case);
     let waited = |row: &OperationRecord| {
-        has_waited(row) || lives.as_ref().is_some_and(|lives| is_fresh_though_stale(case, lives, row))
+        has_waited(row)
+            || rebuilds.has_waited(row)
+            || lives.as_ref().is_some_and(|lives| is_fresh_though_stale(case, lives, row))
     };
     let who_waited: Vec<(&OperationRecord, String)> =
         reads.iter().filter(|row| waited(row)).map(|row| (*row, told(row))).collect();
@@ -71,6 +78,55 @@ pub(crate) fn has_waited(row: &OperationRecord) -> bool {
     }
 }
 
+/// End and start of a rebuild, Unix microseconds, and the generation that it made.
+type Made = (u64, u64, u64);
+
+/// The rebuilds of each key, to hold the time of an answer that is said to be none of them against.
+pub(crate) struct SlowHits<'c, 'a> {
+    case: &'c Case<'a>,
+    /// In order of their ends.
+    keys: BTreeMap<Place<'a>, Vec<Made>>,
+}
+
+impl<'c, 'a> SlowHits<'c, 'a> {
+    pub(crate) fn of(case: &'c Case<'a>) -> Self {
+        let mut keys: BTreeMap<Place<'a>, Vec<Made>> = BTreeMap::new();
+        let history = case.history;
+        for row in own_rows(history).filter(|row| row.outcome == Some(FetchOutcome::Fetched)) {
+            let Some(end_us) = row.end_us else { continue };
+            let ends = keys.entry((prefix_of(row), &row.key)).or_default();
+            ends.push((end_us, row.start_us, row.generation.saturating_add(1)));
+        }
+        keys.values_mut().for_each(|ends| ends.sort_unstable());
+        Self { case, keys }
+    }
+
+    /// Whether an answer that is said to be a hit, or stale, waited all the same: from when it was sent it took longer than half of D,
+    /// through the end of a rebuild of its key that had been under way for so long; a hit was given what that made. A process that a
+    /// fault holds up, or a queue at a gate, makes others wait: they do not count.
+    pub(crate) fn has_waited(&self, row: &OperationRecord) -> bool {
+        let half_us = u64::from(self.case.scenario.origin.model.typical_ms()) * 500;
+        let is_hit = matches!(row.served, Served::Hit | Served::HitLocal | Served::Stale);
+        let took_us = row.done_us.saturating_sub(row.sent_us);
+        if row.outcome != Ended::Answered || !is_hit || row.attempts > 1 || took_us <= half_us {
+            return false;
+        }
+        let held_up = self.case.turns.iter().any(|turn| turn.overlaps(row.sent_us, row.done_us));
+        let queued = self.case.rung.shed.and_then(|shed| shed.edge).is_some_and(|gate| gate.queue_max > 0);
+        if held_up || queued {
+            return false;
+        }
+        let place = (prefix_of_answer(self.case.history, row), row.key.as_str());
+        let Some(ends) = self.keys.get(&place) else { return false };
+        let first = ends.partition_point(|(end_us, ..)| *end_us < row.sent_us.saturating_add(half_us));
+        let until_us = row.done_us.saturating_add(CLOCK_SLACK_US);
+        ends[first..].iter().take_while(|(end_us, ..)| *end_us <= until_us).any(|(end_us, start_us, made)| {
+            let shared_us = end_us - (*start_us).max(row.sent_us).min(*end_us);
+            shared_us > half_us && (row.served == Served::Stale || *made == row.generation)
+        })
+    }
+}
+
 /// Whether the answer is said to be stale, of a value that cannot have expired by then.
 fn is_fresh_though_stale(case: &Case<'_>, lives: &Lives<'_>, row: &OperationRecord) -> bool {
     if row.outcome != Ended::Answered || row.served != Served::Stale {
@@ -97,6 +153,7 @@ fn is_servable(case: &Case<'_>, lives: &Lives<'_>, row: &OperationRecord) -> boo
         let from_us = life.first_us.saturating_sub(CLOCK_SLACK_US);
         row.sent_us.saturating_add(LOOK_SLACK_US) <= until_us
             && !of_key.is_deleted_between(from_us, row.done_us.saturating_add(CLOCK_SLACK_US))
+            && !case.stores.lost_between(from_us, row.done_us.saturating_add(CLOCK_SLACK_US))
     })
 }
 

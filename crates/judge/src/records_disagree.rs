@@ -4,10 +4,11 @@
 //! | counted | records |
 //! | --- | --- |
 //! | a request with two answers | clients |
-//! | an answer out of the cache without a generation | clients |
+//! | an answer out of the cache without a generation, but for rows that were inserted | clients |
 //! | an answer of a generation that no fetch made | clients, ledger |
 //! | an answer that names a rebuild which the ledger lacks, or has for another key or generation | clients, ledger |
-//! | an accepted value or absence whose fetch the ledger lacks, or has with another outcome, key or generation | store, ledger |
+//! | an accepted value or absence whose fetch the ledger lacks, has with another outcome, key or generation, or has end later | store, ledger |
+//! | a second accepted write of one generation, where the rung's writes are fenced | store |
 //! | a fetched row of which the store was never asked to take the value | ledger, store |
 //!
 //! An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. The last two need the
@@ -19,12 +20,13 @@ use herd_history::{
     FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, Served, StoreWriteKind, StoreWriteRecord,
     StoreWriteVerdict,
 };
-use herd_scenario::Claim;
+use herd_scenario::{Claim, WriteGuard};
 
 use crate::Case;
-use crate::accepted_writes::incomplete;
+use crate::accepted_writes::{by_generation, incomplete};
 use crate::boundary::{own_rows, prefix_of, prefix_of_answer};
 use crate::limit::Limit;
+use crate::readers::CLOCK_SLACK_US;
 use crate::verdict::Verdict;
 use crate::witness::Witness;
 
@@ -37,7 +39,7 @@ struct Ledger<'a> {
     made: BTreeSet<(&'a str, &'a str, u64)>,
 }
 
-pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
+pub(crate) fn check<'a>(case: &Case<'a>, claim: &Claim) -> Verdict {
     let ledger = Ledger::of(case);
     let mut seen = BTreeSet::new();
     let mut answers: Vec<(&OperationRecord, String)> = Vec::new();
@@ -51,6 +53,12 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let mut writes: Vec<(&StoreWriteRecord, &str)> = Vec::new();
     for write in &case.history.writes {
         writes.extend(ledger.contradicts_write(write).map(|what| (write, what)));
+    }
+    if case.rung.write_guard == WriteGuard::Fenced {
+        let again = |taken: Vec<&'a StoreWriteRecord>| taken.into_iter().skip(1);
+        let twice = by_generation(case).into_values().flat_map(again);
+        writes
+            .extend(twice.map(|write| (write, "a second accepted write of this generation behind a fence")));
     }
     let unwritten = if case.history.record.writes_complete { ledger.unwritten(case) } else { Vec::new() };
     let observed = (answers.len() + writes.len() + unwritten.len()) as u64;
@@ -111,7 +119,9 @@ impl<'a> Ledger<'a> {
             return None;
         }
         let from_cache = matches!(row.served, Served::Hit | Served::HitLocal | Served::Stale);
-        if row.generation == 0 && from_cache {
+        // A row that was inserted meanwhile may be cached without a rebuild.
+        let inserted = case.rows.acknowledged_us(&row.key).is_some() && !case.rows.is_row(&row.key);
+        if row.generation == 0 && from_cache && !inserted {
             return Some(format!("an answer out of the cache without a generation of {}", row.key));
         }
         let prefix = prefix_of_answer(case.history, row);
@@ -157,7 +167,12 @@ impl<'a> Ledger<'a> {
         if lacks(&|row| row.generation.saturating_add(1) == write.generation) {
             return Some("its rebuild names another generation");
         }
-        lacks(&|row| row.outcome == Some(made_by)).then_some("its rebuild did not fetch that")
+        if lacks(&|row| row.outcome == Some(made_by)) {
+            return Some("its rebuild did not fetch that");
+        }
+        let taken_us = write.at_us.saturating_add(CLOCK_SLACK_US);
+        lacks(&|row| row.end_us.is_some_and(|end_us| end_us <= taken_us))
+            .then_some("it was taken before its rebuild ended")
     }
 
     /// Fetched rows of which the store decided nothing.

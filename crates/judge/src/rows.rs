@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use herd_history::{OperationRecord, Outcome as Ended, RungHistory};
-use herd_scenario::{AbsentIds, Scenario};
+use herd_scenario::{AbsentIds, Fault, FaultAction, Scenario};
 
 /// What is known of the origin's rows, from the scenario and from what the generator inserted.
 pub(crate) struct Rows<'a> {
     keys: u64,
     absent: Option<AbsentIds>,
+    /// Whether a fault asks for rows that do not exist.
+    flooded: bool,
     inserted: BTreeMap<&'a str, Inserted>,
 }
 
@@ -32,8 +34,10 @@ impl<'a> Rows<'a> {
                 row.acknowledged_us = Some(first);
             }
         }
+        let floods = |fault: &Fault| matches!(fault.action, FaultAction::Flood { .. });
+        let flooded = scenario.faults.iter().any(floods);
         let absent = scenario.workload.absent.map(|reads| reads.ids);
-        Self { keys: u64::from(scenario.workload.keys), absent, inserted }
+        Self { keys: u64::from(scenario.workload.keys), absent, flooded, inserted }
     }
 
     /// Whether the row is there from the beginning: `item-1` to `item-<keys>`.
@@ -50,7 +54,8 @@ impl<'a> Rows<'a> {
             }
             Some(AbsentIds::Random) => key.starts_with("random-"),
         };
-        self.is_row(key) || is_asked_for || self.inserted.contains_key(key)
+        let of_flood = self.flooded && (key.starts_with("flood-") || key.starts_with("random-"));
+        self.is_row(key) || is_asked_for || of_flood || self.inserted.contains_key(key)
     }
 
     /// When the row was there for sure: its insertion was acknowledged. None for one that was never inserted.

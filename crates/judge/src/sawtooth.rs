@@ -6,6 +6,10 @@
 //! do not explain (1 - mean/variance: 0 for a Poisson series and for lone queries however regular, near 1 for herds). So one
 //! query a TTL is no sawtooth, and a herd a TTL is.
 //!
+//! What it cannot tell: a lock and a full stack of layers cost the origin one query a TTL both, and neither has a sawtooth here. That the
+//! lock's readers wait at each boundary, and those of the stack do not, is what `readers_waited`, `miss_percent` and `latency_p99_ms`
+//! are for: claim one of them beside it.
+//!
 //! Theory: a rate without a sawtooth has none of it. The bound is 50: half of what a pure sawtooth shows. White noise of n buckets
 //! stays below z / sqrt(n) with z for 99.9 % over all lags tried; where that does not lie below the bound, too few periods were seen.
 

@@ -1,6 +1,6 @@
 //! Property: no write is taken after a newer one, by the store's own record and in its order.
 //!
-//! Newer is: a larger version of the row, a larger epoch and token, or a larger generation. A deletion is newer than every write that
+//! Newer is: a larger version of the row, a larger epoch and token, or, within one life of the store, a larger generation. A deletion is newer than every write that
 //! did not see it: one that claims the same generation overwrote it.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ use crate::witness::Witness;
 struct Newest<'a> {
     version: Option<&'a StoreWriteRecord>,
     lease: Option<&'a StoreWriteRecord>,
+    /// The life of the store that the next two are of.
+    life: Option<usize>,
     generation: Option<&'a StoreWriteRecord>,
     deletion: Option<&'a StoreWriteRecord>,
 }
@@ -30,6 +32,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     for write in accepted(case) {
         compared += 1;
         let newest = keys.entry((&write.prefix, &write.key)).or_default();
+        newest.live(case.stores.sure_life(write.at_us, write.at_us, 0));
         if let Some((newer, what)) = newest.newer_than(write) {
             stale.push((newer, write, what));
         }
@@ -51,6 +54,14 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
 }
 
 impl<'a> Newest<'a> {
+    /// In another life of the store, or one that is not sure, generations count anew.
+    fn live(&mut self, life: Option<usize>) {
+        if life.is_none() || life != self.life {
+            (self.generation, self.deletion) = (None, None);
+        }
+        self.life = life;
+    }
+
     /// An earlier write that this one should not have come after, and by what it is newer.
     fn newer_than(&self, write: &StoreWriteRecord) -> Option<(&'a StoreWriteRecord, &'static str)> {
         let is_value = write.kind == StoreWriteKind::Value;

@@ -56,9 +56,14 @@ impl Stores {
         self.losses.iter().any(|loss| loss.from_us <= to_us && loss.until_us >= from_us)
     }
 
-    /// Whether anything was ever lost.
-    pub(crate) fn lost(&self) -> bool {
-        !self.losses.is_empty()
+    /// The life of the whole store in which something surely happened that lasted from `from_us` to `to_us`, where what the store held
+    /// may still be met for `after_us` after a loss; `None` where it may have been the one before a loss or the one after.
+    pub(crate) fn sure_life(&self, from_us: u64, to_us: u64, after_us: u64) -> Option<usize> {
+        let over = |loss: &&Loss| loss.until_us.saturating_add(after_us) < from_us;
+        let begun = |loss: &&Loss| loss.from_us <= to_us;
+        let (least, most) =
+            (self.losses.iter().filter(over).count(), self.losses.iter().filter(begun).count());
+        (least == most).then_some(most)
     }
 
     /// The life in which each of these rebuilds of one key began, 0 before the first loss: equal numbers, equal lives. `rows` are in
@@ -89,7 +94,7 @@ impl Stores {
     }
 
     /// How often the whole store had been emptied.
-    pub(crate) fn whole_at(&self, at_us: u64, is_cold: bool) -> u64 {
+    fn whole_at(&self, at_us: u64, is_cold: bool) -> u64 {
         let after = |loss: &&Loss| {
             let from_us = if is_cold {
                 loss.from_us.saturating_sub(CLOCK_SLACK_US)

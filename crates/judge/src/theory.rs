@@ -34,7 +34,6 @@ use fleet_lock::fleet_lock;
 use members::single_flight;
 use readers::{early, impatient, uncoordinated};
 
-pub(crate) use members::members;
 pub(crate) use toll::{could_not_reach_lock, explains_loss};
 
 /// Below this share of r*D a herd never formed.

@@ -50,7 +50,7 @@ fn rounds(case: &Case<'_>, rows: &[&LedgerRow], limit: Limit) -> Limit {
 }
 
 /// Processes that were in the fleet at some time from `first_us` to `last_us`. One that ended and was started again is two.
-pub(crate) fn members(case: &Case<'_>, first_us: u64, last_us: u64) -> u64 {
+fn members(case: &Case<'_>, first_us: u64, last_us: u64) -> u64 {
     let before = u64::from(case.history.record.nodes_joined);
     // Until the edges know that a node left it may still be asked, and one may be asked before it was noted to have come.
     let is_gone =

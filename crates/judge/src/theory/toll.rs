@@ -125,7 +125,7 @@ pub(super) fn hung_up(case: &Case<'_>, key: &str, rows: &[&LedgerRow]) -> u64 {
 /// Row 6: losses of the lock's store between the first and the last start.
 pub(super) fn store_losses(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
     let (first_us, last_us) = starts_us(rows);
-    let during = first_us.saturating_sub(CLOCK_SLACK_US)..=last_us;
+    let during = first_us..=last_us;
     let loses = |turn: &&Turn<'_>| {
         let came = turn.injected_us.is_some_and(|us| during.contains(&us));
         turn.loses_store() && turn.confirmed_us.is_some() && came
@@ -253,7 +253,7 @@ pub(super) fn blind(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<Blind> {
         blind_us = blind_us.max(us);
     }
     let rounds = blind_us.div_ceil(quickest_ms(case, rows) * 1_000) + 1;
-    (everyone || !nodes.is_empty()).then(|| Blind { everyone, nodes: nodes.len() as u64, rounds })
+    (everyone || !nodes.is_empty()).then_some(Blind { everyone, nodes: nodes.len() as u64, rounds })
 }
 
 /// The quickest rebuild that the model draws, or the ledger saw among these, milliseconds: it sets the pace.

@@ -113,10 +113,22 @@ fn absent_key_queries() {
     assert_eq!(at_bound.bound, Some(21));
     let refuted = expect(&filter, &flood(22), Invalid, 22);
     assert_eq!(refuted.witness.unwrap().rebuilds_total, 22);
-    // An id that clients asked for three times may pass three times.
-    let mut often = flood(22);
-    often.rungs[0].operations.last_mut().unwrap().attempts = 3;
-    assert_eq!(expect(&filter, &often, Valid, 22).bound, Some(63));
+    // An id that passes at a node does so each time; how often others were asked for is nothing to it.
+    let mut often = flood(21);
+    let again = often.rungs[0].ledger.iter().rfind(|row| row.node == "node-3").unwrap().clone();
+    often.rungs[0].ledger.push(again);
+    renumber(&mut often.rungs[0]);
+    assert_eq!(expect(&filter, &often, Valid, 22).bound, Some(22));
+    // Few ids, each asked for very often: one that its node knows to be absent never passes there.
+    let mut few = flood(1);
+    for row in few.rungs[0].operations.iter_mut().filter(|row| row.key.starts_with("random")) {
+        (row.key, row.node) = ("random-0000000000000000".to_owned(), "node-0".to_owned());
+    }
+    assert_eq!(expect(&filter, &few, Valid, 1).bound, Some(1));
+    let leak = few.rungs[0].ledger.last().unwrap().clone();
+    few.rungs[0].ledger.push(leak);
+    renumber(&mut few.rungs[0]);
+    expect(&filter, &few, Invalid, 2);
 
     expect_unknown(&changed(LOCK, &property, random), &flood(10), "no layer of the rung bounds");
     let number = |at_most: u64| changed(LOCK, &format!("{property}\nat_most = {at_most}"), random);

@@ -12,7 +12,7 @@ use crate::made::{
     FLIGHT, LOCK, NONE, START_US, changed, claim, history, insert, recount, renumber, row, with_writes,
 };
 
-const ALL: [Property; 22] = [
+const ALL: [Property; 27] = [
     Property::RebuildsPerBoundary,
     Property::ConcurrentRebuilds,
     Property::AnswersNeverGoBack,
@@ -35,6 +35,11 @@ const ALL: [Property; 22] = [
     Property::RebuildsWhileFailing,
     Property::MissPercent,
     Property::RecordsDisagree,
+    Property::GoodputLostPercent,
+    Property::LatencyP99Ms,
+    Property::RecoveryMs,
+    Property::RepeatedTokens,
+    Property::TakeoverMs,
 ];
 
 /// A scenario with every parameter that a checker may ask for, and a claim of each property in each of its scopes.

@@ -191,9 +191,16 @@ fn answers_never_go_back() {
 
     let mut silent = history(&[(0, 0)]);
     for row in &mut silent.rungs[0].operations {
-        row.generation = 0;
+        (row.generation, row.version) = (0, 0);
     }
     assert_eq!(verdict(&scenario(LOCK, claim), &silent).outcome, Unknown);
+    // A value without a generation is as old as its version.
+    let mut inserted = history(&[(0, 0)]);
+    inserted.rungs[0].operations.iter_mut().skip(500).for_each(|row| row.version = 2);
+    inserted.rungs[0].operations[600].generation = 0;
+    assert_eq!(verdict(&scenario(LOCK, claim), &inserted).observed, Some(0));
+    inserted.rungs[0].operations[600].version = 1;
+    assert_eq!(verdict(&scenario(LOCK, claim), &inserted).observed, Some(1));
 }
 
 /// Goal: errors and double answers refute, records that are missing leave it unknown.

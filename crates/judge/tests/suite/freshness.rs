@@ -226,6 +226,12 @@ fn longest_wait() {
         assert_eq!(crate::made::verdict(&flight, &again).observed, Some(101));
     }
     let mut nobody = history(&[(0, 0)]);
-    nobody.rungs[0].operations.iter_mut().for_each(|row| row.served = Served::Hit);
+    for row in &mut nobody.rungs[0].operations {
+        (row.served, row.done_us) = (Served::Hit, row.sent_us + 500);
+    }
     expect_unknown(&flight, &nobody, "nobody waited");
+    // Who says hit after more than half of D, given what a rebuild made meanwhile, waited whatever it says.
+    let mut said = history(&[(0, 0)]);
+    said.rungs[0].operations.iter_mut().for_each(|row| row.served = Served::Hit);
+    assert_eq!(crate::made::verdict(&flight, &said).observed, Some(101));
 }

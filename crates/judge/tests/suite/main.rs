@@ -3,6 +3,7 @@
 mod absent;
 mod all_properties;
 mod assumptions;
+mod chaos;
 mod claims;
 mod counting;
 mod freshness;
@@ -11,6 +12,7 @@ mod layers;
 mod made;
 mod outcome;
 mod overload;
+mod phases;
 mod series;
 mod waiters;
 mod writes;

@@ -145,6 +145,17 @@ fn answers_that_need_not_name_a_rebuild() {
     let row = deleted.rungs[0].ledger[1].clone();
     let mut deletion = write(&row, StoreWriteVerdict::Accepted);
     (deletion.kind, deletion.trace) = (StoreWriteKind::Deletion, String::new());
-    deleted.rungs[0].writes.push(deletion);
+    deletion.generation = 9;
+    deleted.rungs[0].writes.push(deletion.clone());
     expect(&scenario, &deleted, Valid, 0);
+    // Behind a fence a generation is opened once.
+    deleted.rungs[0].writes.push(deletion);
+    let refuted = expect(&scenario, &deleted, Invalid, 1);
+    assert!(refuted.why.contains("a second accepted write"), "{}", refuted.why);
+    // What was not fetched yet cannot have been written, give or take 5 ms between two clocks.
+    for (early_us, outcome, observed) in [(5_000, Valid, 0), (5_001, Invalid, 1)] {
+        let mut early = with_writes(history(&[(0, 0)]));
+        early.rungs[0].writes[2].at_us -= early_us;
+        expect(&scenario, &early, outcome, observed);
+    }
 }

@@ -58,7 +58,11 @@ pub(super) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[LedgerRow], o
     let least_us = f64::from(origin.model.typical_ms()) * 1e3 * slow.factor * SHOWN;
     let is_slow = |row: &&LedgerRow| {
         (injected_us..=repaired_us).contains(&row.start_us)
-            && row.end_us.is_some_and(|end_us| (end_us.saturating_sub(row.start_us)) as f64 >= least_us)
+            && row.end_us.is_some_and(|end_us| {
+                // A queue makes every fetch long: what was waited for the gate and for a connection does not count.
+                let waits_us = row.queued_us.saturating_add(row.gate_us);
+                end_us.saturating_sub(row.start_us).saturating_sub(waits_us) as f64 >= least_us
+            })
     };
     let slowest: Vec<&LedgerRow> = rows.iter().filter(is_slow).collect();
     let injected = steps.iter().find(|s| s.fault == FAULT).expect("it was injected").clone();

@@ -1,0 +1,182 @@
+//! What faults allow, and only where they took effect: holders paused and killed, links cut, stores emptied.
+
+use herd_history::{FetchOutcome, History, Outcome as Ended};
+use herd_judge::Outcome::{Invalid, Valid};
+use herd_scenario::{FaultAction, FaultPart, LinkRule, OnUnavailable, Peer, Scenario, Target, Which};
+
+use crate::layers::FLEET;
+use crate::made::{
+    LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, plan, renumber, row, verdict,
+};
+
+fn node(action: fn(Target) -> FaultAction) -> impl Fn(&mut Scenario) {
+    move |scenario| {
+        let which = Which::Holder { key: "item-1".to_owned() };
+        plan(scenario, "holder", action(Target { part: FaultPart::CacheNode, which }));
+        let lock = scenario.rungs[0].lock.as_mut().unwrap();
+        (lock.expiry_ms, lock.renew) = (300, true);
+    }
+}
+
+/// One herd of these rebuilds at 1,100 ms, the others of one.
+fn herd(starts: &[(usize, u64)]) -> History {
+    let mut run = history(&[(0, 0)]);
+    let rows: Vec<_> = starts.iter().map(|(node, ms)| row(1, 1, *node, 1_100 + ms)).collect();
+    run.rungs[0].ledger.splice(1..2, rows);
+    renumber(&mut run.rungs[0]);
+    run
+}
+
+/// Goal: a holder paused for longer than E allows for one more rebuild, one paused for less shows nothing, another node none.
+#[test]
+fn paused_holders() {
+    let lock = changed(LOCK, FLEET, node(FaultAction::Pause));
+    let paused = |who: &str, until_ms: u64, starts: &[(usize, u64)]| {
+        let mut run = herd(starts);
+        note_fault(&mut run, "holder", who, &[1_150, 1_151, until_ms, until_ms + 10]);
+        run
+    };
+    const TAKEN: &[(usize, u64)] = &[(0, 0), (1, 350)];
+    let found = expect(&lock, &paused("node-0", 1_451, TAKEN), Valid, 2);
+    assert_eq!(found.bound_text, "1 for the fleet, plus 1 that faults took away");
+    expect_unknown(&lock, &paused("node-0", 1_450, TAKEN), "stalled for more than half of its lease");
+    expect(&lock, &paused("node-0", 1_300, TAKEN), Invalid, 2);
+    expect(&lock, &paused("node-3", 1_451, TAKEN), Invalid, 2);
+    expect(&lock, &paused("node-0", 1_451, &[(0, 0), (1, 350), (2, 360)]), Invalid, 3);
+    // Whoever began last took nothing from another.
+    expect(&lock, &paused("node-1", 1_451, &[(0, 0), (1, 20)]), Invalid, 2);
+}
+
+/// Goal: a holder that was killed allows for its successor, who comes within E.
+#[test]
+fn killed_holders() {
+    let kill = node(FaultAction::Kill);
+    let killed = |next_ms: u64| {
+        let mut run = herd(&[(0, 0), (1, next_ms)]);
+        (run.rungs[0].ledger[1].outcome, run.rungs[0].ledger[1].end_us) =
+            (Some(FetchOutcome::Cancelled), Some(START_US + 1_152_000));
+        note_fault(&mut run, "holder", "node-0", &[1_150, 1_155, 1_700, 1_900]);
+        // Somebody waits for the next one.
+        let waits = run.rungs[0].operations.iter_mut().find(|row| row.sent_us == START_US + 1_195_000);
+        waits.unwrap().done_us = START_US + 1_900_000;
+        run
+    };
+    expect(&changed(LOCK, FLEET, &kill), &killed(340), Valid, 2);
+    let mut quiet = killed(340);
+    quiet.faults.clear();
+    expect(&changed(LOCK, FLEET, &kill), &quiet, Invalid, 2);
+    let takeover = changed(LOCK, &claim("takeover_ms", "fleet"), &kill);
+    let found = expect(&takeover, &killed(340), Valid, 290);
+    assert!(found.bound_text.starts_with("E = 300 ms"), "{}", found.bound_text);
+    assert_eq!(verdict(&takeover, &killed(551)).bound, Some(501));
+    expect(&takeover, &killed(552), Invalid, 502);
+    expect_unknown(&takeover, &quiet, "no fault ended a lock holder");
+}
+
+/// Goal: who cannot reach the lock adds one where it fails open, and nothing where it fails closed.
+#[test]
+fn partitions() {
+    let cut = |then: OnUnavailable| {
+        changed(LOCK, FLEET, |scenario| {
+            let link =
+                FaultAction::Link { nodes: Which::Some(1), to: Peer::LockService, rule: LinkRule::BlackHole };
+            plan(scenario, "cut", link);
+            scenario.rungs[0].lock.as_mut().unwrap().on_unavailable = then;
+        })
+    };
+    let run = |starts: &[(usize, u64)]| {
+        let mut run = herd(starts);
+        note_fault(&mut run, "cut", "node-1", &[1_000, 1_010, 1_300, 1_310]);
+        run
+    };
+    let open = expect(&cut(OnUnavailable::FailOpen), &run(&[(0, 0), (1, 20)]), Valid, 2);
+    assert!(open.bound_text.starts_with("1 + 1 nodes"), "{}", open.bound_text);
+    expect(&cut(OnUnavailable::FailOpen), &run(&[(0, 0), (1, 20), (2, 30)]), Invalid, 3);
+    expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0), (1, 20)]), Invalid, 2);
+    expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0)]), Valid, 1);
+    expect(&cut(OnUnavailable::FailClosed), &run(&[(1, 20)]), Invalid, 1);
+}
+
+/// Goal: after a store was emptied generations count anew: each life by itself, with one herd each, and answers do not go back.
+#[test]
+fn emptied_stores() {
+    let flush = |scenario: &mut Scenario| plan(scenario, "flush", FaultAction::RedisFlush);
+    let emptied = |cold: &[(usize, u64)]| {
+        let mut run = history(&[(0, 0)]);
+        let rung = &mut run.rungs[0];
+        // The last two herds of the first life become the first two of the second.
+        for row in rung.ledger.iter_mut().filter(|row| row.generation >= 3) {
+            row.generation -= 3;
+        }
+        let at = rung.ledger.iter().rposition(|row| row.generation == 0).unwrap();
+        let rows: Vec<_> = cold.iter().map(|(node, ms)| row(1, 0, *node, 3_300 + ms)).collect();
+        rung.ledger.splice(at..=at, rows);
+        renumber(rung);
+        for row in rung.operations.iter_mut().filter(|row| row.generation >= 4) {
+            row.generation -= 3;
+        }
+        note_fault(&mut run, "flush", "redis", &[3_298, 3_299]);
+        run
+    };
+    let lock = changed(LOCK, FLEET, flush);
+    expect(&lock, &emptied(&[(0, 0)]), Valid, 1);
+    let refuted = expect(&lock, &emptied(&[(0, 0), (1, 10)]), Invalid, 2);
+    assert!(refuted.why.contains("generation 0"), "{}", refuted.why);
+    let back = changed(LOCK, &claim("answers_never_go_back", "fleet"), flush);
+    expect(&back, &emptied(&[(0, 0)]), Valid, 0);
+    let mut unexplained = emptied(&[(0, 0)]);
+    unexplained.faults.clear();
+    assert_eq!(verdict(&back, &unexplained).outcome, Invalid);
+    // An old version stays old, whatever was lost.
+    let mut old = emptied(&[(0, 0)]);
+    old.rungs[0].operations[10].version = 2;
+    assert_eq!(verdict(&back, &old).outcome, Invalid);
+}
+
+/// Goal: a token that two flights used is caught, in whatever epoch; a flight's second attempt is the flight's own.
+#[test]
+fn repeated_tokens() {
+    let scenario = changed(LOCK, &claim("repeated_tokens", "fleet"), |_| {});
+    let good = history(&[(0, 0)]);
+    expect(&scenario, &good, Valid, 0);
+    let mut twice = good.clone();
+    (twice.rungs[0].ledger[3].token, twice.rungs[0].ledger[3].epoch) = (twice.rungs[0].ledger[1].token, 2);
+    let refuted = expect(&scenario, &twice, Invalid, 1);
+    assert_eq!(refuted.witness.unwrap().rebuilds_total, 2);
+    twice.rungs[0].ledger[3].trace = twice.rungs[0].ledger[1].trace.clone();
+    assert_eq!(verdict(&scenario, &twice).observed, Some(0));
+    let mut none = good;
+    none.rungs[0].ledger.iter_mut().for_each(|row| row.token = 0);
+    expect_unknown(&scenario, &none, "no rebuild was made under a lease");
+}
+
+/// Goal: what came or went by a confirmed fault was planned; anything else, and a record that is missing, is not.
+#[test]
+fn members() {
+    let moved = |node: &str, at_ms: u64| {
+        let mut run = history(&[(0, 0)]);
+        note_fault(&mut run, "holder", "node-0", &[1_150, 1_155, 1_700, 1_900]);
+        let record = &mut run.rungs[0].record;
+        record.membership_changed = Some(true);
+        for (left, later_ms) in [(true, 0), (false, 100)] {
+            let at_us = START_US + (at_ms + later_ms) * 1_000;
+            record.moved.push(herd_history::MembershipRecord { at_us, node: node.to_owned(), left });
+        }
+        run
+    };
+    let lock = changed(LOCK, FLEET, node(FaultAction::Kill));
+    expect(&lock, &moved("node-0", 1_300), Valid, 1);
+    expect_unknown(&lock, &moved("node-1", 1_300), "which no confirmed fault explains");
+    expect_unknown(&lock, &moved("node-0", 1_000), "which no confirmed fault explains");
+    let mut silent = moved("node-0", 1_300);
+    silent.rungs[0].record.nodes_joined_end = None;
+    expect_unknown(&lock, &silent, "was not recorded");
+    // Errors during the fault are the fault's.
+    let mut errors = moved("node-0", 1_300);
+    for row in
+        errors.rungs[0].operations.iter_mut().filter(|row| row.sent_us > START_US + 1_150_000).take(140)
+    {
+        row.outcome = Ended::Unavailable;
+    }
+    assert_eq!(verdict(&lock, &errors).outcome, Valid, "{:#?}", verdict(&lock, &errors));
+}
