@@ -98,8 +98,15 @@ async fn a_failure_over_the_wire() {
         };
         soon("one waits", one_waits).await;
         let (name, owner) = ("k".to_owned(), "leader".to_owned());
-        let release =
-            ReleaseRequest { name, owner, end: end.into(), retryable, message: said, unconditional: false };
+        let release = ReleaseRequest {
+            name,
+            owner,
+            end: end.into(),
+            retryable,
+            message: said,
+            unconditional: false,
+            generation: 0,
+        };
         assert!(client.release(release).await.unwrap().into_inner().released);
         let told = soon("the waiter is told", waiting).await.unwrap().unwrap().into_inner();
         let Some(Outcome::HolderFailed(told)) = told.outcome else { panic!("{told:?}") };
