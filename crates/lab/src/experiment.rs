@@ -47,7 +47,8 @@ async fn experiment_or_words(
 ) -> anyhow::Result<Exit> {
     match &args.explain {
         Some(asked) => explain::explain(&picked.scenario, asked.as_deref()),
-        None => experiment(picked, args, stop).await,
+        // Large: the whole experiment is one future.
+        None => Box::pin(experiment(picked, args, stop)).await,
     }
 }
 

@@ -23,7 +23,7 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// Rows that are written at once, clearing the caches included; more are refused. A write goes on without its writer, so that
 /// hang-ups do not make room before it ends, which it does in [`AFTERWARDS`].
-pub const AT_ONCE_MAX: usize = 1_024;
+pub(super) const AT_ONCE_MAX: usize = 1_024;
 
 /// A row was written, and no cache holds what was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
