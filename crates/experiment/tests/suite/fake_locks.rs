@@ -2,9 +2,10 @@
 
 use crate::fakes::Fakes;
 use herd_wire::v1::{
-    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, InspectRequest, InspectResponse, KeysRequest,
-    KeysResponse, LockClock, PutRowRequest, PutRowResponse, ReleaseRequest, ReleaseResponse, RenewRequest,
-    RenewResponse, lock_admin_server::LockAdmin, lock_service_server::LockService, origin_server::Origin,
+    AcquireRequest, AcquireResponse, FetchRequest, FetchResponse, InspectRequest, InspectResponse,
+    KeysRequest, KeysResponse, LockClock, PutRowRequest, PutRowResponse, ReleaseRequest, ReleaseResponse,
+    RenewRequest, RenewResponse, lock_admin_server::LockAdmin, lock_service_server::LockService,
+    origin_server::Origin,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -37,7 +38,13 @@ impl LockService for Fakes {
         }
         let token = if holder.looks > holder.new_after { 2 } else { 1 };
         let owner = format!("{}/1/2.3", holder.node);
-        Ok(Response::new(InspectResponse { held: true, owner, token, expires_in_ms: 500, ..Default::default() }))
+        Ok(Response::new(InspectResponse {
+            held: true,
+            owner,
+            token,
+            expires_in_ms: 500,
+            ..Default::default()
+        }))
     }
 }
 

@@ -4,12 +4,10 @@ use crate::{
     fake_testbed::{FakeHolder, FakeTestbed},
     run_loop::{hurt, plan_with},
 };
+use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed, Unrecovered};
 use herd_experiment::{run::Plan, testbed::Signal};
 use herd_history::{FaultPhase, FaultRecord, History, Outcome};
-use herd_scenario::{
-    Fault, FaultAction, FaultPart, Layer, LinkRule, Once, Peer, Scenario, Target, Which,
-};
-use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed, Unrecovered};
+use herd_scenario::{Fault, FaultAction, FaultPart, Layer, LinkRule, Once, Peer, Scenario, Target, Which};
 
 const HELD: [FaultPhase; 4] = [Injected, Confirmed, Repaired, Recovered];
 
@@ -251,7 +249,8 @@ async fn a_rolling_restart_is_one_after_the_other() {
     let mut rolling = fault(FaultAction::RollingRestart);
     rolling.for_ms = 0;
     let (history, testbed) = hurt(&plan(rolling, |_| {}), |_| {}).await;
-    let told: Vec<String> = (0..3).flat_map(|n| [format!("Stop cache-node {n}"), format!("Start cache-node {n}")]).collect();
+    let told: Vec<String> =
+        (0..3).flat_map(|n| [format!("Stop cache-node {n}"), format!("Start cache-node {n}")]).collect();
     assert_eq!(testbed.told, told);
     for node in ["node-0", "node-1", "node-2"] {
         assert_eq!(phases(&history, node), HELD, "{:#?}", history.faults);
@@ -289,7 +288,9 @@ async fn clients_hang_up() {
     assert_eq!((confirmed.hit, confirmed.target.as_str()), (hung_up as u64, "clients"));
     let (history, _) = happens(FaultAction::HangUp { share: 0.5 }, |_| {}).await;
     let none = history.rungs[0].operations.iter().all(|row| row.outcome != Outcome::HungUp);
-    assert!(none == (step(&history, Injected).hit == 0 && phases(&history, "clients").contains(&Unconfirmed)));
+    assert!(
+        none == (step(&history, Injected).hit == 0 && phases(&history, "clients").contains(&Unconfirmed))
+    );
 }
 
 /// A burst is sent.

@@ -87,7 +87,8 @@ async fn rungs_are_driven_and_recorded() {
     let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap();
     let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &Silent).await.unwrap();
     assert_eq!(fleet.nodes_joined, 3);
-    let writer = run::drive(&plan, &fleet.endpoints, &control, Some(&mut testbed), writer, &Silent).await.unwrap();
+    let writer =
+        run::drive(&plan, &fleet.endpoints, &control, Some(&mut testbed), writer, &Silent).await.unwrap();
     let dir = writer.finish().unwrap();
     assert_eq!(testbed.fakes.truth().latency.median_ms, 5);
     testbed.down().await.unwrap();
