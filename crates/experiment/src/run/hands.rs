@@ -89,7 +89,7 @@ impl Hands for Held<'_> {
     async fn note_faults(&self, in_force: &[String]) -> Result<(), String> {
         let mut held = self.testbed.lock().await;
         match &mut *held {
-            Some(testbed) => testbed.note_faults(in_force).map_err(|error| words(error)),
+            Some(testbed) => testbed.note_faults(in_force).map_err(words),
             // There is nobody who would sweep up.
             None => Ok(()),
         }

@@ -66,7 +66,7 @@ impl Deed for Link {
                     continue;
                 };
                 let first = seen.get_or_insert_with(|| scene.seen(0, ""));
-                if node.links_hit > 0 && !(first.hit > 0) {
+                if node.links_hit > 0 && first.hit == 0 {
                     first.at_us = scene.ground.window.now_us();
                 }
                 first.hit = first.hit.max(node.links_hit);
