@@ -1,5 +1,7 @@
 use herd_experiment::control::{ControlError, ControlPlane};
-use herd_wire::v1::{ControlUpdate, FleetConfig, MemberReport, Role, control_client::ControlClient};
+use herd_wire::v1::{
+    BadLink, ControlUpdate, FleetConfig, MemberReport, Peer, Role, bad_link, control_client::ControlClient,
+};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -49,6 +51,9 @@ impl FakeMember {
         }
         if let Some(members) = &update.members {
             self.report.members_version = members.version;
+        }
+        if let Some(links) = &update.links {
+            self.report.links_version = links.version;
         }
         self.reports.send(self.report.clone()).await.unwrap();
         update
@@ -121,7 +126,10 @@ async fn hidden_from_the_edges() {
 
     // Back after a restart, and still hidden: the edge hears of the others only.
     let _again = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
-    plane.wait_until("the restart", LIMIT, |view| view.nodes_moved == moved + 1).await.unwrap();
+    plane.wait_until("the restart", LIMIT, |view| view.nodes_moved == moved + 2).await.unwrap();
+    let log: Vec<(String, bool)> =
+        plane.moves_since(moved).into_iter().map(|moved| (moved.node, moved.left)).collect();
+    assert_eq!(log, [("node-1".to_owned(), true), ("node-1".to_owned(), false)], "its old life ended");
     drop(first);
     plane.wait_until("one node to leave", LIMIT, |view| view.nodes_joined() == 1).await.unwrap();
     let last = plane.show("node-1").expect("it was hidden");
@@ -205,3 +213,41 @@ async fn a_frozen_member_leaves() {
 
 static FREEZE: tokio::sync::Notify = tokio::sync::Notify::const_new();
 static THAW: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
+/// Cache nodes hear which of their links are bad, also those that join later; edges do not.
+#[tokio::test]
+async fn links_are_told_to_nodes_alone() {
+    let plane = plane().await;
+    let mut node = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
+    let bad = BadLink {
+        instance: "node-1".to_owned(),
+        peer: Peer::Redis.into(),
+        rule: Some(bad_link::Rule::BlackHole(true)),
+    };
+    let version = plane.set_links(vec![bad.clone()]);
+    let links = node.obey().await.links.unwrap();
+    assert_eq!((links.version, &links.bad[..]), (version, &[bad][..]));
+    plane.wait_links(version, &["node-0".to_owned()], LIMIT).await.unwrap();
+
+    let mut late = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
+    let both = ["node-0".to_owned(), "node-1".to_owned()];
+    let early = plane.wait_links(version, &both, Duration::from_millis(50)).await.unwrap_err();
+    assert!(matches!(early, ControlError::Deadline { .. }), "it has not acknowledged");
+    assert_eq!(late.obey().await.links.unwrap().version, version);
+    plane.wait_links(version, &both, LIMIT).await.unwrap();
+
+    // One that knows the links of an earlier control plane is told these, under a version that is new to it too.
+    let report = MemberReport {
+        role: Role::CacheNode.into(),
+        instance: "node-2".to_owned(),
+        address: "127.0.0.1:1".to_owned(),
+        links_version: 40,
+        ..MemberReport::default()
+    };
+    let mut outlived = FakeMember::join_as(plane.address(), report).await;
+    assert_eq!(outlived.obey().await.links.unwrap().version, 41);
+
+    let mut edge = FakeMember::join(plane.address(), Role::Edge, "edge-0").await;
+    let heard = edge.obey().await;
+    assert!(heard.links.is_none() && heard.members.is_some());
+}

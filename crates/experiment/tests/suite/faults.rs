@@ -43,7 +43,7 @@ fn phases(history: &History, target: &str) -> Vec<FaultPhase> {
     history.faults.iter().filter(|step| step.target == target).map(|step| step.phase).collect()
 }
 
-fn step<'h>(history: &'h History, phase: FaultPhase) -> &'h FaultRecord {
+fn step(history: &History, phase: FaultPhase) -> &FaultRecord {
     let found = history.faults.iter().find(|step| step.phase == phase);
     found.unwrap_or_else(|| panic!("{phase:?} is missing: {:#?}", history.faults))
 }
