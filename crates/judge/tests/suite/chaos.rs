@@ -180,3 +180,59 @@ fn members() {
     }
     assert_eq!(verdict(&lock, &errors).outcome, Valid, "{:#?}", verdict(&lock, &errors));
 }
+
+/// Goal: a rebuild without an end is the origin's only where a confirmed fault ended the origin, and the next one is its successor.
+#[test]
+fn origins_that_ended() {
+    let kill = |scenario: &mut Scenario| {
+        let target = Target { part: FaultPart::Origin, which: Which::All };
+        plan(scenario, "away", FaultAction::Kill(target));
+    };
+    let mut run = herd(&[(0, 0), (1, 200)]);
+    let rung = &mut run.rungs[0];
+    (rung.ledger[1].end_us, rung.ledger[1].outcome, rung.ledger[1].end_seq) = (None, None, None);
+    for row in rung.ledger.iter_mut().skip(2) {
+        (row.rebuild, row.end_seq) = (row.rebuild - 1, row.end_seq.map(|seq| seq - 1));
+    }
+    rung.record.ledger.last_seq -= 1;
+    let lock = changed(LOCK, FLEET, kill);
+    let mut unexplained = run.clone();
+    note_fault(&mut run, "away", "origin", &[1_150, 1_151, 1_250, 1_290]);
+    expect(&lock, &run, Valid, 2);
+    note_fault(&mut unexplained, "away", "origin", &[2_150, 2_151, 2_250, 2_290]);
+    // It ended after the second had begun, which that does not explain.
+    expect(&lock, &unexplained, Invalid, 2);
+    unexplained.faults.clear();
+    expect(&lock, &unexplained, Invalid, 2);
+}
+
+/// Goal: N is the number of nodes that were there: before a scale-out fewer, after it all.
+#[test]
+fn scaled_out() {
+    let scale = changed(crate::made::FLIGHT, FLEET, |scenario| {
+        plan(scenario, "more", FaultAction::ScaleOut { from: 2 });
+    });
+    let run = |starts: &[(usize, u64)]| {
+        let mut run = herd(starts);
+        note_fault(&mut run, "more", "all", &[2_000, 2_500]);
+        let record = &mut run.rungs[0].record;
+        (record.nodes_joined, record.nodes_acknowledged) = (2, 2);
+        record.membership_changed = Some(true);
+        for node in ["node-2", "node-3"] {
+            let at_us = START_US + 2_300_000;
+            record.moved.push(herd_history::MembershipRecord { at_us, node: node.to_owned(), left: false });
+        }
+        run
+    };
+    let found = expect(&scale, &run(&[(0, 0), (1, 10)]), Valid, 2);
+    assert_eq!(found.bound, Some(2));
+    expect(&scale, &run(&[(0, 0), (1, 10), (2, 20)]), Invalid, 3);
+    let mut late = run(&[(0, 0)]);
+    for (node, ms) in [(1, 10), (2, 20), (3, 30)] {
+        late.rungs[0].ledger.push(row(1, 4, node, 4_400 + ms));
+    }
+    renumber(&mut late.rungs[0]);
+    expect(&scale, &late, Valid, 4);
+    late.rungs[0].record.nodes_joined_end = Some(3);
+    expect_unknown(&scale, &late, "3 of 4 at the end");
+}
