@@ -9,10 +9,11 @@ use herd_lease::{HolderEnd, HolderFailure, Token};
 use herd_service::trace::{self, TraceContext};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::acquire_response::Outcome;
+use herd_wire::v1::lock_admin_server::{LockAdmin, LockAdminServer};
 use herd_wire::v1::lock_service_server::{LockService, LockServiceServer};
 use herd_wire::v1::{
     self, AcquireRequest, AcquireResponse, Grant, HolderDone, HolderFailed, InspectRequest, InspectResponse,
-    ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
+    LockClock, ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
 };
 use std::time::Instant;
 use tonic::{Code, Request, Response, Status};
@@ -33,6 +34,11 @@ impl<S: KnownBad, C: Counters> LockGrpc<S, C> {
     /// The service for a server.
     pub fn into_service(self) -> LockServiceServer<Self> {
         LockServiceServer::new(self)
+    }
+
+    /// The laboratory's side of it, for the same server.
+    pub fn admin(&self) -> LockAdminServer<LockLab<S, C>> {
+        LockAdminServer::new(LockLab(self.locks.clone()))
     }
 
     async fn answer(&self, request: &AcquireRequest, span: &Span) -> Result<Answer, LocksError> {
@@ -130,6 +136,20 @@ impl<S: KnownBad, C: Counters> LockService for LockGrpc<S, C> {
                 waiters,
             },
         }))
+    }
+}
+
+/// `herd.v1.LockAdmin`.
+pub struct LockLab<S, C>(Locks<S, C>);
+
+#[tonic::async_trait]
+impl<S: KnownBad, C: Counters> LockAdmin for LockLab<S, C> {
+    async fn set_clock(&self, request: Request<LockClock>) -> Result<Response<LockClock>, Status> {
+        let clock = self.0.clock();
+        let set = clock.set(request.into_inner().rate);
+        set.map_err(|bad| status(Code::InvalidArgument, ErrorSource::Client, bad.to_string()))?;
+        tracing::info!(rate = clock.rate(), "the clock by which leases end is set");
+        Ok(Response::new(LockClock { rate: clock.rate() }))
     }
 }
 

@@ -16,7 +16,7 @@
 //! - [`counters`]: the durable counters in Postgres or SQLite.
 //! - [`tokens`]: blocks of tokens reserved ahead.
 //! - [`known_bad`]: mistakes that a request can ask for, isolated.
-//! - [`grpc`]: the service `LockService`.
+//! - [`grpc`]: the services `LockService` and `LockAdmin`.
 //! - [`metrics`]: what it counts.
 //! - [`settings`]: flags and environment.
 //! - `conformance` (a feature): what the service promises over any Redis, as test bodies.
@@ -78,7 +78,8 @@ async fn story(args: LockArgs, mut service: Service) -> anyhow::Result<()> {
         draining.drain().await;
     });
 
-    service.add(LockGrpc::new(locks.clone(), metrics).into_service());
+    let grpc = LockGrpc::new(locks.clone(), metrics);
+    service.add(grpc.admin()).add(grpc.into_service());
     service.serve().await?;
     if tokio::time::timeout(UNDO_MAX, drained).await.is_err() {
         tracing::warn!("leases that nobody took could not be taken back: they end by their expiry");

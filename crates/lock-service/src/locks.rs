@@ -4,11 +4,13 @@
 //! nothing that was sent to the store is forgotten by it.
 
 mod attempt;
+pub mod clock;
 
 use crate::counters::Counters;
 use crate::metrics::LockMetrics;
 use crate::tokens::TokenSource;
 use attempt::Repairs;
+use clock::Clock;
 use herd_lease::arbiter::{Action, Arbiter, CallId, Failure, Overloaded, Reply, Settings};
 use herd_lease::id::{self, Malformed};
 use herd_lease::store::StoreError;
@@ -44,6 +46,7 @@ struct Inner<S, C> {
     repairs: Repairs,
     began: Instant,
     try_max: Duration,
+    clock: Clock,
     tasks: TaskTracker,
     stopped: CancellationToken,
     metrics: LockMetrics,
@@ -138,6 +141,7 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
             repairs: Repairs::default(),
             began: Instant::now(),
             try_max: options.try_max,
+            clock: Clock::default(),
             tasks: TaskTracker::new(),
             stopped: CancellationToken::new(),
             metrics,
@@ -188,6 +192,7 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         id::check_name(name)?;
         id::check_owner(owner)?;
         id::check_expiry(expiry_ms)?;
+        let expiry_ms = self.inner.clock.by_store(expiry_ms);
         let renewed = self.inner.store.renew(name, owner, token, expiry_ms).await;
         Ok(renewed.map_err(|error| self.store_failure(&error))?)
     }
@@ -256,6 +261,12 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
     /// Ends the tasks beside the calls. Calls that are made afterwards are not answered.
     pub fn stop(&self) {
         self.inner.stopped.cancel();
+    }
+
+    /// The clock by which leases end.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// The durable counters.

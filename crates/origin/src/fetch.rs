@@ -1,4 +1,4 @@
-//! One fetch from arrival to answer: ledger, gate, latency, pool, query, ledger.
+//! One fetch from arrival to answer: ledger, gate, pool, query, latency, ledger.
 //!
 //! - `rebuild`: what stands in the ledger of it.
 
@@ -8,12 +8,13 @@ use crate::failures::{BadShare, FailureModel};
 use crate::latency::{BadLatency, LatencyModel};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::OriginMetrics;
-use crate::store::{Row, SELECT, Store, StoreError, VALUE_BYTES_MAX};
+use crate::store::{Connection, Row, SELECT, Store, StoreError, VALUE_BYTES_MAX};
+use crate::stuck::{BadStuck, StuckQueries};
 use herd_service::gate::{BadLimits, Gate, Limits, NotAdmitted, Refused};
 use herd_service::trace::TraceContext;
 use herd_service::{span, trace};
 use herd_wire::key::{KeyError, check_key};
-use herd_wire::v1::{Failures, FetchOutcome, FetchRequest, Latency, OriginGate};
+use herd_wire::v1::{Failures, FetchOutcome, FetchRequest, Latency, OriginGate, Stuck};
 use rebuild::{Rebuild, Wait};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -68,6 +69,7 @@ pub struct Fetcher {
     ledger: Arc<Ledger>,
     latency: Mutex<LatencyModel>,
     failures: Mutex<FailureModel>,
+    stuck: StuckQueries,
     gate: Gate,
     metrics: OriginMetrics,
     /// The last answer of the database was a failure. Said in the log once each way, not once a fetch.
@@ -87,7 +89,16 @@ impl Fetcher {
     ) -> Self {
         let (latency, failures) = (Mutex::new(latency), Mutex::new(failures));
         let gate = Gate::new(limits, metrics.gate.clone());
-        Self { store, ledger, latency, failures, gate, metrics, database_away: AtomicBool::new(false) }
+        Self {
+            store,
+            ledger,
+            latency,
+            failures,
+            stuck: StuckQueries::default(),
+            gate,
+            metrics,
+            database_away: AtomicBool::new(false),
+        }
     }
 
     /// Fetches a row for a rebuild, as slowly as the model says. `caller` is the trace context that came with the call.
@@ -155,7 +166,9 @@ impl Fetcher {
         }
     }
 
-    /// The slow part: the model's delay, a connection, the query.
+    /// The slow part: a connection, the query, the model's delay.
+    ///
+    /// The row is read first and answered late, as by a query that is slow: what is written meanwhile is not in its answer.
     async fn work(
         &self,
         key: &str,
@@ -163,16 +176,25 @@ impl Fetcher {
         deadline: Instant,
     ) -> Result<Option<Row>, FetchError> {
         let delay = self.model().draw(Instant::now().into_std());
-        if !delay.holds_connection {
-            sleep_exactly(delay.time).await;
-        }
         rebuild.queue = Wait::Waiting(Instant::now());
         let acquired = self.store.acquire(deadline).await;
         self.metrics.observe_pool_wait(rebuild.queue.stop());
         let mut connection = self.heed(acquired)?;
-        if delay.holds_connection {
-            sleep_exactly(delay.time).await;
-        }
+        let row = self.read(&mut connection, key, deadline).await;
+        let connection = self.stuck.pass(connection).await;
+        // Held until the delay is over, or given back before.
+        let _held = delay.holds_connection.then_some(connection);
+        sleep_exactly(delay.time).await;
+        row
+    }
+
+    /// The query, or the failure in its place.
+    async fn read(
+        &self,
+        connection: &mut Connection,
+        key: &str,
+        deadline: Instant,
+    ) -> Result<Option<Row>, FetchError> {
         if self.failures().draw(Instant::now().into_std()) {
             return Err(FetchError::OnCommand);
         }
@@ -271,6 +293,14 @@ impl Fetcher {
         let mut failures = self.failures();
         failures.set(settings, now)?;
         Ok(failures.get(now))
+    }
+
+    /// Makes the next queries hang with their connections, or lets go those that do. Returns what is in force.
+    ///
+    /// # Errors
+    /// Out of the limits.
+    pub fn set_stuck(&self, wanted: Stuck) -> Result<Stuck, BadStuck> {
+        self.stuck.set(wanted)
     }
 
     /// The ledger.

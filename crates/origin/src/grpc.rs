@@ -124,8 +124,10 @@ impl OriginAdmin for OriginService {
         Ok(Response::new(failures))
     }
 
-    async fn set_stuck(&self, _: Request<Stuck>) -> Result<Response<Stuck>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn set_stuck(&self, request: Request<Stuck>) -> Result<Response<Stuck>, Status> {
+        let stuck = self.0.set_stuck(request.into_inner()).map_err(|bad| invalid(&bad))?;
+        tracing::info!(?stuck, "queries hang on command");
+        Ok(Response::new(stuck))
     }
 
     async fn put_row(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {

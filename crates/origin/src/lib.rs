@@ -12,6 +12,7 @@
 //! - [`store`]: rows in Postgres or SQLite, migrations, seeding, the pool.
 //! - [`latency`]: fixed and log-normal latency, slow windows; pure.
 //! - [`failures`]: failures on command; pure.
+//! - [`stuck`]: queries that hang on command.
 //! - [`grpc`]: the services `Origin` and `OriginAdmin`.
 //! - [`metrics`]: what it counts.
 //! - [`settings`]: flags and environment.
@@ -27,6 +28,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod settings;
 pub mod store;
+pub mod stuck;
 
 use anyhow::Context as _;
 use failures::FailureModel;

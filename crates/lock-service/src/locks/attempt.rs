@@ -63,6 +63,7 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
                     Err(away) => return failed(Failure::TokensAway(away.to_string()), None),
                 },
             };
+            let expiry_ms = self.inner.clock.by_store(expiry_ms);
             let acquire = Acquire { name, owner, token, known_epoch: tokens.known_epoch(), expiry_ms };
             let answer = timeout_at(deadline, self.inner.store.acquire(acquire)).await;
             let need = match answer {

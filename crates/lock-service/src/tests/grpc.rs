@@ -12,19 +12,26 @@ use herd_service::kit::{Service, ServiceArgs};
 use herd_service::rpc;
 use herd_wire::error::{ErrorSource, is_retryable};
 use herd_wire::v1::acquire_response::Outcome;
+use herd_wire::v1::lock_admin_client::LockAdminClient;
 use herd_wire::v1::lock_service_client::LockServiceClient;
-use herd_wire::v1::{AcquireRequest, HolderEnd, InspectRequest, ReleaseRequest, RenewRequest};
+use herd_wire::v1::{AcquireRequest, HolderEnd, InspectRequest, LockClock, ReleaseRequest, RenewRequest};
 use tonic::Code;
 use tonic::transport::Channel;
 
 async fn serve(redis: &RedisProcess) -> (LockServiceClient<Channel>, Locks<RedisStore, Shared>) {
+    let (channel, locks) = serve_both(redis).await;
+    (LockServiceClient::new(channel), locks)
+}
+
+async fn serve_both(redis: &RedisProcess) -> (Channel, Locks<RedisStore, Shared>) {
     let locks = patient_locks_over(redis, counters(), Settings::default());
     let mut service = Service::start(ROLE, &ServiceArgs::ephemeral("lock")).await.unwrap();
     let metrics = LockMetrics::register(service.metrics());
-    service.add(LockGrpc::new(locks.clone(), metrics).into_service());
+    let grpc = LockGrpc::new(locks.clone(), metrics);
+    service.add(grpc.admin()).add(grpc.into_service());
     let channel = rpc::channel(&format!("http://{}", service.grpc_address())).unwrap();
     tokio::spawn(service.serve());
-    (LockServiceClient::new(channel), locks)
+    (channel, locks)
 }
 
 fn wanted(name: &str, owner: &str, wait_ms: u32) -> AcquireRequest {
@@ -77,6 +84,32 @@ async fn a_lease_over_the_wire() {
     assert!(matches!(told.outcome, Some(Outcome::HolderDone(_))), "{told:?}");
     assert!(!leader.release(release).await.unwrap().into_inner().released);
     assert!(!leader.inspect(inspect()).await.unwrap().into_inner().held);
+    locks.stop();
+}
+
+/// A clock that runs ten times too fast ends granted and renewed leases that much earlier, and the service says so; set
+/// right, it counts for the next renewal.
+#[tokio::test]
+async fn a_skewed_clock() {
+    let redis = RedisProcess::start().await;
+    let (channel, locks) = serve_both(&redis).await;
+    let (mut client, mut admin) = (LockServiceClient::new(channel.clone()), LockAdminClient::new(channel));
+    assert!((admin.set_clock(LockClock { rate: 10.0 }).await.unwrap().into_inner().rate - 10.0).abs() < 1e-9);
+    let bad = admin.set_clock(LockClock { rate: 0.0 }).await.unwrap_err();
+    assert_eq!(bad.code(), Code::InvalidArgument);
+    let granted = client.acquire(wanted("k", "leader", 0)).await.unwrap().into_inner();
+    let Some(Outcome::Granted(grant)) = granted.outcome else { panic!("{granted:?}") };
+    assert!(grant.expiry_ms <= 6_000, "{grant:?}");
+    let inspect = || InspectRequest { name: "k".into() };
+    let renew =
+        RenewRequest { name: "k".into(), owner: "leader".into(), token: grant.token, expiry_ms: 90_000 };
+    assert!(client.renew(renew.clone()).await.unwrap().into_inner().held);
+    let left_ms = client.inspect(inspect()).await.unwrap().into_inner().expires_in_ms;
+    assert!(left_ms <= 9_000, "{left_ms}");
+    admin.set_clock(LockClock { rate: 1.0 }).await.unwrap();
+    assert!(client.renew(renew).await.unwrap().into_inner().held);
+    let left_ms = client.inspect(inspect()).await.unwrap().into_inner().expires_in_ms;
+    assert!(left_ms > 9_000, "{left_ms}");
     locks.stop();
 }
 

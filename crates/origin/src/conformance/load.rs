@@ -3,7 +3,7 @@
 use super::bench::{Bench, LONG, request};
 use crate::fetch::FetchError;
 use futures::poll;
-use herd_wire::v1::{Failures, FetchOutcome, Latency, OriginGate};
+use herd_wire::v1::{Failures, FetchOutcome, Latency, OriginGate, Stuck};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -127,5 +127,48 @@ pub async fn failures_on_command(url: &str, scratch: &Path) {
     assert_eq!(bench.queries(), 1);
     let deadline = Instant::now() + LONG;
     assert!(bench.fetcher.put("item-1", b"x", deadline).await.is_ok(), "only fetches fail");
+    bench.close().await;
+}
+
+/// Goal: a query that hangs keeps its connection, also when its caller has left, until it is let go; the next is none of them.
+/// What a fetch answers is what it read at its beginning.
+pub async fn stuck_queries(url: &str, scratch: &Path) {
+    let bench = Bench::open(url, scratch, 1, 0, 10).await;
+    let before = bench.fetch("item-8").await.expect("the row exists").row;
+    let stuck = Stuck { queries: 1, for_ms: 600_000, hang_now: 0 };
+    assert_eq!(bench.fetcher.set_stuck(stuck), Ok(stuck));
+    let soon = Instant::now() + Duration::from_secs(1);
+    let left = bench.fetcher.fetch(request("item-8"), None, soon).await;
+    assert!(matches!(left, Err(FetchError::DeadlinePassed)), "{left:?}");
+    let mut waits = Box::pin(bench.fetch("item-8"));
+    assert!(poll!(&mut waits).is_pending(), "the only connection hangs");
+    let over = Stuck::default();
+    assert_eq!(bench.fetcher.set_stuck(over).expect("good limits").hang_now, 1);
+    assert_eq!(waits.await.expect("the connection is back").row, before);
+    assert_eq!(bench.fetcher.set_stuck(over).expect("good limits").hang_now, 0);
+    for bad in [Stuck { for_ms: 0, ..stuck }, Stuck { queries: 1_001, ..stuck }] {
+        assert!(bench.fetcher.set_stuck(bad).is_err(), "{bad:?}");
+    }
+    bench.close().await;
+}
+
+/// Goal: a slow fetch answers what it read when it began, whatever was written since.
+pub async fn reads_first(url: &str, scratch: &Path) {
+    let bench = Bench::open(url, scratch, 2, 500, 10).await;
+    let deadline = Instant::now() + LONG;
+    let old = bench.fetcher.put("item-3", b"old", deadline).await.expect("it is written");
+    let mut slow = Box::pin(bench.fetch("item-3"));
+    while bench.queries() == 0 {
+        assert!(poll!(&mut slow).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let write = async {
+        // Behind the query on the same database: it is answered after it.
+        let _ = bench.fetcher.keys_after("item-3", deadline).await;
+        bench.fetcher.put("item-3", b"new", deadline).await
+    };
+    let (slow, new) = tokio::join!(slow, write);
+    assert_eq!(new.expect("it is written"), old + 1);
+    assert_eq!(slow.expect("the row exists").row.version, old);
     bench.close().await;
 }

@@ -2,12 +2,14 @@
 //!
 //! The bodies of one database must not run at the same time: [`away_and_back`] takes its table away.
 //!
-//! - `load`: the gate, and failures on command.
+//! - `load`: the gate, failures and hanging queries on command, slow reads.
 
 mod bench;
 mod load;
 
-pub use load::{failures_on_command, gate, gate_changed_at_run_time, gate_with_a_queue};
+pub use load::{
+    failures_on_command, gate, gate_changed_at_run_time, gate_with_a_queue, reads_first, stuck_queries,
+};
 
 use crate::fetch::FetchError;
 use crate::store::KEYS_MAX;
@@ -31,6 +33,8 @@ pub async fn all(url: &str, scratch: &Path) {
     gate_with_a_queue(url, scratch).await;
     gate_changed_at_run_time(url, scratch).await;
     failures_on_command(url, scratch).await;
+    stuck_queries(url, scratch).await;
+    reads_first(url, scratch).await;
     hung_up(url, scratch).await;
     deadline_passed(url, scratch).await;
     away_and_back(url, scratch).await;
@@ -275,6 +279,8 @@ mod tests {
         gate_with_a_queue,
         gate_changed_at_run_time,
         failures_on_command,
+        stuck_queries,
+        reads_first,
         hung_up,
         deadline_passed,
         away_and_back,

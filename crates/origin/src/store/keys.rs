@@ -15,7 +15,7 @@ const DELETE: &str = "DELETE FROM items WHERE key >= $1 AND key < $2";
 /// Stands behind every byte of the key alphabet.
 const BEHIND: char = '\u{7f}';
 
-impl Connection<'_> {
+impl Connection {
     /// The keys behind `after`, in the order of their bytes, at most [`KEYS_MAX`]: fewer say that there are no more.
     ///
     /// # Errors

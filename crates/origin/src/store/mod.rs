@@ -18,9 +18,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, PgPool, Postgres, Sqlite, SqlitePool};
 use std::future::Future;
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 /// The longest value of a row, in bytes: 1 MiB.
@@ -149,7 +149,7 @@ enum Pool {
 /// The rows and the pool of connections to them.
 pub struct Store {
     pool: Pool,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Until when nobody tries again.
     away_until: Mutex<Option<Instant>>,
     /// Tells the queue that the database is away.
@@ -191,7 +191,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let turns = Semaphore::new(options.pool_size as usize);
+        let turns = Arc::new(Semaphore::new(options.pool_size as usize));
         let (away_until, away) = (Mutex::new(None), Notify::new());
         Ok(Self { pool, turns, away_until, away, system_name: options.database.system_name() })
     }
@@ -206,11 +206,11 @@ impl Store {
     ///
     /// # Errors
     /// The database is away. Whoever finds that out is told before `deadline`, and everybody in the queue with it.
-    pub async fn acquire(&self, deadline: Instant) -> Result<Connection<'_>, StoreError> {
+    pub async fn acquire(&self, deadline: Instant) -> Result<Connection, StoreError> {
         let turn = tokio::select! {
             biased;
             () = self.away.notified() => return Err(StoreError::Away),
-            turn = self.turns.acquire() => turn.expect("the turns are never closed"),
+            turn = Arc::clone(&self.turns).acquire_owned() => turn.expect("the turns are never closed"),
         };
         if self.away_until().is_some_and(|until| Instant::now() < until) {
             return Err(StoreError::Away);
@@ -271,14 +271,14 @@ enum Link {
 }
 
 /// A connection of the pool, and the turn that it takes. Dropping it gives both back.
-pub struct Connection<'a> {
+pub struct Connection {
     link: Option<Link>,
     /// A query was sent and its answer not read to the end.
     querying: bool,
-    _turn: SemaphorePermit<'a>,
+    _turn: OwnedSemaphorePermit,
 }
 
-impl Connection<'_> {
+impl Connection {
     /// Reads a row: the query that a rebuild is about.
     ///
     /// # Errors
@@ -332,7 +332,7 @@ impl Connection<'_> {
     }
 }
 
-impl Drop for Connection<'_> {
+impl Drop for Connection {
     fn drop(&mut self) {
         if !self.querying {
             return;

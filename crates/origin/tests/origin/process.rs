@@ -135,6 +135,9 @@ async fn answers_over_the_wire() {
     let missing = client.fetch(request("item-0")).await.unwrap_err();
     assert_eq!((missing.code(), ErrorSource::of(&missing)), (Code::NotFound, Some(ErrorSource::Origin)));
     assert!(!is_retryable(&missing));
+    let metrics = origin.metrics();
+    assert!(metrics.contains("\ndb_query_total 2\n"), "{metrics}");
+    assert!(metrics.contains("\ncache_miss_total 0\n"), "{metrics}");
 
     let mut admin = OriginAdminClient::new(channel.clone());
     let slow = Latency { model: Model::Fixed.into(), median_ms: 600_000, ..Latency::default() };
@@ -153,9 +156,6 @@ async fn answers_over_the_wire() {
     let events = ledger(&channel).await;
     assert!(matches!(&events[0].kind, Some(Kind::Started(start)) if start.trace == traceparent[3..35]));
     assert_eq!(outcomes(&events)[..2], [FetchOutcome::Fetched, FetchOutcome::NoSuchRow]);
-    let metrics = origin.metrics();
-    assert!(metrics.contains("\ndb_query_total 2\n"), "{metrics}");
-    assert!(metrics.contains("\ncache_miss_total 0\n"), "{metrics}");
 }
 
 /// Goal: what the gate refuses says when to come back, what fails on command is the origin's fault and may be repeated, and
