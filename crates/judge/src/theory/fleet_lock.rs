@@ -65,7 +65,8 @@ fn held(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow]) -> Limit {
         // Exactly so many where readers wait; a crowd that leaves fewer never waited.
         let expected = rows.first().map_or(0.0, |row| crowd(case, &row.key));
         let waited = expected >= CROWD_MIN && rate <= 1.0;
-        let at_least = if waited { 0.75 * rounds as f64 } else { 0.0 };
+        // What a slow link adds may come; what the rebuild alone takes must.
+        let at_least = if waited { 0.75 * rebuild_ms.div_ceil(expiry_ms) as f64 } else { 0.0 };
         let clock = if rate > 1.0 { format!(" by a clock {rate} times as fast") } else { String::new() };
         return Limit { at_least, ..Limit::exactly(rounds, format!("ceil(D/E) = {rounds}{clock}")) };
     }
