@@ -111,7 +111,7 @@ impl Pipe {
     }
 
     fn due(&mut self, rule: Rule) -> Option<Instant> {
-        let late = rule.late(|| rand::random());
+        let late = rule.late(rand::random);
         if rule == Rule::BlackHole || !late.is_zero() {
             self.hits.add();
         }

@@ -132,7 +132,7 @@ impl Line {
     /// Returns when the link's rule is to reset.
     async fn reset(mut self) {
         if self.rules.wait_for(|rule| *rule == Rule::Reset).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
