@@ -6,9 +6,12 @@ use clap::Parser as _;
 use herd_cache_node::{run::run, settings};
 use herd_service::kit::{Service, ServiceArgs};
 use herd_service::rpc::channel;
+use herd_wire::v1::bad_link::Rule;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
 use herd_wire::v1::control_server::{Control, ControlServer};
-use herd_wire::v1::{ControlUpdate, FleetConfig, GetRequest, GetResponse, MemberReport, Role};
+use herd_wire::v1::{
+    self, BadLink, ControlUpdate, FleetConfig, GetRequest, GetResponse, Links, MemberReport, Role,
+};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,6 +62,24 @@ impl FakeControl {
 
     pub(crate) fn say(&self, config: FleetConfig) {
         self.update.send_replace(ControlUpdate { config: Some(config), members: None, links: None });
+    }
+
+    /// Brings the links into a state, and waits until the member reports that they are.
+    async fn links(&self, links: Links) {
+        let version = links.version;
+        self.update.send_modify(|update| update.links = Some(links));
+        self.reports(|report| report.links_version == version).await;
+    }
+
+    /// Waits until the member reports that a bad link hit something.
+    async fn hit(&self) {
+        self.reports(|report| report.links_hit > 0).await;
+    }
+
+    async fn reports(&self, fits: impl FnMut(&MemberReport) -> bool) {
+        let mut reported = self.reported.subscribe();
+        let reported = tokio::time::timeout(REPORTED_WITHIN, reported.wait_for(fits)).await;
+        reported.expect("reported within 5 s").expect("the sender lives");
     }
 
     /// Waits until this member applied some configuration.
@@ -137,4 +158,73 @@ async fn from_joining_to_the_drain() {
     stop.cancel();
     eventually("the node has drained", || running.is_finished()).await;
     running.await.unwrap().unwrap();
+}
+
+/// A node that is started for link faults works through its relays. Each of its links can be made bad, which ends requests by
+/// their deadline, and is good again when it is mended; the tier in the process serves again afterwards.
+#[tokio::test]
+async fn bad_links() {
+    let parts = Parts::up().await;
+    let control = FakeControl::new();
+    let serving = control.serve(0);
+    let words = ["herd-cache-node", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--link-faults"];
+    let (redis, lock) = (parts.redis.url(), parts.lock_serving.as_ref().unwrap().url());
+    let (origin, plane) = (parts.origin_serving.as_ref().unwrap().url(), serving.url());
+    let peers =
+        ["--redis-url", &redis, "--lock-url", &lock, "--origin-url", &origin, "--control-url", &plane];
+    let args = settings::NodeArgs::try_parse_from(words.into_iter().chain(peers)).unwrap();
+    let service = Service::start(settings::ROLE, &ServiceArgs::ephemeral("n1")).await.unwrap();
+    let client = CacheNodeClient::new(channel(&format!("http://{}", service.grpc_address())).unwrap());
+    let (metrics, stop) = (service.metrics().clone(), service.shutdown());
+    let running = tokio::spawn(run(args, service));
+    let mut fleet = fleet_lock();
+    let policy = fleet.policy.as_mut().unwrap();
+    policy.rebuild_deadline_ms = 300;
+    policy.local = Some(v1::LocalConfig { ttl_ms: 60_000, entries_max: 100, incoherent: false });
+    let lock = policy.lock.as_mut().unwrap();
+    (lock.expiry_ms, lock.wait_ms) = (300, 300);
+    lock.set_on_unavailable(v1::OnLockUnavailable::FailClosed);
+    control.say(fleet);
+    control.acknowledged(1).await;
+    let local_hits =
+        || metrics.encode().lines().find(|line| line.contains("\"hit_local\"")).map(str::to_owned);
+    let hit = async |key: &str| get_within(&client, key, Duration::from_secs(1)).await;
+    hit("item-0").await.unwrap();
+
+    let mut version = 0;
+    for peer in [v1::Peer::Origin, v1::Peer::LockService, v1::Peer::Redis] {
+        let bad = BadLink { instance: "n1".to_owned(), peer: peer.into(), rule: Some(Rule::BlackHole(true)) };
+        version += 1;
+        control.links(Links { version, bad: vec![bad] }).await;
+        let key = format!("item-{version}");
+        let refused = tokio::time::timeout(REPORTED_WITHIN, hit(&key)).await;
+        refused.expect("it has a deadline").expect_err("nothing passes");
+        control.hit().await;
+        version += 1;
+        control.links(Links { version, bad: vec![] }).await;
+        let healed = async {
+            while hit(&key).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(REPORTED_WITHIN, healed).await.expect("it heals");
+    }
+    let before = local_hits();
+    let end = tokio::time::Instant::now() + REPORTED_WITHIN;
+    while local_hits() == before {
+        hit("item-1").await.unwrap();
+        assert!(tokio::time::Instant::now() < end, "the tier in the process did not open again");
+    }
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+async fn get_within(
+    client: &CacheNodeClient<Channel>,
+    key: &str,
+    deadline: Duration,
+) -> Result<GetResponse, Status> {
+    let mut request = Request::new(GetRequest { key: key.to_owned() });
+    request.set_timeout(deadline);
+    client.clone().get(request).await.map(Response::into_inner)
 }
