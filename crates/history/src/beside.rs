@@ -51,6 +51,9 @@ pub struct DeployRecord {
     pub strategy: String,
     /// The prefix that was switched to.
     pub prefix: String,
+    /// The configuration version that announced the new prefix, still under the old one; 0 without an announcement.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub announced_version: u64,
     /// The configuration version with the new prefix.
     pub config_version: u64,
     /// When the background fill began; absent without one.

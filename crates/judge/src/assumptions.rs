@@ -139,18 +139,21 @@ fn is_error_of_a_part(row: &OperationRecord) -> bool {
     matches!(row.outcome, Ended::Unavailable | Ended::DeadlineExceeded | Ended::Failed)
 }
 
-/// One configuration, or the two of a deploy.
+/// One configuration, or those of a deploy: an announcement of the new prefix where it has one, and the switch.
 fn configuration(case: &Case<'_>) -> Assumption {
     let record = &case.history.record;
-    let deployed = record.deploy.as_ref().map(|deploy| deploy.config_version);
-    let is_other = |version: u64| version != record.config_version && Some(version) != deployed;
+    let mut known = vec![record.config_version];
+    if let Some(deploy) = &record.deploy {
+        known.extend(
+            [deploy.announced_version, deploy.config_version].into_iter().filter(|version| *version > 0),
+        );
+    }
+    let is_other = |version: u64| !known.contains(&version);
     let operations = case.history.operations.iter().filter(|row| row.outcome == Ended::Answered);
     let other = operations.filter(|row| is_other(row.config_version)).count();
     let rebuilt = own_rows(case.history).filter(|row| is_other(row.config_version)).count();
-    let versions = deployed.map_or_else(
-        || record.config_version.to_string(),
-        |next| format!("{} and {next}", record.config_version),
-    );
+    let versions: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let versions = versions.join(" and ");
     let why = format!("{other} answers and {rebuilt} rebuilds under another configuration than {versions}");
     found("one configuration", other == 0 && rebuilt == 0, why)
 }

@@ -306,12 +306,16 @@ impl Shared {
         {
             let mut state = self.lock();
             state.highest_version_seen = state.highest_version_seen.max(report.config_version);
+            let mut serves = false;
             if let Some(member) = state.view.member_mut(role, instance).filter(|m| m.session == session) {
+                serves = role == Role::CacheNode && member.config_version == 0 && report.config_version > 0;
                 member.config_version = report.config_version;
                 member.members_version = report.members_version;
                 member.links_version = report.links_version;
                 member.links_hit = report.links_hit;
             }
+            // From its first configuration on the edges may send it requests.
+            self.membership_changed(&mut state, serves);
         }
         self.changed.send_replace(());
     }

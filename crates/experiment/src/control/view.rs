@@ -114,10 +114,16 @@ impl View {
     pub(super) fn membership(&self) -> Membership {
         let nodes = self
             .nodes()
-            .filter(|node| !self.hidden.contains(&node.instance))
+            .filter(|node| !self.hidden.contains(&node.instance) && self.is_configured(node))
             .map(|node| Member { instance: node.instance.clone(), address: node.address.clone() })
             .collect();
         Membership { version: self.members_version, nodes }
+    }
+
+    /// Whether a node can serve: it knows a configuration, if there is one to be known. An edge that heard of it before would
+    /// send it requests that it can only refuse.
+    pub(super) fn is_configured(&self, node: &MemberView) -> bool {
+        node.config_version > 0 || self.config_version == 0
     }
 
     /// Whether that changed anything. A node need not be joined to be hidden.

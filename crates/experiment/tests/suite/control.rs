@@ -1,4 +1,4 @@
-use herd_experiment::control::{ControlError, ControlPlane};
+use herd_experiment::control::{ControlError, ControlPlane, View};
 use herd_wire::v1::{
     BadLink, ControlUpdate, FleetConfig, MemberReport, Peer, Role, bad_link, control_client::ControlClient,
 };
@@ -80,6 +80,7 @@ async fn applied_means_everybody() {
     let told = node.obey().await;
     assert_eq!(told.config.map(|config| (config.version, config.key_prefix)), Some((1, "p:".to_owned())));
     assert!(told.members.is_none(), "nodes do not need the membership");
+    assert_eq!(edge.obey().await.members.unwrap().nodes.len(), 1, "the node can serve now");
     plane.wait_applied(version, 1, LIMIT).await.unwrap();
     let few = plane.wait_applied(version, 2, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(few, ControlError::Deadline { .. }));
@@ -89,10 +90,12 @@ async fn applied_means_everybody() {
 #[tokio::test]
 async fn leaving_and_coming_late() {
     let plane = plane().await;
-    let first = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
-    let _second = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
+    let mut first = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
+    let mut second = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
     plane.wait_until("two nodes", LIMIT, |view| view.nodes_joined() == 2).await.unwrap();
     plane.publish(FleetConfig::default());
+    (first.obey().await, second.obey().await);
+    plane.wait_until("both configured", LIMIT, all_configured).await.unwrap();
     let mut edge = FakeMember::join(plane.address(), Role::Edge, "edge-0").await;
     let late = edge.obey().await;
     assert_eq!((late.config.unwrap().version, late.members.unwrap().nodes.len()), (1, 2));
@@ -101,11 +104,29 @@ async fn leaving_and_coming_late() {
     assert_eq!(edge.obey().await.members.unwrap().nodes[0].instance, "node-1");
 }
 
+/// An edge hears of a node once it knows a configuration: what it was sent before, it could only refuse.
+#[tokio::test]
+async fn a_node_without_a_configuration_serves_nobody() {
+    let plane = plane().await;
+    plane.publish(FleetConfig::default());
+    let mut edge = FakeMember::join(plane.address(), Role::Edge, "edge-0").await;
+    let mut node = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
+    plane.wait_until("the node", LIMIT, |view| view.nodes_joined() == 1).await.unwrap();
+    let heard = edge.obey().await.members.map_or(0, |members| members.nodes.len());
+    assert_eq!(heard, 0, "it has joined, and knows nothing yet");
+    node.obey().await;
+    while edge.obey().await.members.is_none_or(|members| members.nodes.is_empty()) {}
+}
+
+fn all_configured(view: &View) -> bool {
+    view.nodes().all(|node| node.config_version == view.config_version)
+}
+
 /// A hidden node is kept from the edges, also when it joins again, and stays a member in all else; shown, it is back.
 #[tokio::test]
 async fn hidden_from_the_edges() {
     let plane = plane().await;
-    let first = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
+    let mut first = FakeMember::join(plane.address(), Role::CacheNode, "node-0").await;
     let mut second = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
     plane.wait_until("two nodes", LIMIT, |view| view.nodes_joined() == 2).await.unwrap();
     let mut edge = FakeMember::join(plane.address(), Role::Edge, "edge-0").await;
@@ -123,13 +144,17 @@ async fn hidden_from_the_edges() {
     assert_eq!((plane.view().nodes_joined(), plane.view().nodes_moved), (2, moved));
     plane.publish(FleetConfig::default());
     assert!(second.obey().await.config.is_some(), "it goes on hearing configurations");
+    first.obey().await;
+    plane.wait_until("both configured", LIMIT, all_configured).await.unwrap();
 
     // Back after a restart, and still hidden: the edge hears of the others only.
-    let _again = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
+    let mut again = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
     plane.wait_until("the restart", LIMIT, |view| view.nodes_moved == moved + 2).await.unwrap();
     let log: Vec<(String, bool)> =
         plane.moves_since(moved).into_iter().map(|moved| (moved.node, moved.left)).collect();
     assert_eq!(log, [("node-1".to_owned(), true), ("node-1".to_owned(), false)], "its old life ended");
+    again.obey().await;
+    plane.wait_until("its configuration", LIMIT, all_configured).await.unwrap();
     drop(first);
     plane.wait_until("one node to leave", LIMIT, |view| view.nodes_joined() == 1).await.unwrap();
     let last = plane.show("node-1").expect("it was hidden");

@@ -51,6 +51,7 @@ pub(crate) fn record(name: &str) -> RungRecord {
         deploy: Some(DeployRecord {
             strategy: "versioned".to_owned(),
             prefix: "q:".to_owned(),
+            announced_version: 0,
             config_version: 3,
             fill_began_us: Some(1),
             switched_us: Some(2),

@@ -199,6 +199,7 @@ fn deployed(strategy: DeployStrategy, late_fill: bool) -> (Scenario, History) {
     rung.record.deploy = Some(DeployRecord {
         strategy: strategy.to_string(),
         prefix: "q:".to_owned(),
+        announced_version: 0,
         config_version: 8,
         fill_began_us: Some(START_US + 2_800_000),
         switched_us: Some(START_US + 3_000_000),

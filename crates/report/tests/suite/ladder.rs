@@ -138,6 +138,7 @@ fn events(history: &mut History) {
         rung.record.deploy = Some(DeployRecord {
             strategy: "versioned".to_owned(),
             prefix: "p2:".to_owned(),
+            announced_version: 0,
             config_version: 7,
             fill_began_us: Some(at(1_500)),
             switched_us: Some(at(2_900)),

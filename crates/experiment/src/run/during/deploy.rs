@@ -31,6 +31,7 @@ pub(super) async fn deploy(
     let record = DeployRecord {
         strategy: deploy.strategy.to_string(),
         prefix,
+        announced_version: 0,
         config_version: 0,
         fill_began_us: None,
         switched_us: None,
@@ -82,6 +83,7 @@ impl Deploying<'_> {
         config.other_key_prefix.clone_from(&self.record.prefix);
         let nodes = stage.control.view().nodes_joined();
         let version = stage.control.publish(config);
+        self.record.announced_version = version;
         let applied = stage.control.wait_applied(version, nodes, crate::control::APPLY_LIMIT).await;
         if let Err(error) = &applied {
             self.say(&format!("the new prefix could not be announced: {error}"));
