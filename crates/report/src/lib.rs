@@ -3,13 +3,13 @@
 //!
 //! Everything is made from a [`herd_judge::Judgement`] and from the [`herd_history::History`] it was made of. [`write_all`] puts
 //! `results.json`, `report.md`, `report.html` and `junit.xml` into a run's folder; [`table`] is what a terminal shows of it.
-//! [`explain`] and [`rungs`] need a scenario only; [`track_record`] tells what became of the known-bad strategies.
+//! [`explain`] and [`rungs`] need a scenario only; [`summary`] tells what became of a set of scenarios.
 //!
 //! What it never does: decide an outcome, refer to anything outside the page (no scripts, fonts or images from elsewhere), read a
 //! clock. The same judgement always gives the same text. Its formulas explain; the judge has its own, and is not told of these.
 //!
 //! Map, what is read · `table` a terminal's table, `card` the same for one rung · `markdown` · `html` the page, its `style` and each
-//! `rung` · `json` the machine's form · `junit` · `track_record` known-bad strategies · `chaos` a set of scenarios · `files` the folder.
+//! `rung` · `json` the machine's form · `junit` · `chaos` a set of scenarios · `files` the folder.
 //!
 //! Map, what it is made of · `herds` which herd a rung bounds and by which verdict that shows, its `teller` in a sentence · `events` what
 //! was done to a rung, `faults` and `fault_lines` its faults · `expected` contrasts · `witness` worst cases · `series` what the plots
@@ -36,7 +36,6 @@ mod markdown;
 mod series;
 mod table;
 mod timeline;
-mod track_record;
 mod witness;
 mod words;
 mod wrap;
@@ -49,6 +48,5 @@ pub use json::results_json;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use table::table;
-pub use track_record::{Tracked, track_record, track_record_markdown};
 pub use words::summary_of;
 pub use wrap::wrapped;

@@ -25,6 +25,20 @@ fn step(rung: &str, ms: u64, turn: u64, target: &str, phase: FaultPhase, note: &
     }
 }
 
+/// As the scenario planned it, so that the node that left and came back is accounted for.
+const PLANNED: &str = r#"
+[[fault]]
+name = "holder-paused"
+rungs = ["lock"]
+at_ms = 1200
+for_ms = 800
+times = 2
+every_ms = 1400
+kind = "pause"
+part = "cache-node"
+index = [1]
+"#;
+
 /// The made ladder; in its rung `lock` nodes are paused, and requests fail meanwhile.
 pub(crate) fn run() -> (Judgement, History) {
     let (_, mut history) = made::run([20, 4, 1]);
@@ -50,6 +64,7 @@ pub(crate) fn run() -> (Judgement, History) {
         let at_us = START_US + at * 1_000;
         lock.record.moved.push(MembershipRecord { at_us, node: "node-1".to_owned(), left });
     }
+    history.manifest.scenario_text.push_str(PLANNED);
     let scenario = scenario_of(&history.manifest).unwrap();
     let mut judgement = judge(&scenario, &history);
     for verdict in &mut judgement.verdicts {

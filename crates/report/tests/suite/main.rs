@@ -6,4 +6,3 @@ mod ladder;
 mod made;
 mod page;
 mod text;
-mod zoo;
