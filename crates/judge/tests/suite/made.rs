@@ -19,18 +19,21 @@ pub(crate) const NONE: &str = "layers = []";
 pub(crate) const FLIGHT: &str = "layers = [\"single-flight\"]";
 pub(crate) const LOCK: &str = "layers = [\"single-flight\", \"lock\"]\n[rung.lock]\nexpiry_ms = 1000";
 
-/// A scenario of one rung with this rung body and claim body. Its load asks for nothing absent and its origin never fails,
-/// but it is read as one in which every property can be claimed: tests then change what they are about.
+/// A scenario of one rung with this rung body and claim body. Its load asks for nothing absent, its origin never fails, and
+/// nothing is hurt, but it is read as one in which every property can be claimed: tests then change what they are about.
 pub(crate) fn scenario(rung: &str, claim: &str) -> Scenario {
+    let which = if rung.contains("\"lock\"") { "holder" } else { "all" };
     let text = format!(
         "name = \"made\"\nhypothesis = \"h\"\n[fleet]\nnodes = 4\n[origin]\nlatency_ms = {REBUILD_MS}\n\
          [origin.failing]\nat_ms = 1\nfor_ms = 1\n[workload]\nrate_per_s = 200\nboundaries = 3\n\
-         insert_every_ms = 1000\n[workload.absent]\nshare = 0.1\nids = \"fixed\"\ncount = 20\n[policy]\nttl_ms = 1000\n[[rung]]\nname = \"rung\"\n{rung}\n[[claim]]\n{claim}\n"
+         insert_every_ms = 1000\n[workload.absent]\nshare = 0.1\nids = \"fixed\"\ncount = 20\n[policy]\nttl_ms = 1000\n[[rung]]\nname = \"rung\"\n{rung}\n[[claim]]\n{claim}\n\
+         [[fault]]\nat_ms = 1\nfor_ms = 1\nkind = \"pause\"\npart = \"cache-node\"\nwhich = \"{which}\"\n"
     );
     let mut scenario = Scenario::parse("made.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     scenario.workload.absent = None;
     scenario.workload.insert_every_ms = None;
     scenario.origin.failing = None;
+    scenario.faults.clear();
     scenario
 }
 
