@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 
 /// Names of the programs: the four processes and the lab.
 pub const PROGRAMS: [&str; 5] = ["herd-edge", "herd-cache-node", "herd-lock-service", "herd-origin", "herd"];
+/// What cargo leaves in a target folder: its tag, if it made the folder, and what it knows of the compiler.
+const MARKS: [&str; 2] = ["CACHEDIR.TAG", ".rustc_info.json"];
 /// Names a folder with the programs.
 const BIN_DIR: &str = "HERD_BIN_DIR";
 /// Longest build, from nothing and on a slow machine.
@@ -95,9 +97,10 @@ fn program_folder(own: &Path) -> PathBuf {
 /// Cargo's target folder, when `folder` is `<target>/<triple>/<profile>` or `<target>/<profile>`.
 fn target_dir(folder: &Path) -> Option<PathBuf> {
     folder.join("deps").is_dir().then_some(())?;
-    // Cargo tags the triple's folder as well as the target folder: the outer one counts, else everything is built anew.
-    let tagged = folder.ancestors().skip(1).take(2).filter(|above| above.join("CACHEDIR.TAG").is_file());
-    tagged.last().map(Path::to_owned)
+    // Cargo tags the triple's folder as well as the target folder: the outer one counts, else everything is built anew. A
+    // folder that was there before, as a mounted one is, it does not tag; what it knows of the compiler it leaves in either.
+    let marked = |above: &&Path| MARKS.iter().any(|mark| above.join(mark).is_file());
+    folder.ancestors().skip(1).take(2).filter(marked).last().map(Path::to_owned)
 }
 
 /// Features of dependencies are decided over everything that is built together. So this asks for the whole workspace, as
@@ -192,6 +195,19 @@ mod tests {
         assert!(checkout().is_some());
         assert!(target_dir(&own_folder().expect("a folder")).is_some());
         assert_eq!(target_dir(Path::new("/usr/bin")), None);
+    }
+
+    /// Goal: a target folder that cargo did not make is cargo's all the same, and any other folder with `deps` is not.
+    #[test]
+    fn knows_a_target_folder_that_was_there_before() {
+        let above = tempfile::tempdir().expect("a folder");
+        let profile = above.path().join("x86/debug");
+        std::fs::create_dir_all(profile.join("deps")).expect("made");
+        assert_eq!(target_dir(&profile), None);
+        std::fs::write(above.path().join(".rustc_info.json"), "{}").expect("written");
+        assert_eq!(target_dir(&profile).as_deref(), Some(above.path()));
+        std::fs::write(above.path().join("x86/CACHEDIR.TAG"), "").expect("written");
+        assert_eq!(target_dir(&profile).as_deref(), Some(above.path()), "the outer one counts");
     }
 
     /// Goal: only our programs are taken from cargo's messages, whatever else it says.
