@@ -3,10 +3,12 @@
 mod architecture;
 mod containers;
 mod documents;
+mod experiment;
 mod faults;
 mod fleet;
 mod herds;
 mod lock_service;
 mod otlp;
+mod regressions;
 mod testbeds;
 mod traces;

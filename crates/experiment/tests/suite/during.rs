@@ -162,7 +162,13 @@ async fn a_fill_that_fails_stops_the_deploy() {
     let record = history.rungs[0].record.deploy.as_ref().expect("it is recorded");
     assert_eq!((record.filled, record.config_version, record.switched_us), (0, 0, None));
     assert!(record.why.contains("it does not want to; too few for a switch"), "{}", record.why);
-    assert_eq!(by_version(&history.rungs[0]).1, 0);
+    // Announced, which is a configuration of its own, and no more.
+    let (rung, announced) = (&history.rungs[0], record.announced_version);
+    let told = [rung.record.config_version, announced];
+    assert!(
+        announced > 0 && rung.operations.iter().all(|row| told.contains(&row.config_version)),
+        "{told:?}"
+    );
 }
 
 /// A fill that is too slow for the window ends with it, and is not switched to.
@@ -221,7 +227,24 @@ async fn the_stores_record() {
         let write = &rung.writes[0];
         assert_eq!((write.key.as_str(), &write.prefix), ("item-1", &rung.record.prefix));
         assert_eq!((write.kind, write.verdict), (StoreWriteKind::Value, StoreWriteVerdict::Accepted));
-        let noted = rung.record.notes.iter().any(|note| note.contains("could not be read whole: trimmed"));
+        let noted = rung.record.notes.iter().any(|note| note.contains("is not whole: trimmed"));
         assert_eq!(noted, breaks, "{:?}", rung.record.notes);
     }
+}
+
+/// The most read row changes at its pace, and what could not be changed is told.
+#[tokio::test]
+async fn the_row_changes_at_the_origin() {
+    let changes = |every_ms| plan(|scenario| scenario.workload.update_every_ms = every_ms);
+    let (_, fakes) = drive(&changes(None), |_| {}).await;
+    assert_eq!(fakes.truth().puts, 0);
+    let plan = changes(Some(100));
+    assert_eq!(plan.options()["update_every_ms"], "100");
+    let (history, fakes) = drive(&plan, |_| {}).await;
+    let puts = fakes.truth().puts;
+    assert!((2..=25).contains(&puts), "{puts} changes every 100 ms in 2.5 s");
+    assert_eq!(history.rungs[0].record.notes, Vec::<String>::new());
+    let (history, _) = drive(&plan, |truth| truth.refuses_puts = true).await;
+    let notes = &history.rungs[0].record.notes;
+    assert!(notes.iter().any(|note| note.contains("changes of item-1 were not made")), "{notes:?}");
 }

@@ -64,11 +64,28 @@ pub(crate) struct Truth {
     pub(crate) answers_after_ms: u64,
     /// Writes of rows behind the caches' back.
     pub(crate) puts: u64,
+    /// Refuses them.
+    pub(crate) refuses_puts: bool,
+    /// Rebuilds of `item-1` that others than the edge have under way.
+    pub(crate) leads: Vec<FakeLead>,
     /// Connections that each bad link says it touched.
     pub(crate) links_hit: u64,
     warmed: u64,
     crowd: Vec<u64>,
     looks_at_crowd: u32,
+    /// Whether a client has read.
+    is_read: bool,
+    /// Looks at the ledger after the first read.
+    looks: u32,
+}
+
+/// A rebuild that is under way from one look at the ledger until a later one; looks count from 1 after the first read.
+pub(crate) struct FakeLead {
+    pub(crate) node: &'static str,
+    pub(crate) from: u32,
+    pub(crate) until: u32,
+    /// While it is under way.
+    pub(crate) rebuild: Option<u64>,
 }
 
 /// How many come, where a crowd comes.
@@ -88,10 +105,10 @@ impl Truth {
         self.failures.last().is_some_and(|failures| failures.share > 0.0)
     }
 
-    fn start(&mut self, prefix: &str, key: &str) -> u64 {
+    fn start(&mut self, prefix: &str, key: &str, node: &str) -> u64 {
         let seq = self.ledger.len() as u64 + 1;
         let (key, cache_key) = (key.to_owned(), format!("{prefix}{key}"));
-        let fetch = FetchRequest { cache_key, key, ..FetchRequest::default() };
+        let fetch = FetchRequest { cache_key, key, node: node.to_owned(), ..FetchRequest::default() };
         let kind = Kind::Started(RebuildStarted { request: Some(fetch), trace: String::new() });
         self.ledger.push(LedgerEvent { seq, rebuild: seq, at_us: now_us(), kind: Some(kind) });
         seq
@@ -109,7 +126,7 @@ impl Truth {
         if self.caches && self.cached.contains(&cache_key) {
             return Ok(Served::Hit);
         }
-        let rebuild = self.start(prefix, key);
+        let rebuild = self.start(prefix, key, "");
         if self.is_failing() {
             self.end(rebuild, FetchOutcome::Failed);
             return Err(Status::unavailable("the origin fails"));
@@ -125,7 +142,7 @@ impl Truth {
 
     fn crowd_comes(&mut self) {
         if self.crowd_after == Some(self.warmed) {
-            self.crowd = (0..CROWD).map(|_| self.start("elsewhere:", "item-1")).collect();
+            self.crowd = (0..CROWD).map(|_| self.start("elsewhere:", "item-1", "")).collect();
         }
     }
 
@@ -136,6 +153,22 @@ impl Truth {
                 self.end(rebuild, FetchOutcome::Fetched);
             }
         }
+    }
+
+    fn leads_come_and_go(&mut self) {
+        self.looks += u32::from(self.is_read);
+        let mut leads = std::mem::take(&mut self.leads);
+        for lead in &mut leads {
+            if self.looks == lead.from {
+                let prefix = self.prefix.clone();
+                lead.rebuild = Some(self.start(&prefix, "item-1", lead.node));
+            } else if self.looks >= lead.until
+                && let Some(rebuild) = lead.rebuild.take()
+            {
+                self.end(rebuild, FetchOutcome::Fetched);
+            }
+        }
+        self.leads = leads;
     }
 }
 
@@ -154,6 +187,7 @@ impl Edge for Fakes {
         let takes = std::time::Duration::from_millis(self.truth().answers_after_ms);
         tokio::time::sleep(takes).await;
         let mut truth = self.truth();
+        truth.is_read = true;
         let (node, config_version) =
             (truth.members.first().cloned().unwrap_or_default(), truth.config_version);
         if is_absent(&key) && !truth.rows.contains(&key) {
@@ -251,6 +285,9 @@ impl OriginAdmin for Fakes {
 
     async fn put_row(&self, _: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
         let mut truth = self.truth();
+        if truth.refuses_puts {
+            return Err(Status::unavailable("it does not want to"));
+        }
         truth.puts += 1;
         Ok(Response::new(PutRowResponse { version: truth.puts }))
     }
@@ -275,6 +312,7 @@ impl OriginAdmin for Fakes {
         let from = request.into_inner().from_seq;
         let mut truth = self.truth();
         truth.crowd_goes();
+        truth.leads_come_and_go();
         let events: Vec<LedgerEvent> =
             truth.ledger.iter().filter(|event| event.seq >= from).cloned().collect();
         let (batches, stream) = mpsc::channel(1);

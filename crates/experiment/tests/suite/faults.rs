@@ -2,7 +2,8 @@
 
 use crate::{
     fake_testbed::{FakeHolder, FakeTestbed},
-    run_loop::{hurt, plan_with},
+    fakes::FakeLead,
+    run_loop::{attend, hurt, plan_with},
 };
 use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed, Unrecovered};
 use herd_experiment::{run::Plan, testbed::Signal};
@@ -161,6 +162,63 @@ async fn the_holder_is_found_and_its_lease_is_watched() {
     assert_eq!(testbed.told[0], "Pause cache-node 1");
 }
 
+fn lead(node: &'static str, from: u32) -> FakeLead {
+    FakeLead { node, from, until: 10, rebuild: None }
+}
+
+/// By the ledger: whoever rebuilds is hit at once, and where a rebuild is waited for, the one that begins then and not the one
+/// that was under way already.
+#[tokio::test]
+async fn the_leader_is_found_in_the_ledger() {
+    let key = || "item-1".to_owned();
+    let mut fault = fault(FaultAction::Pause(nodes(Which::Leader { key: key() })));
+    let (history, testbed) = hurt(&plan(fault.clone(), |_| {}), |testbed| {
+        let mut truth = testbed.fakes.truth();
+        (truth.caches, truth.leads) = (true, vec![lead("node-2", 1)]);
+    })
+    .await;
+    assert_eq!(phases(&history, "node-2"), HELD, "{:#?}", history.faults);
+    assert_eq!(testbed.told, ["Pause cache-node 2", "Resume cache-node 2"]);
+
+    fault.once = Once::Rebuild { key: key() };
+    let (history, testbed) = hurt(&plan(fault, |_| {}), |testbed| {
+        let mut truth = testbed.fakes.truth();
+        (truth.caches, truth.leads) = (true, vec![lead("node-2", 1), lead("node-1", 4)]);
+    })
+    .await;
+    assert_eq!(phases(&history, "node-1"), HELD, "{:#?}", history.faults);
+    assert_eq!(testbed.told, ["Pause cache-node 1", "Resume cache-node 1"]);
+}
+
+/// Where nobody rebuilds there is no leader, and nothing is done.
+#[tokio::test]
+async fn without_a_rebuild_nobody_leads() {
+    let pause = FaultAction::Pause(nodes(Which::Leader { key: "item-1".to_owned() }));
+    let (history, testbed) = happens(pause, |testbed| testbed.fakes.truth().caches = true).await;
+    let expected = "no rebuild of item-1 was under way before the window ended";
+    assert_eq!(step(&history, Unconfirmed).note, expected);
+    assert!(testbed.told.is_empty());
+}
+
+/// A fleet that others brought up is not hurt, and that is said of every target; what needs no testbed is done.
+#[tokio::test]
+async fn a_fleet_of_others_is_not_hurt() {
+    for (action, target) in [
+        (FaultAction::Pause(nodes(Which::Index(vec![1]))), "node-1"),
+        (FaultAction::Kill(once(FaultPart::Redis)), "redis"),
+        (FaultAction::RedisRestartEmpty, "redis"),
+    ] {
+        let (history, testbed) = attend(&plan(fault(action), |_| {})).await;
+        assert_eq!(phases(&history, target), [Unconfirmed], "{:#?}", history.faults);
+        assert!(step(&history, Unconfirmed).note.contains("brought up by others"), "{:#?}", history.faults);
+        assert_eq!(history.faults.len(), 1);
+        assert!(testbed.told.is_empty() && history.rungs[0].record.writes_complete);
+    }
+    let (history, testbed) = attend(&plan(fault(FaultAction::LockClock { rate: 4.0 }), |_| {})).await;
+    assert_eq!(phases(&history, "lock-service"), HELD, "{:#?}", history.faults);
+    assert_eq!(testbed.fakes.truth().clocks, [4.0, 1.0]);
+}
+
 /// A rung without a lock has no holder.
 #[tokio::test]
 async fn without_a_lock_nobody_holds_one() {
@@ -298,6 +356,21 @@ async fn clients_hang_up() {
 async fn a_burst_is_sent() {
     let (history, _) = happens(FaultAction::Burst { factor: 5.0 }, |_| {}).await;
     assert_eq!(phases(&history, "clients"), HELD, "{:#?}", history.faults);
+}
+
+/// A flood is sent while it is held and not otherwise: rows that do not exist, beside the workload's own.
+#[tokio::test]
+async fn a_flood_is_sent() {
+    let (history, _) = happens(FaultAction::Flood { rate_per_s: 400 }, |_| {}).await;
+    assert_eq!(phases(&history, "clients"), HELD, "{:#?}", history.faults);
+    let rung = &history.rungs[0];
+    let (flood, own): (Vec<_>, Vec<_>) =
+        rung.operations.iter().partition(|row| row.outcome == Outcome::NotFound);
+    assert!(!flood.is_empty() && flood.iter().all(|row| row.key.starts_with("random-")), "{flood:#?}");
+    let held = rung.record.window_start_us + 300_000..rung.record.window_start_us + 500_000;
+    assert!(flood.iter().all(|row| held.contains(&row.intended_us)), "{held:?}: {flood:#?}");
+    assert!(own.iter().all(|row| row.key == "item-1"));
+    assert!(own.iter().any(|row| held.contains(&row.intended_us)), "the workload goes on");
 }
 
 /// A fault happens in its rungs alone, and the manifest says which.

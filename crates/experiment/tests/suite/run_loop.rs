@@ -59,12 +59,30 @@ pub(crate) async fn drive(plan: &Plan, change: impl FnOnce(&mut Truth)) -> (Hist
 
 /// The same; the testbed as it is afterwards.
 pub(crate) async fn hurt(plan: &Plan, change: impl FnOnce(&mut FakeTestbed)) -> (History, FakeTestbed) {
+    over(plan, change, Hands::Ours).await
+}
+
+/// The same over a fleet that others brought up: there is no testbed to do anything with.
+pub(crate) async fn attend(plan: &Plan) -> (History, FakeTestbed) {
+    over(plan, |_| {}, Hands::None).await
+}
+
+enum Hands {
+    Ours,
+    None,
+}
+
+async fn over(plan: &Plan, change: impl FnOnce(&mut FakeTestbed), hands: Hands) -> (History, FakeTestbed) {
     let folder = tempfile::tempdir().unwrap();
     let (control, mut testbed) = (control().await, FakeTestbed::new(3));
     change(&mut testbed);
     let writer = Writer::create(&folder.path().join("run"), &plan.manifest()).unwrap();
     let fleet = run::bring_up(&mut testbed, &fleet_spec(3), &control, &Silent).await.unwrap();
-    let driven = run::drive(plan, &fleet.endpoints, &control, Some(&mut testbed), writer, &Silent).await;
+    let held: Option<&mut dyn Testbed> = match hands {
+        Hands::Ours => Some(&mut testbed),
+        Hands::None => None,
+    };
+    let driven = run::drive(plan, &fleet.endpoints, &control, held, writer, &Silent).await;
     // Whatever a rung hid or ended is there again, and the edge hears of it.
     let all = "the edge to know three nodes again";
     control.wait_membership(LIMIT).await.expect(all);

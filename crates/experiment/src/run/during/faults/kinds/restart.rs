@@ -18,8 +18,12 @@ struct Life {
 }
 
 impl Life {
-    async fn end(&mut self, scene: Scene<'_>) -> Result<(), String> {
+    async fn look(&mut self, scene: Scene<'_>) -> Result<(), String> {
         self.was = scene.ground.hands().redis_info().await?;
+        Ok(())
+    }
+
+    async fn end(&mut self, scene: Scene<'_>) -> Result<(), String> {
         let ended = Instant::now();
         scene.ground.hands().signal(Part::Redis, &[0], Signal::Kill).await?;
         self.ended = Some(ended);
@@ -66,6 +70,8 @@ impl Deed for Restart {
     }
 
     async fn inject(&mut self, scene: Scene<'_>) -> Result<String, String> {
+        self.life.look(scene).await?;
+        // From here on it may have ended, whatever comes next.
         if self.empty {
             scene.ground.faults.lost_data("Redis was restarted with nothing");
         }
@@ -120,6 +126,7 @@ impl Deed for Promote {
             return Err(format!("the replica could not be kept behind: {why}"));
         }
         self.lease = Lease::held_by(ground, scene.key(), |_| true).await;
+        self.life.look(scene).await?;
         ground.faults.lost_data("the replica that became the store had heard nothing since the rung began");
         self.life.end(scene).await?;
         ground.hands().redis(RedisFault::Promote).await?;
