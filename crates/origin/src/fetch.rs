@@ -51,7 +51,7 @@ pub enum FetchError {
     NoSuchRow,
     /// The database is away or failed.
     #[error("the origin's database is away")]
-    Database(#[from] StoreError),
+    Database(#[source] StoreError),
     /// It fails on command.
     #[error("the origin fails, as it was told to")]
     OnCommand,
@@ -61,6 +61,12 @@ pub enum FetchError {
     /// The caller's deadline passed.
     #[error("the caller's deadline passed")]
     DeadlinePassed,
+}
+
+impl From<StoreError> for FetchError {
+    fn from(error: StoreError) -> Self {
+        if error.is_away() { Self::Database(error) } else { Self::DeadlinePassed }
+    }
 }
 
 /// The origin: rows behind a latency model, a gate and a pool, with a ledger of every fetch.
@@ -155,11 +161,11 @@ impl Fetcher {
                 rebuild.end(FetchOutcome::NoSuchRow, 0)?;
                 Err(FetchError::NoSuchRow)
             }
-            Ok(Err(error)) => {
+            Ok(Err(error)) if !matches!(error, FetchError::DeadlinePassed) => {
                 rebuild.end(FetchOutcome::Failed, 0)?;
                 Err(error)
             }
-            Err(_) => {
+            Ok(Err(_)) | Err(_) => {
                 rebuild.end(FetchOutcome::Cancelled, 0)?;
                 Err(FetchError::DeadlinePassed)
             }
@@ -331,7 +337,10 @@ impl Fetcher {
 
     /// Notices when the database goes away and when it is back.
     fn heed<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        let away = answer.is_err();
+        let away = match &answer {
+            Err(error) if !error.is_away() => return answer,
+            answer => answer.is_err(),
+        };
         if self.database_away.load(Ordering::Relaxed) != away {
             self.database_away.store(away, Ordering::Relaxed);
             match &answer {

@@ -47,6 +47,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// A database found away is not tried again for this long: a crowd that queues for it would fail one by one, too late.
 const AWAY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whoever waited for less than this in vain has found out nothing about the database: under overload most callers reach their
+/// turn with a few milliseconds left.
+const TELLING: Duration = Duration::from_millis(50);
+
 /// How long closing the pool may take.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -127,9 +131,20 @@ pub enum StoreError {
     /// It did not answer.
     #[error("the database did not answer within {} ms", .0.as_millis())]
     Silent(Duration),
+    /// The caller had too little time left to tell a database that is away from one that is asked too late.
+    #[error("the caller had no time left for the database")]
+    NoTime,
     /// Someone else just found it away.
     #[error("the database is away")]
     Away,
+}
+
+impl StoreError {
+    /// Whether it says something about the database, and not about its caller alone.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        !matches!(self, Self::NoTime)
+    }
 }
 
 /// One row.
@@ -219,9 +234,11 @@ impl Store {
             Pool::Sqlite(pool) => within(deadline, CONNECT_MAX, pool.acquire()).await.map(Link::Sqlite),
             Pool::Postgres(pool) => within(deadline, CONNECT_MAX, pool.acquire()).await.map(Link::Postgres),
         };
-        let link = link.inspect_err(|_| {
-            *self.away_until() = Some(Instant::now() + AWAY_PAUSE);
-            self.away.notify_waiters();
+        let link = link.inspect_err(|error| {
+            if error.is_away() {
+                *self.away_until() = Some(Instant::now() + AWAY_PAUSE);
+                self.away.notify_waiters();
+            }
         })?;
         Ok(Connection { link: Some(link), querying: false, _turn: turn })
     }
@@ -261,6 +278,7 @@ async fn within<T>(
     let limit = at_most.min(left - (left / 10).min(Duration::from_millis(50)));
     match timeout(limit, call).await {
         Ok(done) => Ok(done?),
+        Err(_) if limit < TELLING => Err(StoreError::NoTime),
         Err(_) => Err(StoreError::Silent(limit)),
     }
 }
@@ -359,5 +377,16 @@ mod tests {
             let error = bad.parse::<Database>().expect_err(bad);
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    /// Goal: under overload a caller that reaches its turn with no time left fails alone; it does not declare the database away and
+    /// fail everybody in the queue with it.
+    #[tokio::test]
+    async fn no_time_left_says_nothing_about_the_database() {
+        let hangs = || std::future::pending::<Result<(), sqlx::Error>>();
+        let late = within(Instant::now() + Duration::from_millis(5), CONNECT_MAX, hangs()).await.unwrap_err();
+        assert!(!late.is_away(), "{late}");
+        let silent = within(Instant::now() + Duration::from_secs(5), TELLING, hangs()).await.unwrap_err();
+        assert!(silent.is_away(), "{silent}");
     }
 }
