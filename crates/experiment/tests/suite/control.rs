@@ -94,7 +94,8 @@ async fn leaving_and_coming_late() {
     let mut second = FakeMember::join(plane.address(), Role::CacheNode, "node-1").await;
     plane.wait_until("two nodes", LIMIT, |view| view.nodes_joined() == 2).await.unwrap();
     plane.publish(FleetConfig::default());
-    (first.obey().await, second.obey().await);
+    first.obey().await;
+    second.obey().await;
     plane.wait_until("both configured", LIMIT, all_configured).await.unwrap();
     let mut edge = FakeMember::join(plane.address(), Role::Edge, "edge-0").await;
     let late = edge.obey().await;
