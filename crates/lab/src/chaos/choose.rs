@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How the names of the regression set begin.
 const REGRESSION: &str = "regression/";
 /// A longer load is driven only if it is asked for.
-pub(crate) const QUICK: Duration = Duration::from_secs(60);
+pub(crate) const QUICK: Duration = Duration::from_secs(25);
 /// What a rung takes beside its load: its keys are filled, its history written, its verdicts found.
 const BESIDE_LOAD: Duration = Duration::from_secs(3);
 
