@@ -135,6 +135,7 @@ async fn waiters_survive_what_befalls_a_container() {
     faults::waiters_survive_an_empty_restart(&redis, counters()).await;
     waiting::a_dead_holder_costs_its_lease(&redis, counters()).await;
     waiting::a_failure_is_shared_with_all_who_wait(&redis, counters()).await;
+    waiting::a_late_failure_is_shared_too(&redis, counters()).await;
 }
 
 /// Goal: the two known-bad locks do the damage that they are kept for, on a Redis that restarts with nothing.

@@ -186,6 +186,20 @@ const fn code_name(code: Code) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herd_policy::Refusal;
+
+    /// Each refusal of the store has a label of its own.
+    #[test]
+    fn refusals_are_named() {
+        for (refusal, name) in [
+            (Refusal::EpochMissing, "refused_epoch_missing"),
+            (Refusal::EpochOld, "refused_epoch_old"),
+            (Refusal::GenerationMoved, "refused_generation_moved"),
+            (Refusal::TokenOld, "refused_token_old"),
+        ] {
+            assert_eq!(write_name(&WriteOutcome::Refused(refusal)), name);
+        }
+    }
 
     /// A stale answer counts under its own name and among the six; an absence by who said so; a hit of the process's own tier
     /// apart from one of Redis.

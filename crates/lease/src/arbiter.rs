@@ -7,7 +7,8 @@
 //! - Calls of one owner for one name share an *attempt*. Attempts of a name queue in order of arrival; only the head
 //!   asks the store for the lease, so a release does not wake a herd.
 //! - A release with a value written answers every waiter at once: they read. So does one whose holder failed: they share
-//!   its failure, once. Any other release lets the head try.
+//!   its failure, once; also one who outlived its lease ([`Arbiter::handle_outlived`]). Any other release lets the head
+//!   try.
 //! - A dead holder costs no more than its lease: the head tries again when the lease that it saw ends. It also looks
 //!   again every [`Settings::recheck_ms`], which is how a release through another instance of the service is noticed.
 //! - A lease that was granted to nobody (its callers hung up, or the store's answer was lost) is taken back.
@@ -16,6 +17,7 @@
 mod attempts;
 #[cfg(test)]
 mod interleavings;
+mod late;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -293,14 +295,16 @@ impl Arbiter {
     /// The store answered a release: `freed` says whether the lease was freed by it. Whoever waits now is told how the
     /// holder ended, and it is forgotten then.
     ///
-    /// A value that was written counts also when the lease had ended before: waiters only read. A failure counts only
-    /// while the lease was held: after it somebody else may lead.
+    /// A value that was written counts also when the lease had ended before: waiters only read. A failure counts here only
+    /// if the lease was held; else see [`handle_outlived`](Self::handle_outlived).
     pub fn handle_released(&mut self, now: Time, name: &str, freed: bool, end: &HolderEnd) {
         let Some((name, state)) = self.names.get_key_value(name) else { return };
         let name = Arc::clone(name);
         let waiting: Vec<Arc<str>> = state.queue.iter().cloned().collect();
         if freed && let Some(state) = self.names.get_mut(&name) {
-            state.holder = None;
+            if let Some((holder, _)) = state.holder.take() {
+                state.holders.retain(|(known, _)| *known != holder);
+            }
             state.moved = state.trying.is_some();
         }
         let told = match end {

@@ -18,7 +18,10 @@ pub enum HolderEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HolderFailure {
     /// There is nothing to get.
-    NoSuchRow,
+    NoSuchRow {
+        /// how new that is, by the holder's count: who knows of something newer does not share it
+        generation: u64,
+    },
     /// It could not be had.
     Failed {
         /// a later attempt may well succeed
@@ -46,7 +49,7 @@ mod tests {
     fn messages_are_cut_between_characters() {
         let of = |message: &str| match HolderFailure::failed(true, message.to_owned()) {
             HolderFailure::Failed { message, .. } => message,
-            HolderFailure::NoSuchRow => unreachable!("it failed"),
+            HolderFailure::NoSuchRow { .. } => unreachable!("it failed"),
         };
         assert_eq!(of("short"), "short");
         assert_eq!(of(&"x".repeat(300)).len(), MESSAGE_BYTES_MAX);

@@ -164,7 +164,9 @@ fn holder_end(request: &ReleaseRequest) -> HolderEnd {
     match request.end() {
         v1::HolderEnd::Abandoned => HolderEnd::Abandoned,
         v1::HolderEnd::ValueWritten => HolderEnd::ValueWritten,
-        v1::HolderEnd::NoSuchRow => HolderEnd::Failed(HolderFailure::NoSuchRow),
+        v1::HolderEnd::NoSuchRow => {
+            HolderEnd::Failed(HolderFailure::NoSuchRow { generation: request.generation })
+        }
         v1::HolderEnd::Failed => {
             HolderEnd::Failed(HolderFailure::failed(request.retryable, request.message.clone()))
         }
@@ -172,11 +174,14 @@ fn holder_end(request: &ReleaseRequest) -> HolderEnd {
 }
 
 fn told(failure: HolderFailure) -> HolderFailed {
-    let (end, retryable, message) = match failure {
-        HolderFailure::NoSuchRow => (v1::HolderEnd::NoSuchRow, false, String::new()),
-        HolderFailure::Failed { retryable, message } => (v1::HolderEnd::Failed, retryable, message),
-    };
-    HolderFailed { end: end.into(), retryable, message, generation: 0 }
+    match failure {
+        HolderFailure::NoSuchRow { generation } => {
+            HolderFailed { end: v1::HolderEnd::NoSuchRow.into(), generation, ..HolderFailed::default() }
+        }
+        HolderFailure::Failed { retryable, message } => {
+            HolderFailed { end: v1::HolderEnd::Failed.into(), retryable, message, ..HolderFailed::default() }
+        }
+    }
 }
 
 fn locks_status(error: &LocksError) -> Status {

@@ -77,6 +77,6 @@ impl<S: KnownBad, C: Counters> Locks<S, C> {
     pub async fn release_unconditionally(&self, name: &str, end: HolderEnd) -> Result<bool, LocksError> {
         id::check_name(name)?;
         let (locks, freed) = (self.clone(), name.to_owned());
-        self.free_by(name, end, async move { locks.store().free(&freed).await }).await
+        self.free_by(name, None, end, async move { locks.store().free(&freed).await }).await
     }
 }

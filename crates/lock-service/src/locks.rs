@@ -14,7 +14,7 @@ use clock::Clock;
 use herd_lease::arbiter::{Action, Arbiter, CallId, Failure, Overloaded, Reply, Settings};
 use herd_lease::id::{self, Malformed};
 use herd_lease::store::StoreError;
-use herd_lease::{HolderEnd, LeaseStore, LeaseView, Time, Token};
+use herd_lease::{HolderEnd, HolderFailure, LeaseStore, LeaseView, Time, Token};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -206,13 +206,15 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         id::check_name(name)?;
         id::check_owner(owner)?;
         let (locks, freed, owner) = (self.clone(), name.to_owned(), owner.to_owned());
-        self.free_by(name, end, async move { locks.store().release(&freed, &owner).await }).await
+        let late = owner.clone();
+        self.free_by(name, Some(late), end, async move { locks.store().release(&freed, &owner).await }).await
     }
 
-    /// Tells the queue of a lease that `free` frees. Goes on if the caller hangs up.
+    /// Tells the queue of a lease that `free` frees in the name of `owner`, if any. Goes on if the caller hangs up.
     pub(crate) async fn free_by(
         &self,
         name: &str,
+        owner: Option<String>,
         end: HolderEnd,
         free: impl Future<Output = Result<bool, StoreError>> + Send + 'static,
     ) -> Result<bool, LocksError> {
@@ -221,10 +223,25 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
             let freed = free.await?;
             locks.desk().arbiter.handle_released(locks.now(), &name, freed, &end);
             locks.pump();
+            if let (false, Some(owner), HolderEnd::Failed(failure)) = (freed, owner, &end) {
+                locks.tell_outlived(&name, &owner, failure).await;
+            }
             Ok(freed)
         });
         let freed = release.await.map_err(|error| Failure::StoreFailed(error.to_string()))?;
         Ok(freed.map_err(|error: StoreError| self.store_failure(&error))?)
+    }
+
+    /// Shares the failure of a holder that outlived its lease with those who wait here, if anybody does. A store that
+    /// gives no answer leaves them waiting for the holder that they have.
+    async fn tell_outlived(&self, name: &str, owner: &str, failure: &HolderFailure) {
+        if self.desk().arbiter.waiters(name) == 0 {
+            return;
+        }
+        if let Ok(Some(holding)) = self.inner.store.inspect(name).await {
+            self.desk().arbiter.handle_outlived(self.now(), name, owner, &holding, failure);
+            self.pump();
+        }
     }
 
     /// Who holds a lease now, and how many wait for it here.

@@ -62,6 +62,8 @@ over_a_redis_process! {
         async |redis| waiting::a_written_value_wakes_all_to_read(redis, counters()).await;
     a_failure_is_shared_with_all_who_wait =
         async |redis| waiting::a_failure_is_shared_with_all_who_wait(redis, counters()).await;
+    a_late_failure_is_shared_too =
+        async |redis| waiting::a_late_failure_is_shared_too(redis, counters()).await;
     the_oldest_waiter_is_next = async |redis| waiting::the_oldest_waiter_is_next(redis, counters()).await;
     a_wait_that_runs_out_names_the_holder =
         async |redis| waiting::a_wait_that_runs_out_names_the_holder(redis, counters()).await;

@@ -9,6 +9,7 @@ use herd_service::rpc::Deadline;
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, is_retryable};
 use herd_wire::v1::Served;
+use std::task::Poll;
 use std::time::Duration;
 use tonic::Code;
 
@@ -69,6 +70,38 @@ async fn bad_puts_are_refused() {
     let bare = parts.bare_node("n2").await;
     assert_eq!(bare.put("item-2", "x").await.unwrap_err().code(), Code::Unavailable);
     assert!(!parts.origin.has_put("item-2"), "without a prefix no cache could be cleared");
+}
+
+/// More rows than may be written at once: the next is refused as overload before the origin is asked, and taken again once
+/// there is room.
+#[tokio::test]
+async fn puts_over_the_limit_are_refused() {
+    const MORE_THAN_THE_LIMIT: usize = 5_000;
+    let parts = Parts::up().await;
+    let node = parts.node("n1", &single_flight()).await;
+    parts.origin.hold_puts(true);
+    let within = || Deadline::after(Duration::from_secs(30));
+    let mut held = Vec::new();
+    let refused = loop {
+        assert!(held.len() < MORE_THAN_THE_LIMIT, "there is no limit");
+        let put = node.node.put("item-1", b"mine".to_vec(), within(), TraceContext::root());
+        let mut put = Box::pin(put);
+        match futures::poll!(put.as_mut()) {
+            Poll::Pending => held.push(put),
+            Poll::Ready(answer) => break answer.unwrap_err(),
+        }
+    };
+    assert!(matches!(refused, PutError::Overloaded), "{refused:?}");
+    assert!(!held.is_empty());
+    let status = node.put("item-2", "x").await.unwrap_err();
+    let said = (status.code(), ErrorSource::of(&status), is_retryable(&status));
+    assert_eq!(said, (Code::ResourceExhausted, Some(ErrorSource::Peer), true), "{status:?}");
+    assert!(!parts.origin.has_put("item-2"));
+    parts.origin.hold_puts(false);
+    for put in held {
+        put.await.unwrap();
+    }
+    node.put("item-2", "x").await.unwrap();
 }
 
 /// The origin refuses the row: its status comes back and the caches stay as they are; that the row may have been written all

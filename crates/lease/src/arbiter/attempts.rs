@@ -2,7 +2,7 @@
 
 use super::state::{Attempt, Call, Undo};
 use super::{Action, Alarm, Arbiter, CallId, Failure, OpId, Place, Reply, Tried};
-use crate::id::Time;
+use crate::id::{Epoch, Time};
 use crate::store::{Grant, LeaseView};
 use std::sync::Arc;
 
@@ -268,7 +268,7 @@ impl Arbiter {
     }
 
     fn granted(&mut self, now: Time, place: &Place, grant: Grant) {
-        self.note_holder(now, &place.name, place.owner.to_string(), grant.expires_in_ms);
+        self.note_holder(now, &place.name, place.owner.to_string(), grant.epoch, grant.expires_in_ms);
         let Some(attempt) = self.attempt(place) else { return };
         if !grant.repeated || attempt.doubt == Some(grant.token) {
             // New to this attempt. An older acquire of its own can no longer be applied: the store is beyond its token.
@@ -279,7 +279,7 @@ impl Arbiter {
     }
 
     fn held(&mut self, now: Time, place: &Place, view: LeaseView) {
-        self.note_holder(now, &place.name, view.owner, view.expires_in_ms);
+        self.note_holder(now, &place.name, view.owner, view.epoch, view.expires_in_ms);
         if let Some(attempt) = self.attempt(place) {
             attempt.refused = true;
         }
@@ -302,9 +302,10 @@ impl Arbiter {
 
     /// Remembers who holds the lease, and lets the head try when it ends. The store rounds what is left to whole
     /// milliseconds: one more, and the lease is surely over.
-    fn note_holder(&mut self, now: Time, name: &Arc<str>, owner: String, expires_in_ms: u32) {
+    fn note_holder(&mut self, now: Time, name: &Arc<str>, owner: String, epoch: Epoch, expires_in_ms: u32) {
         let recheck = now.plus_ms(self.settings.recheck_ms.into());
         if let Some(state) = self.names.get_mut(name) {
+            state.remember_holder(&owner, epoch);
             state.holder = Some((owner, now.plus_ms(expires_in_ms.into())));
             state.next_try = now.plus_ms(u64::from(expires_in_ms) + 1).min(recheck);
         }

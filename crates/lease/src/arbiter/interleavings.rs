@@ -46,7 +46,7 @@ fn interleave(steps: Vec<(u8, u8, u8, u16)>) -> Result<(), TestCaseError> {
             10 => {
                 let end = match y / 4 % 4 {
                     0 => HolderEnd::ValueWritten,
-                    1 => HolderEnd::Failed(HolderFailure::NoSuchRow),
+                    1 => HolderEnd::Failed(HolderFailure::NoSuchRow { generation: 7 }),
                     _ => HolderEnd::Abandoned,
                 };
                 if world.release(name, owner, &end) {

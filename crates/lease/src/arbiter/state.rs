@@ -1,7 +1,7 @@
 //! What the arbiter remembers of a name and of an attempt.
 
 use super::{CallId, OpId};
-use crate::id::{Time, Token};
+use crate::id::{Epoch, Time, Token};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -18,12 +18,38 @@ pub(super) struct Name {
     pub(super) moved: bool,
     /// who was seen holding it, and when that lease ends
     pub(super) holder: Option<(String, Time)>,
+    /// who was seen holding it while calls waited, and in which epoch: the last of them
+    pub(super) holders: VecDeque<(String, Epoch)>,
     /// not before this time does the head try
     pub(super) next_try: Time,
     /// since when the store gives no answer
     pub(super) away_since: Option<Time>,
     /// the alarm that is set for the head
     pub(super) alarm: Option<(Time, u64)>,
+}
+
+/// How many holders a name remembers: more than outlive their leases at a time, unless the rebuild takes longer than that
+/// many leases. A failure of one that is forgotten is shared with nobody.
+const HOLDERS_MAX: usize = 16;
+
+impl Name {
+    /// Notes who was seen holding the lease.
+    pub(super) fn remember_holder(&mut self, owner: &str, epoch: Epoch) {
+        if self.holders.iter().any(|(known, of)| known == owner && *of == epoch) {
+            return;
+        }
+        if self.holders.len() == HOLDERS_MAX {
+            self.holders.pop_front();
+        }
+        self.holders.push_back((owner.to_owned(), epoch));
+    }
+
+    /// Forgets a holder that told how it ended; says whether it held the lease in this epoch.
+    pub(super) fn forget_holder(&mut self, owner: &str, epoch: Epoch) -> bool {
+        let held = self.holders.iter().any(|(known, of)| known == owner && *of == epoch);
+        self.holders.retain(|(known, _)| known != owner);
+        held
+    }
 }
 
 /// The calls of one owner for one name, and what became of them.

@@ -36,6 +36,11 @@ impl World {
     pub(super) fn release(&mut self, name: &str, owner: &str, end: &HolderEnd) -> bool {
         let freed = self.table.release(self.now, name, owner);
         self.arbiter.handle_released(self.now, name, freed, end);
+        if let (false, HolderEnd::Failed(failure)) = (freed, end)
+            && let Some(holding) = self.table.inspect(self.now, name)
+        {
+            self.arbiter.handle_outlived(self.now, name, owner, &holding, failure);
+        }
         self.collect();
         freed
     }
@@ -181,7 +186,7 @@ fn a_release_without_a_value_grants_the_oldest() {
 #[test]
 fn a_failure_is_shared_once_with_everybody_who_waits() {
     let away = HolderFailure::failed(true, "away".to_owned());
-    for failure in [HolderFailure::NoSuchRow, away] {
+    for failure in [HolderFailure::NoSuchRow { generation: 7 }, away] {
         let mut world = World::new();
         let leader = world.acquire("k", "leader", 10_000, 0);
         world.perform_all();
@@ -212,8 +217,11 @@ fn a_failure_is_shared_with_the_one_that_tries() {
             panic!("a try")
         };
         let mut tried = (!granted).then(|| world.try_at_store(&name, &owner, expiry_ms, token));
-        world.release("k", "leader", &HolderEnd::Failed(HolderFailure::NoSuchRow));
-        assert_eq!(world.replies.get(&waiter), Some(&Reply::HolderFailed(HolderFailure::NoSuchRow)));
+        world.release("k", "leader", &HolderEnd::Failed(HolderFailure::NoSuchRow { generation: 7 }));
+        assert_eq!(
+            world.replies.get(&waiter),
+            Some(&Reply::HolderFailed(HolderFailure::NoSuchRow { generation: 7 }))
+        );
         let tried = tried.take().unwrap_or_else(|| world.try_at_store(&name, &owner, expiry_ms, token));
         world.arbiter.handle_tried(world.now, op, tried);
         world.collect();
@@ -223,8 +231,7 @@ fn a_failure_is_shared_with_the_one_that_tries() {
     }
 }
 
-/// The holder's lease ended before it wrote: whoever waits for the next holder reads now. A late failure says nothing, for
-/// somebody else leads; and neither frees anything.
+/// The holder's lease ended before it wrote: whoever waits for the next holder reads now, and nothing is freed.
 #[test]
 fn a_late_release_with_a_value_wakes_everybody_to_read() {
     let mut world = World::new();
@@ -236,10 +243,8 @@ fn a_late_release_with_a_value_wakes_everybody_to_read() {
     assert!(world.token_of(next).is_some());
     let waiters: Vec<_> = (0..20).map(|n| world.acquire("k", &format!("w{n}"), 10_000, 5_000)).collect();
     world.perform_all();
-    for end in [HolderEnd::Abandoned, HolderEnd::Failed(HolderFailure::NoSuchRow)] {
-        assert!(!world.release("k", "slow", &end));
-        assert!(waiters.iter().all(|call| !world.replies.contains_key(call)), "{end:?}");
-    }
+    assert!(!world.release("k", "slow", &HolderEnd::Abandoned));
+    assert!(waiters.iter().all(|call| !world.replies.contains_key(call)));
     assert!(!world.release("k", "slow", &HolderEnd::ValueWritten));
     assert!(waiters.iter().all(|call| world.replies.get(call) == Some(&Reply::HolderDone)));
     assert_eq!(world.pending, [], "nobody asks for the lease");

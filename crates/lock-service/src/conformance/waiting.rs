@@ -41,7 +41,7 @@ pub async fn a_dead_holder_costs_its_lease<C: Counters>(redis: &impl RedisUnderT
 }
 
 /// Failure mode 8: who holds the lease no longer frees nothing, and is told no error. If it wrote a value all the same,
-/// whoever waits is told to read; anything else it says wakes nobody.
+/// whoever waits is told to read; the failure of one whom nobody that waits saw leading wakes nobody.
 ///
 /// # Panics
 /// When the other's lease is freed, or the waiter is told something else.
@@ -53,7 +53,7 @@ pub async fn a_late_release_frees_nothing<C: Counters>(redis: &impl RedisUnderTe
     let waiter = acquire(&locks, "mode-8", "waiter", 1_000, 60_000);
     let late = async {
         until_waiting(&locks, "mode-8", 1).await;
-        let failed = HolderEnd::Failed(HolderFailure::NoSuchRow);
+        let failed = HolderEnd::Failed(HolderFailure::NoSuchRow { generation: 7 });
         assert_eq!(locks.release("mode-8", "slow", failed).await, Ok(false), "no error, nothing freed");
         assert_eq!(locks.release("mode-8", "stranger", HolderEnd::Abandoned).await, Ok(false));
         assert_eq!(holder(&locks, "mode-8").await.as_deref(), Some("next"));
@@ -184,7 +184,9 @@ pub async fn a_failure_is_shared_with_all_who_wait<C: Counters>(redis: &impl Red
     let locks = patient_locks_over(redis, counters, no_recheck());
     // The first release loads its script.
     locks.release("failed", "nobody", HolderEnd::Abandoned).await.expect("the store answers");
-    for failure in [HolderFailure::NoSuchRow, HolderFailure::failed(true, "away".to_owned())] {
+    for failure in
+        [HolderFailure::NoSuchRow { generation: 7 }, HolderFailure::failed(true, "away".to_owned())]
+    {
         grant(&locks, "failed", "leader", 60_000).await;
         let owners: Vec<String> = (0..39).map(|n| format!("node-{n}")).collect();
         let waiters = join_all(owners.iter().map(|owner| acquire(&locks, "failed", owner, 60_000, 60_000)));
@@ -203,6 +205,45 @@ pub async fn a_failure_is_shared_with_all_who_wait<C: Counters>(redis: &impl Red
         assert_eq!(holder(&locks, "failed").await, None);
     }
     grant(&locks, "failed", "later", 60_000).await;
+    locks.stop();
+}
+
+/// A holder that failed after its lease had ended fails those who wait, as it told: they do not ask in their turn, one lease
+/// after the other. The next holder keeps the lease, and a repeated release tells nobody anything.
+///
+/// # Panics
+/// When a waiter is left, is told something else, or the next holder loses the lease.
+pub async fn a_late_failure_is_shared_too<C: Counters>(redis: &impl RedisUnderTest, counters: C) {
+    let locks = patient_locks_over(redis, counters, no_recheck());
+    for failure in
+        [HolderFailure::NoSuchRow { generation: 7 }, HolderFailure::failed(true, "away".to_owned())]
+    {
+        grant(&locks, "late", "slow", 400).await;
+        let next = acquire(&locks, "late", "next", 60_000, 60_000);
+        let owners: Vec<String> = (0..9).map(|n| format!("node-{n}")).collect();
+        let waiters = join_all(owners.iter().map(|owner| acquire(&locks, "late", owner, 60_000, 60_000)));
+        let late = async {
+            let led = async {
+                while !holder(&locks, "late").await.is_some_and(|owner| owner != "slow") {
+                    tokio::task::yield_now().await;
+                }
+            };
+            soon("the next holder", led).await;
+            until_waiting(&locks, "late", 9).await;
+            let end = HolderEnd::Failed(failure.clone());
+            assert_eq!(locks.release("late", "slow", end.clone()).await, Ok(false), "nothing is freed");
+            let led = holder(&locks, "late").await;
+            assert_eq!(locks.release("late", "slow", end).await, Ok(false), "no error");
+            led
+        };
+        let all = async { tokio::join!(next, waiters, late) };
+        let (next, replies, led) = soon("everybody is told", all).await;
+        assert!(matches!(next, Reply::Granted(_)), "{next:?}");
+        let told = Reply::HolderFailed(failure);
+        assert!(replies.iter().all(|reply| *reply == told), "{replies:?}");
+        assert_eq!(led.as_deref(), Some("next"));
+        assert_eq!(locks.release("late", "next", HolderEnd::ValueWritten).await, Ok(true));
+    }
     locks.stop();
 }
 

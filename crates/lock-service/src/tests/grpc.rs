@@ -118,9 +118,11 @@ async fn a_skewed_clock() {
 async fn a_failure_over_the_wire() {
     let redis = RedisProcess::start().await;
     let (mut client, locks) = serve(&redis).await;
-    for (end, retryable, said, heard) in
-        [(HolderEnd::NoSuchRow, false, String::new(), 0), (HolderEnd::Failed, true, "x".repeat(1_000), 256)]
-    {
+    for (end, retryable, said, heard, generation) in [
+        (HolderEnd::NoSuchRow, false, String::new(), 0, 7),
+        (HolderEnd::NoSuchRow, false, String::new(), 0, 0),
+        (HolderEnd::Failed, true, "x".repeat(1_000), 256, 0),
+    ] {
         client.acquire(wanted("k", "leader", 0)).await.unwrap();
         let mut waiter = client.clone();
         let waiting = tokio::spawn(async move { waiter.acquire(wanted("k", "waiter", 30_000)).await });
@@ -138,12 +140,13 @@ async fn a_failure_over_the_wire() {
             retryable,
             message: said,
             unconditional: false,
-            generation: 0,
+            generation,
         };
         assert!(client.release(release).await.unwrap().into_inner().released);
         let told = soon("the waiter is told", waiting).await.unwrap().unwrap().into_inner();
         let Some(Outcome::HolderFailed(told)) = told.outcome else { panic!("{told:?}") };
         assert_eq!((told.end(), told.retryable, told.message.len()), (end, retryable, heard));
+        assert_eq!(told.generation, generation);
     }
     locks.stop();
 }

@@ -279,11 +279,14 @@ impl Fleet {
     }
 
     fn release(&mut self, who: Who, key: &Key, end: &HolderEnd, unconditional: bool) {
-        let freed = self.store.release(who, key, unconditional);
+        let held = self.store.release(who, key, unconditional);
         let told = match end {
-            // Also after the lease's end: they only read.
+            // Each also after the lease's end: they only read, or share what is as new as it says. A known-bad release that is
+            // late frees the lease of another, and tells nobody of a failure.
             HolderEnd::ValueWritten => LeaseOutcome::HolderDone,
-            HolderEnd::Failed(failure) if freed => LeaseOutcome::HolderFailed(failure.clone()),
+            HolderEnd::Failed(failure) if held || !unconditional => {
+                LeaseOutcome::HolderFailed(failure.clone())
+            }
             HolderEnd::Failed(_) | HolderEnd::Abandoned => return,
         };
         for pending in self.pending.iter_mut().filter(|pending| pending.answer.is_none()) {

@@ -242,6 +242,35 @@ fn a_refused_write_serves_what_the_store_holds() {
     node.assert_idle();
 }
 
+/// Goal (modes 7, 10): whatever the store refused a write for, a value that it does not hold goes out without a generation,
+/// to the leader and to those who waited, also when everybody else hung up in between; the flight ends as not cached.
+#[test]
+fn a_value_that_the_store_refused_has_no_generation() {
+    for refusal in [Refusal::EpochMissing, Refusal::EpochOld, Refusal::TokenOld, Refusal::GenerationMoved] {
+        let mut node = Node::new(locked(LockConfig::default()));
+        let crowd: Vec<_> = (0..50).map(|_| node.miss(1)).collect();
+        let stays = [node.miss(1), node.miss(1)];
+        let (_, fetch) = node.grant(5, 1);
+        for id in &crowd {
+            node.cancel(*id);
+        }
+        node.answer_fetch(fetch.op, FetchOutcome::Fetched(11));
+        let write = node.write().expect("the write");
+        node.answer_write(write.op, WriteOutcome::Refused(refusal));
+        let look = node.read().expect("what does the store hold?");
+        node.answer_read(look, absent(1));
+        for (id, served) in stays.into_iter().zip([Served::Led, Served::Waited]) {
+            let answer = node.served[&id].result.clone().expect("a value");
+            let label = (answer.value, answer.served, answer.generation, answer.cached);
+            assert_eq!(label, (11, served, 0, false), "{refusal:?}");
+        }
+        assert!(crowd.iter().all(|id| !node.served.contains_key(id)), "{refusal:?}");
+        assert_eq!(node.ended.last().expect("ended").ending, Ending::Uncached);
+        assert!(node.release().is_some(), "given back");
+        node.assert_idle();
+    }
+}
+
 /// Goal (mode 18): an invalidation during a rebuild: who looked before gets the rebuilt value, marked as not cached; who
 /// looked after it waits for a rebuild of the new generation.
 #[test]
