@@ -224,7 +224,7 @@ pub async fn a_late_failure_is_shared_too<C: Counters>(redis: &impl RedisUnderTe
         let waiters = join_all(owners.iter().map(|owner| acquire(&locks, "late", owner, 60_000, 60_000)));
         let late = async {
             let led = async {
-                while !holder(&locks, "late").await.is_some_and(|owner| owner != "slow") {
+                while holder(&locks, "late").await.is_none_or(|owner| owner == "slow") {
                     tokio::task::yield_now().await;
                 }
             };
