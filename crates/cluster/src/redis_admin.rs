@@ -161,17 +161,21 @@ pub(crate) async fn unfollow(at: &str) -> Result<(), TestbedError> {
     tell(at, "REPLICAOF NO ONE").await
 }
 
-/// Waits until it holds all that the Redis which it follows holds, then cuts the link. Nothing to do if it follows
+/// Waits until the replica at `at` holds all that its primary holds now, then cuts the link. Nothing to do if it follows
 /// nobody.
-pub(crate) async fn detach(at: &str, deadline: Instant) -> Result<(), TestbedError> {
+pub(crate) async fn detach(at: &str, primary: &str, deadline: Instant) -> Result<(), TestbedError> {
     if field(&info_text(at).await?, "role") == Some("master") {
         return Ok(());
     }
-    if !in_step(at, deadline).await {
-        return Err(TestbedError::Other {
-            doing: "detaching the replica of Redis".to_owned(),
-            why: "it has not yet what the primary has".to_owned(),
-        });
+    let wanted = number(&info_text(primary).await?, "master_repl_offset");
+    // What was sent is not yet what has arrived.
+    while !(in_step(at, deadline).await && number(&info_text(at).await?, "slave_repl_offset") >= wanted) {
+        if !look_again(deadline).await {
+            return Err(TestbedError::Other {
+                doing: "detaching the replica of Redis".to_owned(),
+                why: "it has not yet what the primary has".to_owned(),
+            });
+        }
     }
     unfollow(at).await
 }

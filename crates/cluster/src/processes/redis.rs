@@ -152,7 +152,9 @@ impl Fleet {
             RedisFault::Flush => admin::flush(&at).await,
             RedisFault::Limit { room } => admin::limit(&at, room).await,
             RedisFault::Unlimit => admin::unlimit(&at, MAXMEMORY).await,
-            RedisFault::Detach => admin::detach(&self.redis.replica()?, Instant::now() + SETTLE_MAX).await,
+            RedisFault::Detach => {
+                admin::detach(&self.redis.replica()?, &at, Instant::now() + SETTLE_MAX).await
+            }
             RedisFault::Promote => self.promote().await,
         }
     }
