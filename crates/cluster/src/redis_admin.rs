@@ -110,9 +110,14 @@ fn parse_info(text: &str) -> RedisInfo {
     }
 }
 
-/// What it says of itself.
+/// What it says of itself, once it has loaded what it has on disk: until then it serves nobody, and counts a part of its keys.
 pub(crate) async fn info(at: &str) -> Result<RedisInfo, TestbedError> {
-    info_text(at).await.map(|text| parse_info(&text))
+    let text = info_text(at).await?;
+    if number(&text, "loading") != 0 {
+        let doing = format!("asking Redis at {at} for INFO");
+        return Err(TestbedError::Other { doing, why: "it still loads its data".to_owned() });
+    }
+    Ok(parse_info(&text))
 }
 
 /// Waits until it answers; `false` if it does not before the deadline.
@@ -156,17 +161,21 @@ pub(crate) async fn unfollow(at: &str) -> Result<(), TestbedError> {
     tell(at, "REPLICAOF NO ONE").await
 }
 
-/// Waits until it holds all that the Redis which it follows holds, then cuts the link. Nothing to do if it follows
+/// Waits until the replica at `at` holds all that its primary holds now, then cuts the link. Nothing to do if it follows
 /// nobody.
-pub(crate) async fn detach(at: &str, deadline: Instant) -> Result<(), TestbedError> {
+pub(crate) async fn detach(at: &str, primary: &str, deadline: Instant) -> Result<(), TestbedError> {
     if field(&info_text(at).await?, "role") == Some("master") {
         return Ok(());
     }
-    if !in_step(at, deadline).await {
-        return Err(TestbedError::Other {
-            doing: "detaching the replica of Redis".to_owned(),
-            why: "it has not yet what the primary has".to_owned(),
-        });
+    let wanted = number(&info_text(primary).await?, "master_repl_offset");
+    // What was sent is not yet what has arrived.
+    while !(in_step(at, deadline).await && number(&info_text(at).await?, "slave_repl_offset") >= wanted) {
+        if !look_again(deadline).await {
+            return Err(TestbedError::Other {
+                doing: "detaching the replica of Redis".to_owned(),
+                why: "it has not yet what the primary has".to_owned(),
+            });
+        }
     }
     unfollow(at).await
 }
@@ -239,6 +248,25 @@ mod tests {
                     db0:keys=2,expires=1,avg_ttl=0\r\ndb3:keys=5,expires=0,avg_ttl=0\r\n";
         assert_eq!(parse_info(text), RedisInfo { keys: 7, evicted: 3, pid: 41, uptime_s: 7 });
         assert_eq!(parse_info(""), RedisInfo::default());
+    }
+
+    /// Goal: a Redis that loads its data is not taken for one that has lost it.
+    #[tokio::test]
+    async fn waits_for_data_that_is_loaded() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("an address").to_string();
+        let serve = async {
+            for text in ["loading:1\r\n", "loading:0\r\ndb0:keys=2,expires=0\r\n"] {
+                let (mut stream, _) = listener.accept().await.expect("somebody asks");
+                let reply = format!("${}\r\n{text}\r\n", text.len());
+                stream.write_all(reply.as_bytes()).await.expect("answered");
+                stream.shutdown().await.expect("ended");
+            }
+        };
+        let ask = async { (info(&at).await, info(&at).await) };
+        let ((), (loads, loaded)) = tokio::join!(serve, ask);
+        assert!(loads.expect_err("it loads").to_string().contains("still loads"));
+        assert_eq!(loaded.expect("it has loaded").keys, 2);
     }
 
     /// Goal: somebody who accepts and then hangs, as a paused Redis does, is given up and said so.

@@ -54,7 +54,10 @@ impl Fleet {
             RedisFault::Flush => admin::flush(&self.address_of(files::REDIS)?).await,
             RedisFault::Limit { room } => admin::limit(&self.address_of(files::REDIS)?, room).await,
             RedisFault::Unlimit => admin::unlimit(&self.address_of(files::REDIS)?, MAXMEMORY).await,
-            RedisFault::Detach => admin::detach(&self.replica()?, Instant::now() + SETTLE_MAX).await,
+            RedisFault::Detach => {
+                let primary = self.address_of(files::REDIS)?;
+                admin::detach(&self.replica()?, &primary, Instant::now() + SETTLE_MAX).await
+            }
             RedisFault::Promote => self.promote().await,
         }
     }

@@ -26,7 +26,7 @@ pub(super) const REPLICA: (Part, u32) = (Part::Redis, 1);
 /// Room for data, as a Redis is started.
 const MAXMEMORY: &str = "256mb";
 /// Longest time until a replica that was started has what the primary has, or one that moved is found.
-const SETTLE_MAX: Duration = Duration::from_secs(5);
+const SETTLE_MAX: Duration = Duration::from_secs(10);
 
 /// Where a Redis lives on disk.
 #[derive(Clone, Debug)]
@@ -102,6 +102,9 @@ impl Pair {
             MAXMEMORY,
             "--maxmemory-policy",
             "noeviction",
+            // A replica is sent what it lacks at once; the default waits five seconds for others to come.
+            "--repl-diskless-sync-delay",
+            "0",
         ]
         .map(OsString::from)
         .to_vec();
@@ -149,7 +152,9 @@ impl Fleet {
             RedisFault::Flush => admin::flush(&at).await,
             RedisFault::Limit { room } => admin::limit(&at, room).await,
             RedisFault::Unlimit => admin::unlimit(&at, MAXMEMORY).await,
-            RedisFault::Detach => admin::detach(&self.redis.replica()?, Instant::now() + SETTLE_MAX).await,
+            RedisFault::Detach => {
+                admin::detach(&self.redis.replica()?, &at, Instant::now() + SETTLE_MAX).await
+            }
             RedisFault::Promote => self.promote().await,
         }
     }
