@@ -7,12 +7,26 @@
 --       5 token   6 epoch   7 header and body   8 milliseconds to keep the value   9 milliseconds to keep the slot
 --       10 most records to keep, about   11 milliseconds to keep the record
 --       12 row's key   13 row's version   14 rebuild's trace   15 writer   16 kind: 1 value, 2 absence, 3 deletion
--- Returns 0 accepted, 1 epoch missing, 2 epoch old, 3 generation moved, 4 token old.
+-- Returns 0 accepted, 1 epoch missing, 2 epoch old, 3 generation moved or the stored row is newer, 4 token old.
 
 -- Decimal strings without leading zeros: Lua's numbers are doubles and would confuse large tokens.
 local function above(a, b)
   if #a ~= #b then return #a > #b end
   return a > b
+end
+
+-- Whether the value that stands is of a newer version of the row than the one to write. Generations say so, too, unless Redis
+-- lost some of the newest: then they are handed out again. Bytes 33 to 40 of either header, compared one by one: exact for
+-- every u64, and in any locale. Absences and deletions carry 0; bytes of another format say nothing.
+local function newer_stands()
+  if ARGV[16] ~= '1' then return false end
+  local stored, new = redis.call('GETRANGE', KEYS[1], 0, 39), ARGV[7]
+  if #stored < 40 or stored:sub(1, 2) ~= new:sub(1, 2) then return false end
+  for i = 33, 40 do
+    local was, is = stored:byte(i), new:byte(i)
+    if was ~= is then return was > is end
+  end
+  return false
 end
 
 local function write()
@@ -31,7 +45,7 @@ local function write()
       local stored = redis.call('GETRANGE', KEYS[1], 8, 15)
       if #stored == 8 then same = stored == ARGV[3] end
     end
-    if not same then return 3 end
+    if not same or newer_stands() then return 3 end
   end
   if ARGV[1] == 'token' then
     if not above(ARGV[5], highest) then return 4 end

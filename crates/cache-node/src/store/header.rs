@@ -16,8 +16,8 @@
 //! | 64..68 | how long the rebuild took, microseconds, at most 71 minutes; 0 if unknown |
 //! | 68..72 | how long Redis keeps the value after it expired, milliseconds |
 //!
-//! Integers are big-endian. The write script compares bytes 8..16, so their place is part of the format. Bytes of another
-//! format read as nothing there: the next rebuild writes over them.
+//! Integers are big-endian. The write script compares bytes 0..2, 8..16 and 32..40, so their place is part of the format.
+//! Bytes of another format read as nothing there: the next rebuild writes over them.
 
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 72;
@@ -151,6 +151,7 @@ mod tests {
         assert_eq!(Header::decode(&stored), Some(header));
         assert_eq!(&stored[HEADER_BYTES..], b"body");
         assert_eq!(&stored[8..16], &7_u64.to_be_bytes(), "the write script reads the generation here");
+        assert_eq!(&stored[32..40], &9_u64.to_be_bytes(), "and the row's version here");
         assert_eq!(Header::decode(b"short"), None);
         assert_eq!(Header::decode(&[0; 80]), None);
         let mut earlier = stored;

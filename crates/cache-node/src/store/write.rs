@@ -1,4 +1,9 @@
 //! Writes that the store itself may refuse, and deletions. Each decision goes into the store's [record](super::record).
+//!
+//! Every guard but [`Guard::Unguarded`] also keeps a value from overwriting one of a newer version of the row. Generation and
+//! token cannot see to that after Redis lost its newest writes but not its epoch (a replica behind its primary was promoted):
+//! both count on from where they were before, so a writer from then may fit what was written since. The version comes from the
+//! origin, where it only grows; a row that is deleted there and made anew begins again, and has to be invalidated in between.
 
 use super::header::Header;
 use super::{CALL_MAX, InRedis, Place, Store, StoreError, record};
@@ -24,9 +29,9 @@ static GUARDED_WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(include_st
 pub enum Guard {
     /// Nothing: a plain overwrite.
     Unguarded,
-    /// The generation that the writer observed is still the newest.
+    /// The generation that the writer observed is still the newest, and no newer version of the row stands there.
     Generation,
-    /// That, and the epoch is this Redis's own, and the token is above any accepted before.
+    /// Both, and the epoch is this Redis's own, and the token is above any accepted before.
     Token {
         /// the lease's fencing token
         token: u64,
@@ -42,7 +47,7 @@ pub enum Refusal {
     EpochMissing,
     /// The lease was granted before this Redis lost its data.
     EpochOld,
-    /// Somebody wrote or deleted the key since the writer looked.
+    /// Somebody wrote or deleted the key since the writer looked, or the value there is of a newer version of the row.
     GenerationMoved,
     /// A younger lease has written already.
     TokenOld,
@@ -70,7 +75,7 @@ pub struct NewValue<'a> {
     pub ttl_ms: u32,
     /// How long after that the value may still be served, milliseconds: so long it is kept.
     pub grace_ms: u32,
-    /// The row's version in the origin; 0 for an absence.
+    /// The row's version in the origin; 0 for an absence, which is compared with none.
     pub version: u64,
     /// The trace of the rebuild; zeros if it has none.
     pub rebuild_trace: [u8; 16],

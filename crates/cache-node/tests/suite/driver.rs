@@ -309,6 +309,38 @@ async fn a_write_is_refused_when_the_generation_moved() {
     assert_eq!(parts.held("p:item-1").await, (Some("item-1@2".to_owned()), 1));
 }
 
+/// Redis lost its newest writes while this node rebuilt, and another wrote a newer version of the row as the very generation that
+/// this one saw: its write is refused, its reader gets what stands, and nobody the older version.
+#[tokio::test]
+async fn a_write_is_refused_when_a_newer_version_stands() {
+    let parts = Parts::up().await;
+    let late = parts.node("n1", &single_flight()).await;
+    late.get("item-1").await.unwrap();
+    // 60 s of life and 60 s of retention: with 60 s left it has just expired.
+    let mut redis = parts.redis.connect();
+    redis::cmd("PEXPIRE").arg("v:p:item-1").arg(60_000).exec(&mut redis).unwrap();
+    parts.origin.close_gate();
+    let request = late.begin("item-1");
+    parts.origin.asked_times(2).await;
+    let newer = herd_cache_node::store::write::NewValue {
+        observed: 0,
+        ttl_ms: 60_000,
+        grace_ms: 0,
+        version: 2,
+        rebuild_trace: [1; 16],
+        rebuild_span: [2; 8],
+        rebuild_took_us: 0,
+        body: Some(b"item-1@2"),
+    };
+    let place = herd_cache_node::store::Place { prefix: "p:", cache_key: "p:item-1" };
+    let lost_track = herd_cache_node::store::write::Guard::Unguarded;
+    assert_eq!(parts.store.write(place, newer, lost_track).await.unwrap(), Ok(1));
+    parts.origin.open_gate();
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!((text(&answer).as_str(), answer.generation), ("item-1@2", 1));
+    assert_eq!(parts.held("p:item-1").await, (Some("item-1@2".to_owned()), 1));
+}
+
 /// Invalidation during a rebuild: the old value does not overwrite the deletion. Unguarded writes, the control, do it.
 #[tokio::test]
 async fn an_invalidation_during_a_rebuild_stands() {

@@ -192,6 +192,70 @@ async fn absences_are_guarded() {
     assert_eq!(store.write(K, absence(0), LEASE).await.unwrap(), Err(Refusal::EpochMissing));
 }
 
+/// Makes `version` of the row the value that stands, as generation `generation`, as somebody wrote it whom the writer under test
+/// could not know of: Redis had lost the newest writes, and the numbers are handed out again.
+async fn stands(store: &Store, generation: u64, version: u64) {
+    let standing = NewValue { version, ..value(generation - 1, b"standing") };
+    assert_eq!(store.write(K, standing, Guard::Unguarded).await.unwrap(), Ok(generation));
+}
+
+/// Where generation and token fit, a lower version of the row is refused all the same, and takes no token with it; an equal or a
+/// higher one passes. Versions are compared whole, each byte as a number without a sign. A plain overwrite (the control) brings
+/// the old version back.
+#[tokio::test]
+async fn versions_never_go_back() {
+    let pairs = [
+        (86, 88),
+        (1, 2),
+        (127, 128),
+        (255, 256),
+        (9_007_199_254_740_992, 9_007_199_254_740_993),
+        (1, u64::MAX),
+    ];
+    for (lower, higher) in pairs {
+        for guard in [LEASE, Guard::Generation] {
+            let (_redis, store) = up();
+            let of = |version| NewValue { version, ..value(5, b"written") };
+            stands(&store, 5, higher).await;
+            let refused = store.write(K, of(lower), guard).await.unwrap();
+            assert_eq!(refused, Err(Refusal::GenerationMoved), "{lower} over {higher}, {guard:?}");
+            assert_eq!(body(&store.look("k").await.unwrap()), Some(&b"standing"[..]));
+            assert_eq!(store.write(K, of(higher), guard).await.unwrap(), Ok(6), "{higher} over itself");
+            assert_eq!(store.write(K, of(lower), Guard::Unguarded).await.unwrap(), Ok(6));
+            let next = Guard::Token { token: 42, epoch: 1 };
+            let above = NewValue { version: higher, ..value(6, b"above") };
+            assert_eq!(store.write(K, above, next).await.unwrap(), Ok(7), "{higher} over {lower}");
+        }
+    }
+}
+
+/// A value that has expired still says which version its readers saw.
+#[tokio::test]
+async fn an_expired_version_is_not_overwritten_by_an_older_one() {
+    let (redis, store) = up();
+    stands(&store, 1, 2).await;
+    redis::cmd("PEXPIRE").arg("v:k").arg(60_000).exec(&mut redis.connect()).unwrap();
+    let Look::Expired { .. } = store.look("k").await.unwrap() else { panic!("expired") };
+    assert_eq!(store.write(K, value(1, b"old"), LEASE).await.unwrap(), Err(Refusal::GenerationMoved));
+    let newest = NewValue { version: 2, ..value(1, b"newest") };
+    assert_eq!(store.write(K, newest, LEASE).await.unwrap(), Ok(2));
+}
+
+/// Absences and deletions have no version: they overwrite any, and any overwrites them. Neither do bytes of another format.
+#[tokio::test]
+async fn what_has_no_version_is_not_compared() {
+    let (redis, store) = up();
+    stands(&store, 1, 88).await;
+    assert_eq!(store.write(K, absence(1), Guard::Generation).await.unwrap(), Ok(2));
+    assert_eq!(store.write(K, value(2, b"after an absence"), LEASE).await.unwrap(), Ok(3));
+    stands(&store, 3, 88).await;
+    assert_eq!(store.invalidate(K).await.unwrap(), 4);
+    assert_eq!(store.write(K, value(4, b"after a deletion"), Guard::Generation).await.unwrap(), Ok(5));
+    stands(&store, 5, 88).await;
+    redis::cmd("SETRANGE").arg("v:k").arg(1).arg(&[1_u8][..]).exec(&mut redis.connect()).unwrap();
+    assert_eq!(store.write(K, value(5, b"after foreign bytes"), Guard::Generation).await.unwrap(), Ok(6));
+}
+
 /// A value that may be served long after its expiry is kept so long; its age is told as ever.
 #[tokio::test]
 async fn a_grace_keeps_the_value() {
