@@ -40,6 +40,7 @@ mod every_request;
 mod fault_figures;
 mod faults_sound;
 mod goodput;
+mod hang_ups;
 mod highest_bucket;
 mod latency_p99;
 mod layer_used;

@@ -70,7 +70,15 @@ fn goodput_and_latency() {
     for row in hung_up.rungs[0].operations.iter_mut().filter(|row| row.outcome == Ended::Unavailable) {
         row.outcome = Ended::HungUp;
     }
-    expect(&lost(0, Some(Phase::During)), &hung_up, Valid, 0);
+    expect_unknown(&lost(0, Some(Phase::During)), &hung_up, "no client was told to");
+    let mut told = lost(0, Some(Phase::During));
+    plan(&mut told, "hang-up", FaultAction::HangUp { share: 1.0 });
+    for (turn, row) in (0..).zip(&hung_up.rungs[0].operations.clone()[400..500]) {
+        let at_ms = (row.sent_us - START_US) / 1_000;
+        note_turn(&mut hung_up, "hang-up", "clients", turn, &[at_ms, at_ms]);
+        hung_up.faults.last_mut().unwrap().hit = 1;
+    }
+    expect(&told, &hung_up, Valid, 0);
     let mut late = failing(0, 0);
     late.rungs[0].operations[0].done_us = START_US + 10_000_001;
     expect(&lost(1, None), &late, Valid, 1);
