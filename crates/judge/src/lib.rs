@@ -38,6 +38,7 @@ mod concurrent_rebuilds;
 mod early_rebuilds;
 mod every_request;
 mod fault_figures;
+mod fault_plan;
 mod faults_sound;
 mod goodput;
 mod hang_ups;

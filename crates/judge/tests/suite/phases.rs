@@ -129,6 +129,47 @@ fn planned_faults() {
     expect_unknown(&plan, &run, "turn 0 of away at edge was not confirmed");
 }
 
+/// Goal: a fault that is recorded to have lasted longer than planned, or to have hit others or more, is not the one that was planned.
+#[test]
+fn faults_that_are_not_as_planned() {
+    let pause = |which: Which| {
+        changed(LOCK, "property = \"rebuilds_per_boundary\"", |scenario| {
+            plan(scenario, "away", FaultAction::Pause(Target { part: FaultPart::CacheNode, which }));
+        })
+    };
+    let run = |targets: &[&str], steps: &[u64; 4]| {
+        let mut run = history(&[(0, 0)]);
+        targets.iter().for_each(|target| note_fault(&mut run, "away", target, steps));
+        run
+    };
+    let valid = |scenario: &Scenario, run: &History| {
+        assert_eq!(verdict(scenario, run).outcome, Valid, "{:#?}", verdict(scenario, run));
+    };
+    let one = pause(Which::Some(1));
+    valid(&one, &run(&["node-1"], &[2_000, 2_010, 4_000, 4_000]));
+    expect_unknown(
+        &one,
+        &run(&["node-1"], &[2_000, 2_010, 4_001, 4_001]),
+        "lasted 2001 ms, 500 ms were planned",
+    );
+    // A witness may take longer than the hold, up to its own limit.
+    valid(&one, &run(&["node-1"], &[500, 3_500, 4_500, 4_500]));
+    expect_unknown(&one, &run(&["node-1"], &[500, 4_500, 4_501, 4_501]), "lasted 4001 ms");
+    for steps in [[2_000, 1_999, 2_500, 2_510], [2_000, 2_010, 1_990, 2_510], [2_000, 2_010, 2_500, 2_499]] {
+        expect_unknown(&one, &run(&["node-1"], &steps), "out of order");
+    }
+    let of = |targets: &[&str]| run(targets, &[2_000, 2_010, 2_500, 2_510]);
+    expect_unknown(&one, &of(&["node-1", "node-2"]), "was done to 2 targets, 1 were planned");
+    valid(&pause(Which::Minority), &of(&["node-1"]));
+    expect_unknown(&pause(Which::Minority), &of(&["node-1", "node-2"]), "2 targets, 1 were planned");
+    valid(&pause(Which::All), &of(&["node-0", "node-1", "node-2", "node-3"]));
+    expect_unknown(&pause(Which::All), &of(&["node-0", "node-1"]), "2 targets, 4 were planned");
+    valid(&pause(Which::Index(vec![2])), &of(&["cache-node-02"]));
+    expect_unknown(&pause(Which::Index(vec![2])), &of(&["cache-node-03"]), "was not done to cache node 2");
+    let holder = Which::Holder { key: "item-1".to_owned() };
+    expect_unknown(&pause(holder), &of(&["node-1", "node-2"]), "2 targets, 1 were planned");
+}
+
 /// Goal: a run is valid if every claim comes out as its author expects; a contrast that holds is as wrong as a claim that does not.
 #[test]
 fn contrasts() {
