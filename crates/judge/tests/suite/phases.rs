@@ -6,8 +6,8 @@ use herd_judge::judge;
 use herd_scenario::{AtMost, Expect, FaultAction, FaultPart, Phase, Scenario, Target, Which};
 
 use crate::made::{
-    LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, note_turn, plan, scenario,
-    verdict,
+    LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, note_turn, plan, renumber,
+    scenario, verdict,
 };
 
 const STEPS: [u64; 4] = [2_000, 2_010, 3_000, 3_020];
@@ -55,6 +55,30 @@ fn phases() {
     // Boundaries count by their first start: 2,200 ms lies within, 3,300 ms after.
     let queries = |phase| verdict(&of("origin_queries", "fleet", 9, Some(phase)), &failing(0, 0)).observed;
     assert_eq!([Phase::Before, Phase::During, Phase::After].map(queries), [Some(2), Some(1), Some(2)]);
+}
+
+/// Goal: what a fault hit in its middle was not before it: neither a herd nor a request that began before and went on.
+#[test]
+fn what_reaches_into_a_fault() {
+    let run = |injected_ms: u64| {
+        // A herd of two from 1,100 to 1,210 ms, and a request from 1,000 to 1,205 ms without an answer.
+        let mut run = history(&[(0, 0), (1, 10)]);
+        run.rungs[0].ledger.retain(|row| row.generation < 2 || row.node == "node-0");
+        renumber(&mut run.rungs[0]);
+        let row = &mut run.rungs[0].operations[200];
+        (row.outcome, row.done_us) = (Ended::Unavailable, START_US + 1_205_000);
+        (row.generation, row.version) = (0, 0);
+        note_fault(&mut run, "away", "edge", &[injected_ms, 1_220, 2_000, 2_010]);
+        run
+    };
+    let herds = |phase| of("rebuilds_per_boundary", "fleet", 1, Some(phase));
+    expect(&herds(Phase::Before), &run(1_211), Invalid, 2);
+    expect_unknown(&herds(Phase::Before), &run(1_209), "no boundary was seen");
+    expect(&herds(Phase::During), &run(1_209), Invalid, 2);
+    let answered = |phase| of("every_request_answered", "fleet", 0, Some(phase));
+    expect(&answered(Phase::Before), &run(1_206), Invalid, 1);
+    expect(&answered(Phase::Before), &run(1_204), Valid, 0);
+    expect(&answered(Phase::During), &run(1_204), Invalid, 1);
 }
 
 /// Goal: lost goodput is what got no good answer in time, in the phase; who hung up counts neither way.
