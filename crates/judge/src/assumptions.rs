@@ -12,7 +12,7 @@ use crate::Case;
 use crate::boundary::own_rows;
 use crate::readers::is_miss;
 use crate::theory::{ABOUT_AT_LEAST, crowd};
-use crate::{faults_sound, layer_used, ledger_sound, lock_used, members_sound};
+use crate::{faults_sound, hang_ups, layer_used, ledger_sound, lock_used, members_sound};
 
 /// Below this many expected readers a boundary is too small for statements about a crowd.
 pub(crate) const CROWD_MIN: f64 = 20.0;
@@ -47,6 +47,7 @@ pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
     ];
     all.extend(ledger_sound::all(case));
     all.push(faults_sound::took_effect(case));
+    all.extend(hang_ups::as_planned(case));
     all.extend(as_planned(case));
     all.extend(lock_used::all(case));
     all.extend(layer_used::all(case));

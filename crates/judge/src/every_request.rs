@@ -14,7 +14,7 @@ use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
-    let time = case.time_of(claim).unwrap_or(0..0);
+    let within = case.within(claim);
     let mut asked = 0_u64;
     let mut seen = BTreeSet::new();
     let mut bad: Vec<(&OperationRecord, String)> = Vec::new();
@@ -22,7 +22,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     for row in &case.history.operations {
         let is_new = seen.insert(row.seq);
         // Who hung up wanted no answer.
-        if !time.contains(&row.intended_us) || row.outcome == Ended::HungUp {
+        if !within(row.intended_us, Some(row.done_us)) || row.outcome == Ended::HungUp {
             continue;
         }
         asked += u64::from(is_new);

@@ -7,6 +7,7 @@ use herd_scenario::{Fault, Slow};
 use crate::Case;
 use crate::assumptions::{Assumption, found};
 use crate::boundary::own_rows;
+use crate::fault_plan;
 use crate::turns::{Turn, has_repair};
 
 /// The share of the promised slowness that a fetch must show to count as slow.
@@ -68,15 +69,19 @@ fn lack(case: &Case<'_>, fault: &Fault, number: u64) -> Option<String> {
     }
     let repaired =
         |turn: &Turn<'_>| !has_repair(turn.kind) || turn.repaired_us.is_some() && turn.recovered_us.is_some();
-    turns.into_iter().find_map(|turn| {
+    let of_turn = turns.iter().find_map(|turn| {
         let what = if turn.injected_us.is_none() || turn.confirmed_us.is_none() {
-            "was not confirmed"
+            "was not confirmed".to_owned()
         } else if !repaired(turn) {
-            "was not seen to recover"
+            "was not seen to recover".to_owned()
         } else {
-            return None;
+            fault_plan::departs(fault, turn)?
         };
         Some(format!("turn {number} of {name} at {} {what}", turn.target))
+    });
+    of_turn.or_else(|| {
+        let what = fault_plan::wrong_targets(case, fault, &turns)?;
+        Some(format!("turn {number} of {name} {what}"))
     })
 }
 

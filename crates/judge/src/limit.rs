@@ -32,6 +32,19 @@ impl Limit {
         Self { at_most: self.at_most.saturating_add(more), text, ..self }
     }
 
+    /// This limit, or the other, with its premise, where that allows for less.
+    pub(crate) fn no_more_than(self, other: Self) -> Self {
+        if self.at_most <= other.at_most {
+            return self;
+        }
+        Self {
+            at_most: other.at_most,
+            at_least: self.at_least.min(0.75 * other.at_most as f64),
+            text: format!("{}, at most {}", self.text, other.text),
+            broken_premise: other.broken_premise,
+        }
+    }
+
     /// The claim's bound: a number that is claimed stands for itself.
     pub(crate) fn of(claim: &Claim, theory: impl FnOnce() -> Self) -> Self {
         match claim.at_most {

@@ -1,4 +1,7 @@
 //! The parts of a rung: before the first fault was injected, until the last one was over, and from then on.
+//!
+//! What lasts belongs to the time of the faults as soon as it reaches into it: a herd that the first fault hit in its middle was not
+//! left alone, and a request that began before and ended meanwhile was not answered before.
 
 use std::ops::Range;
 
@@ -40,6 +43,17 @@ impl Phases {
         }
     }
 
+    /// The phase of what lasted from and until then; `None` for an end that did not come.
+    fn of_span(&self, from_us: u64, until_us: Option<u64>) -> Phase {
+        if until_us.is_some_and(|until_us| until_us < self.first_us) {
+            Phase::Before
+        } else if self.last_us.is_some_and(|last_us| from_us >= last_us) {
+            Phase::After
+        } else {
+            Phase::During
+        }
+    }
+
     /// When the first fault was injected.
     pub(crate) fn first_us(&self) -> u64 {
         self.first_us
@@ -66,16 +80,33 @@ impl<'a> Case<'a> {
         range.filter(|range| !range.is_empty()).ok_or_else(|| format!("there was no time {phase} the faults"))
     }
 
-    /// The requests that a claim is about: those whose intended time lies in its phase. Call it for claims whose phase came.
+    /// The requests that a claim is about: those whose life, from the intended time to the answer, lies in its phase, and for the time
+    /// of the faults those that reach into it. Call it for claims whose phase came.
     pub(crate) fn operations_of(&self, claim: &Claim) -> impl Iterator<Item = &'a OperationRecord> + use<'a> {
-        let time = self.time_of(claim).unwrap_or(0..0);
+        let within = self.within(claim);
         let history = self.history;
-        history.operations.iter().filter(move |row| time.contains(&row.intended_us))
+        history.operations.iter().filter(move |row| within(row.intended_us, Some(row.done_us)))
     }
 
-    /// The boundaries that a claim is about: those whose first rebuild started in its phase.
+    /// The boundaries that a claim is about, the same way: from their first rebuild's start to their last one's end.
     pub(crate) fn boundaries_of(&self, claim: &Claim) -> impl Iterator<Item = &Boundary<'a>> {
+        let within = self.within(claim);
+        self.boundaries.iter().filter(move |boundary| {
+            let ends: Option<Vec<u64>> = boundary.rebuilds.iter().map(|row| row.end_us).collect();
+            within(boundary.first_start_us(), ends.and_then(|ends| ends.into_iter().max()))
+        })
+    }
+
+    /// Whether what lasted from and until then is what a claim is about.
+    pub(crate) fn within(&self, claim: &Claim) -> impl Fn(u64, Option<u64>) -> bool + use<> {
         let time = self.time_of(claim).unwrap_or(0..0);
-        self.boundaries.iter().filter(move |boundary| time.contains(&boundary.first_start_us()))
+        let phases = self.phases.zip(claim.phase);
+        move |from_us, until_us| match phases {
+            Some((phases, phase)) => {
+                // What was meant to be sent before the window is nobody's.
+                !time.is_empty() && from_us >= phases.start_us && phases.of_span(from_us, until_us) == phase
+            }
+            None => time.contains(&from_us),
+        }
     }
 }

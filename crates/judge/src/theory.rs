@@ -15,8 +15,8 @@
 //!
 //! What a confirmed fault adds, where it overlaps a herd and nowhere else: one for each rebuild that it took away (5: its holder was
 //! paused or cut off for longer than E, or ended; or the fetch failed, was cut off or never ended), one for each request of the key that
-//! hung up, and while nothing can be stored one for each rebuild time of that. N is the number of nodes that were there during the
-//! herd; who is started again counts again.
+//! hung up (with the lock one for each time that clients did, with single-flight one for each time and process), and while nothing can be stored one for each rebuild time of that. N is the number of nodes that were there during the
+//! herd; who is started again counts again. The lock lies on top of single-flight: it never allows for more than that alone would.
 //!
 //! Map: `readers` rows 1, 8, 10 · `members` rows 2, 16 and N · `fleet_lock` rows 3 to 7 · `toll` what faults take.
 
@@ -44,17 +44,37 @@ pub(crate) const EARLY_CROWD_MIN: f64 = 10.0;
 
 /// Starts that these rebuilds, all of one key and generation, may have. In scope `process` they are those of one node.
 pub(crate) fn rebuilds(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    let limit = herd(case, key, rows, scope);
-    let lost = toll::lost(case, rows, |_| true);
-    limit.and(lost, "that faults took away").and(toll::hung_up(case, key, rows), "that clients hung up")
+    allowed(case, key, rows, scope, |_| true)
 }
 
 /// Rebuilds of one key that may be under way at once: never more than may start, since the bounds on starts come from bounds
 /// on what runs at once. A failed rebuild is over before the next begins.
 pub(crate) fn concurrent(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    let limit = herd(case, key, rows, scope);
-    let lost = toll::lost(case, rows, |row| !toll::has_failed(row) || row.end_us.is_none());
-    limit.and(lost, "that faults took away").and(toll::hung_up(case, key, rows), "that clients hung up")
+    allowed(case, key, rows, scope, |row| !toll::has_failed(row) || row.end_us.is_none())
+}
+
+/// The bound of the layers, and what faults add to it: one for each rebuild that they took away, of those that `counts`.
+fn allowed(
+    case: &Case<'_>,
+    key: &str,
+    rows: &[&LedgerRow],
+    scope: Scope,
+    counts: impl Fn(&LedgerRow) -> bool,
+) -> Limit {
+    if let Some(limit) = fleet_lock::forbidden(case, rows) {
+        return limit;
+    }
+    let (of_faults, of_clients) = ("that faults took away", "that clients hung up");
+    let lost = toll::lost(case, rows, &counts, toll::By::Anything);
+    let limit = herd(case, key, rows, scope).and(lost, of_faults);
+    if scope == Scope::Process || !case.rung.has(Layer::Lock) {
+        return limit.and(toll::hung_up(case, key, rows), of_clients);
+    }
+    // Under the lock there is single-flight: whatever becomes of leases, a process has one flight.
+    let flights = impatient(case, key, rows, scope, members::each(case, rows));
+    let ended = toll::lost(case, rows, &counts, toll::By::ItsEnd);
+    let flights = flights.and(ended, of_faults).and(toll::hung_up(case, key, rows), of_clients);
+    limit.and(toll::hung_up_holders(case, key, rows), of_clients).no_more_than(flights)
 }
 
 /// The bound of the layers, and of what was away meanwhile.

@@ -23,6 +23,16 @@ pub(super) fn fleet_lock(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
         .and(toll::store_losses(case, rows), "times that the lock's store lost its leases")
 }
 
+/// Row 7: where the rung fails closed nobody may begin because the lock was away, and no other fault excuses it.
+pub(super) fn forbidden(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<Limit> {
+    let lock = case.rung.lock.as_ref().filter(|lock| lock.on_unavailable == OnUnavailable::FailClosed)?;
+    let is_forbidden =
+        |row: &&LedgerRow| row.reason == Reason::FailOpen && toll::could_not_reach_lock(case, row);
+    let gives_up = lock.on_wait_timeout == OnWaitTimeout::Origin;
+    (!gives_up && rows.iter().any(is_forbidden))
+        .then(|| Limit::exactly(0, "0: the lock was away, and it fails closed"))
+}
+
 /// Row 7: the lock was out of reach for some of the herd.
 fn away(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow]) -> Option<Limit> {
     let cut_off = toll::cut_off(case, rows);
@@ -77,6 +87,8 @@ fn held(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow]) -> Limit {
         Some(format!("a rebuild took {measured_ms} ms, longer than waiters wait ({wait_ms} ms)"))
     } else if toll::near_lease(case, rows) {
         Some("a holder was stalled for more than half of its lease: it may have ended".to_owned())
+    } else if let Some(late) = toll::may_store_late(case, rows) {
+        Some(late)
     } else if rows.iter().any(|row| row.reason == Reason::FailOpen) {
         Some("a node says that the lock service was away, which no fault explains".to_owned())
     } else {

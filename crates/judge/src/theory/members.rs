@@ -11,10 +11,8 @@ const ROUTING_SLACK_US: u64 = 500_000;
 
 /// Row 2: one per process; row 16: with owner routing one process sees the key, and another one after each change.
 pub(super) fn single_flight(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
-    let (first_us, last_us) = starts_us(rows);
     if !by_owner(case) {
-        let nodes = members(case, first_us, last_us);
-        return rounds(case, rows, Limit::exactly(nodes, format!("N = {nodes}")));
+        return each(case, rows);
     }
     let (first_us, last_us) = span_us(rows);
     let during = changes(case).filter(|change| {
@@ -29,6 +27,13 @@ pub(super) fn single_flight(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
     rounds(case, rows, limit)
 }
 
+/// Row 2, whoever the key is sent to.
+pub(super) fn each(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
+    let (first_us, last_us) = starts_us(rows);
+    let nodes = members(case, first_us, last_us);
+    rounds(case, rows, Limit::exactly(nodes, format!("N = {nodes}")))
+}
+
 /// Row 2 for one process.
 pub(super) fn process(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
     rounds(case, rows, Limit::exactly(1, "1 per process"))
@@ -36,6 +41,7 @@ pub(super) fn process(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
 
 /// While a process cannot store what it fetched, it fetches again, one rebuild after the other.
 fn rounds(case: &Case<'_>, rows: &[&LedgerRow], limit: Limit) -> Limit {
+    let limit = Limit { broken_premise: toll::may_store_late(case, rows), ..limit };
     match toll::blind(case, rows) {
         Some(toll::Blind { everyone: true, rounds, .. }) if rounds > 1 => {
             let text =

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use herd_history::{FetchOutcome, LedgerRow, Outcome as Ended};
-use herd_scenario::{FaultAction, FaultPart, LinkRule, OriginModel, Peer};
+use herd_scenario::{FaultAction, FaultPart, Layer, LinkRule, OnWaitTimeout, OriginModel, Peer};
 
 use super::starts_us;
 use crate::Case;
@@ -14,8 +14,17 @@ use crate::turns::Turn;
 /// How long after a part came back a node may still act on that it was away: a call's deadline, and a reconnection.
 const REACH_SLACK_US: u64 = 1_000_000;
 
+/// How a rebuild is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// Its end, or the end of its lease: another process may begin.
+    Anything,
+    /// Its end alone: its process has no flight any more.
+    ItsEnd,
+}
+
 /// Rebuilds that a fault took away, of those that `counts`: each lets another one start, later than itself and than the fault.
-pub(super) fn lost(case: &Case<'_>, rows: &[&LedgerRow], counts: impl Fn(&LedgerRow) -> bool) -> u64 {
+pub(super) fn lost(case: &Case<'_>, rows: &[&LedgerRow], counts: impl Fn(&LedgerRow) -> bool, by: By) -> u64 {
     let last = rows.iter().max_by_key(|row| (row.start_us, row.rebuild));
     let Some((last_us, last)) = last.map(|row| (row.start_us, row.rebuild)) else { return 0 };
     let is_lost = |row: &&&LedgerRow| {
@@ -25,7 +34,7 @@ pub(super) fn lost(case: &Case<'_>, rows: &[&LedgerRow], counts: impl Fn(&Ledger
                 turn.injected_us.is_some_and(|us| us <= last_us.saturating_add(CLOCK_SLACK_US))
                     && (explains_failure(turn, row)
                         || ended_holder(turn, row)
-                        || outlasted_lease(case, turn, row))
+                        || (by == By::Anything && outlasted_lease(case, turn, row)))
             })
     };
     rows.iter().filter(is_lost).count() as u64
@@ -107,19 +116,44 @@ fn stalled_us(case: &Case<'_>, turn: &Turn<'_>, row: &LedgerRow) -> Option<(u64,
     Some((until_us.saturating_sub(from_us), u64::from(lock.expiry_ms) * 1_000))
 }
 
-/// Requests of this key that clients hung up during the herd, as many as the fault says that it hit.
+/// Flights that clients may have ended who hung up during the herd. A flight belongs to its process, which has one: each time that
+/// clients hung up ended at most one in each of the herd's processes, and no more than requests of this key were hung up.
 pub(super) fn hung_up(case: &Case<'_>, key: &str, rows: &[&LedgerRow]) -> u64 {
+    if !case.rung.has(Layer::SingleFlight) {
+        return hung_up_by(case, key, rows, u64::MAX);
+    }
+    let nodes: BTreeSet<&str> = rows.iter().map(|row| row.node.as_str()).collect();
+    hung_up_by(case, key, rows, nodes.len() as u64)
+}
+
+/// The same with the lock: one process holds it. Where the lock was away, or waiters give up on it, its processes are on their own.
+pub(super) fn hung_up_holders(case: &Case<'_>, key: &str, rows: &[&LedgerRow]) -> u64 {
+    let cut_off = cut_off(case, rows);
+    let rebuild_ms = case.scenario.origin.model.longest_ms();
+    let gives_up = case
+        .rung
+        .lock
+        .as_ref()
+        .is_some_and(|lock| lock.on_wait_timeout == OnWaitTimeout::Origin && lock.wait_ms < rebuild_ms);
+    if gives_up || cut_off.everyone || !cut_off.nodes.is_empty() {
+        return hung_up(case, key, rows);
+    }
+    hung_up_by(case, key, rows, 1)
+}
+
+/// At most so many for each time that clients hung up, and no more than it says that it hit.
+fn hung_up_by(case: &Case<'_>, key: &str, rows: &[&LedgerRow], each: u64) -> u64 {
     let (first_us, last_us) = starts_us(rows);
     let hits = |turn: &&Turn<'_>| {
         matches!(turn.planned, Some(FaultAction::HangUp { .. }))
             && turn.overlaps(first_us.saturating_sub(CLOCK_SLACK_US), last_us.saturating_add(CLOCK_SLACK_US))
     };
-    let hit: u64 = case.turns.iter().filter(hits).map(|turn| turn.hit).sum();
-    if hit == 0 {
+    let ended = case.turns.iter().filter(hits).map(|turn| turn.hit.min(each)).fold(0, u64::saturating_add);
+    if ended == 0 {
         return 0;
     }
     let of_key = case.readers.between(key, first_us, last_us);
-    hit.min(of_key.filter(|row| row.outcome == Ended::HungUp).count() as u64)
+    ended.min(of_key.filter(|row| row.outcome == Ended::HungUp).count() as u64)
 }
 
 /// Row 6: losses of the lock's store between the first and the last start.
@@ -202,24 +236,48 @@ pub(super) fn lock_clock_rate(case: &Case<'_>, rows: &[&LedgerRow]) -> f64 {
     rates.fold(1.0, f64::max)
 }
 
-/// What slow links of these rebuilds' nodes add to a rebuild as its holder sees it, milliseconds.
+/// What slow links of these rebuilds' nodes add to a rebuild as its holder sees it, milliseconds: each link once, at its slowest.
 pub(super) fn link_delay_ms(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
-    let of = |row: &LedgerRow| {
+    let to = |row: &LedgerRow, peer| {
         let until_us = row.end_us.unwrap_or(u64::MAX).saturating_add(WRITE_SLACK_US);
         let slow = case.turns.iter().filter(|turn| {
-            (turn.is_link_to(Peer::Origin) || turn.is_link_to(Peer::Redis))
-                && turn.hits_node(&row.node)
-                && turn.overlaps(row.start_us, until_us)
+            turn.is_link_to(peer) && turn.hits_node(&row.node) && turn.overlaps(row.start_us, until_us)
         });
-        let delays = slow.map(|turn| match turn.planned {
-            Some(FaultAction::Link { rule: LinkRule::Delay { delay_ms, jitter_ms }, .. }) => {
-                2 * (u64::from(*delay_ms) + u64::from(*jitter_ms))
-            }
-            _ => 0,
-        });
-        delays.sum::<u64>()
+        slow.map(round_trip_ms).max().unwrap_or(0)
     };
-    rows.iter().map(|row| of(row)).max().unwrap_or(0)
+    let to_slowest = |peer| rows.iter().map(|row| to(row, peer)).max().unwrap_or(0);
+    to_slowest(Peer::Origin) + to_slowest(Peer::Redis)
+}
+
+/// What a slow link adds to a call and its answer, at most, milliseconds.
+fn round_trip_ms(turn: &Turn<'_>) -> u64 {
+    match turn.planned {
+        Some(FaultAction::Link { rule: LinkRule::Delay { delay_ms, jitter_ms }, .. }) => {
+            2 * (u64::from(*delay_ms) + u64::from(*jitter_ms))
+        }
+        _ => 0,
+    }
+}
+
+/// Whether a link to the store lets things pass at all: late, or at the second or third try.
+fn passes(turn: &Turn<'_>) -> bool {
+    let Some(FaultAction::Link { rule, .. }) = turn.planned else { return false };
+    matches!(rule, LinkRule::Delay { .. } | LinkRule::Loss { .. })
+}
+
+/// A broken premise: a link by which a value passes was so bad that a call to the store may have reached its deadline.
+pub(super) fn may_store_late(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<String> {
+    let is_bad = |turn: &Turn<'_>| {
+        let loses = matches!(turn.planned, Some(FaultAction::Link { rule: LinkRule::Loss { .. }, .. }));
+        turn.is_link_to(Peer::Redis) && (loses || round_trip_ms(turn) * 1_000 >= REACH_SLACK_US)
+    };
+    let meets = |turn: &Turn<'_>, row: &LedgerRow| {
+        let until_us = row.end_us.unwrap_or(u64::MAX).saturating_add(WRITE_SLACK_US);
+        is_bad(turn) && turn.hits_node(&row.node) && turn.overlaps(row.start_us, until_us)
+    };
+    rows.iter()
+        .any(|row| case.turns.iter().any(|turn| meets(turn, row)))
+        .then(|| "a node's link to the store was so bad that its value may have come too late".to_owned())
 }
 
 /// Who could not store a value.
@@ -244,7 +302,7 @@ pub(super) fn blind(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<Blind> {
         let Some(us) = away_us(turn) else { continue };
         if turn.takes_away(FaultPart::Redis) {
             everyone = true;
-        } else if turn.is_link_to(Peer::Redis) {
+        } else if turn.is_link_to(Peer::Redis) && !passes(turn) {
             let hit = rows.iter().map(|row| row.node.as_str()).filter(|node| turn.hits_node(node));
             nodes.extend(hit);
         } else {

@@ -1,8 +1,8 @@
 //! What faults allow, and only where they took effect: holders paused and killed, links cut, stores emptied.
 
-use herd_history::{FetchOutcome, History, Outcome as Ended};
+use herd_history::{FetchOutcome, History, Outcome as Ended, Reason};
 use herd_judge::Outcome::{Invalid, Valid};
-use herd_scenario::{FaultAction, FaultPart, LinkRule, OnUnavailable, Peer, Scenario, Target, Which};
+use herd_scenario::{FaultAction, FaultPart, Layer, LinkRule, OnUnavailable, Peer, Scenario, Target, Which};
 
 use crate::layers::FLEET;
 use crate::made::{
@@ -95,6 +95,65 @@ fn partitions() {
     expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0), (1, 20)]), Invalid, 2);
     expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0)]), Valid, 1);
     expect(&cut(OnUnavailable::FailClosed), &run(&[(1, 20)]), Invalid, 1);
+}
+
+/// Goal: whatever becomes of leases, the lock allows for no more than single-flight under it: one for each process.
+#[test]
+fn no_more_than_single_flight() {
+    let short = changed(LOCK, FLEET, |scenario| scenario.rungs[0].lock.as_mut().unwrap().expiry_ms = 15);
+    let four = [(0, 0), (1, 15), (2, 30), (3, 45)];
+    let found = expect(&short, &history(&four), Valid, 4);
+    assert_eq!((found.bound, found.bound_text.as_str()), (Some(4), "ceil(D/E) = 7, at most N = 4"));
+    expect(&short, &history(&[(0, 0), (1, 15), (2, 30), (3, 45), (0, 60)]), Invalid, 5);
+}
+
+/// Goal: over a link that is slow or loses pieces a value is stored all the same; one so bad that nobody can tell shows nothing.
+#[test]
+fn slow_links_to_the_store() {
+    let link = |rule: LinkRule| {
+        changed(LOCK, FLEET, |scenario| {
+            plan(scenario, "slow", FaultAction::Link { nodes: Which::Some(1), to: Peer::Redis, rule });
+            scenario.rungs[0].lock.as_mut().unwrap().renew = true;
+        })
+    };
+    let mut run = herd(&[(0, 0), (1, 20)]);
+    note_fault(&mut run, "slow", "node-0", &[1_000, 1_010, 1_300, 1_310]);
+    expect(&link(LinkRule::BlackHole), &run, Valid, 2);
+    expect(&link(LinkRule::Delay { delay_ms: 50, jitter_ms: 0 }), &run, Invalid, 2);
+    expect_unknown(&link(LinkRule::Delay { delay_ms: 500, jitter_ms: 0 }), &run, "may have come too late");
+    expect_unknown(&link(LinkRule::Loss { share: 0.5 }), &run, "may have come too late");
+    let mut flight = link(LinkRule::Loss { share: 0.5 });
+    (flight.rungs[0].layers, flight.rungs[0].lock) = (vec![Layer::SingleFlight], None);
+    let mut again = herd(&[(0, 0), (0, 101), (0, 202), (0, 303), (0, 404)]);
+    again.faults = run.faults.clone();
+    expect_unknown(&flight, &again, "may have come too late");
+    // Two faults of one link make it as slow as the slower one: with E = 90 ms a rebuild of 100 and 100 ms outlives two leases.
+    let twice = changed(LOCK, FLEET, |scenario| {
+        for name in ["slow", "slow-too"] {
+            let rule = LinkRule::Delay { delay_ms: 50, jitter_ms: 0 };
+            plan(scenario, name, FaultAction::Link { nodes: Which::Some(1), to: Peer::Redis, rule });
+        }
+        scenario.rungs[0].lock.as_mut().unwrap().expiry_ms = 90;
+    });
+    note_fault(&mut run, "slow-too", "node-0", &[1_000, 1_010, 1_300, 1_310]);
+    assert_eq!(verdict(&twice, &run).bound_text, "ceil(D/E) = 3");
+}
+
+/// Goal: where the lock fails closed, who says that it went on without is refuted, even while another could reach it.
+#[test]
+fn fails_open_where_it_must_not() {
+    let closed = changed(LOCK, FLEET, |scenario| {
+        let target = Target { part: FaultPart::LockService, which: Which::All };
+        plan(scenario, "away", FaultAction::Kill(target));
+        scenario.rungs[0].lock.as_mut().unwrap().on_unavailable = OnUnavailable::FailClosed;
+    });
+    let mut run = herd(&[(0, 0), (1, 30)]);
+    note_fault(&mut run, "away", "lock-service", &[1_120, 1_121, 1_400, 1_410]);
+    run.rungs[0].ledger[2].reason = Reason::FailOpen;
+    let refuted = expect(&closed, &run, Invalid, 2);
+    assert_eq!(refuted.bound_text, "0: the lock was away, and it fails closed");
+    run.faults.iter_mut().for_each(|fault| fault.at_us += 2_400_000);
+    expect_unknown(&closed, &run, "which no fault explains");
 }
 
 /// Goal: after a store was emptied generations count anew: each life by itself, with one herd each, and answers do not go back.

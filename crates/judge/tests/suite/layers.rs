@@ -202,6 +202,7 @@ fn fail_open() {
     let away = |scenario: &mut Scenario| {
         let target = Target { part: FaultPart::LockService, which: Which::All };
         plan(scenario, "away", FaultAction::Stop(target));
+        scenario.faults[0].for_ms = 3_700;
     };
     let open = changed(LOCK, FLEET, away);
     let steps = [1_000, 1_010, 4_700, 4_800];

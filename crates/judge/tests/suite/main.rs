@@ -7,6 +7,7 @@ mod chaos;
 mod claims;
 mod counting;
 mod freshness;
+mod hang_ups;
 mod keys;
 mod layers;
 mod made;

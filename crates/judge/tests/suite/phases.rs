@@ -6,8 +6,8 @@ use herd_judge::judge;
 use herd_scenario::{AtMost, Expect, FaultAction, FaultPart, Phase, Scenario, Target, Which};
 
 use crate::made::{
-    LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, note_turn, plan, scenario,
-    verdict,
+    LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, note_turn, plan, renumber,
+    scenario, verdict,
 };
 
 const STEPS: [u64; 4] = [2_000, 2_010, 3_000, 3_020];
@@ -57,6 +57,30 @@ fn phases() {
     assert_eq!([Phase::Before, Phase::During, Phase::After].map(queries), [Some(2), Some(1), Some(2)]);
 }
 
+/// Goal: what a fault hit in its middle was not before it: neither a herd nor a request that began before and went on.
+#[test]
+fn what_reaches_into_a_fault() {
+    let run = |injected_ms: u64| {
+        // A herd of two from 1,100 to 1,210 ms, and a request from 1,000 to 1,205 ms without an answer.
+        let mut run = history(&[(0, 0), (1, 10)]);
+        run.rungs[0].ledger.retain(|row| row.generation < 2 || row.node == "node-0");
+        renumber(&mut run.rungs[0]);
+        let row = &mut run.rungs[0].operations[200];
+        (row.outcome, row.done_us) = (Ended::Unavailable, START_US + 1_205_000);
+        (row.generation, row.version) = (0, 0);
+        note_fault(&mut run, "away", "edge", &[injected_ms, 1_220, 2_000, 2_010]);
+        run
+    };
+    let herds = |phase| of("rebuilds_per_boundary", "fleet", 1, Some(phase));
+    expect(&herds(Phase::Before), &run(1_211), Invalid, 2);
+    expect_unknown(&herds(Phase::Before), &run(1_209), "no boundary was seen");
+    expect(&herds(Phase::During), &run(1_209), Invalid, 2);
+    let answered = |phase| of("every_request_answered", "fleet", 0, Some(phase));
+    expect(&answered(Phase::Before), &run(1_206), Invalid, 1);
+    expect(&answered(Phase::Before), &run(1_204), Valid, 0);
+    expect(&answered(Phase::During), &run(1_204), Invalid, 1);
+}
+
 /// Goal: lost goodput is what got no good answer in time, in the phase; who hung up counts neither way.
 #[test]
 fn goodput_and_latency() {
@@ -70,7 +94,15 @@ fn goodput_and_latency() {
     for row in hung_up.rungs[0].operations.iter_mut().filter(|row| row.outcome == Ended::Unavailable) {
         row.outcome = Ended::HungUp;
     }
-    expect(&lost(0, Some(Phase::During)), &hung_up, Valid, 0);
+    expect_unknown(&lost(0, Some(Phase::During)), &hung_up, "no client was told to");
+    let mut told = lost(0, Some(Phase::During));
+    plan(&mut told, "hang-up", FaultAction::HangUp { share: 1.0 });
+    for (turn, row) in (0..).zip(&hung_up.rungs[0].operations.clone()[400..500]) {
+        let at_ms = (row.sent_us - START_US) / 1_000;
+        note_turn(&mut hung_up, "hang-up", "clients", turn, &[at_ms, at_ms]);
+        hung_up.faults.last_mut().unwrap().hit = 1;
+    }
+    expect(&told, &hung_up, Valid, 0);
     let mut late = failing(0, 0);
     late.rungs[0].operations[0].done_us = START_US + 10_000_001;
     expect(&lost(1, None), &late, Valid, 1);
@@ -119,6 +151,47 @@ fn planned_faults() {
     assert_eq!(verdict(&plan, &run).outcome, Valid, "{:#?}", verdict(&plan, &run));
     run.faults.retain(|fault| fault.phase != herd_history::FaultPhase::Confirmed);
     expect_unknown(&plan, &run, "turn 0 of away at edge was not confirmed");
+}
+
+/// Goal: a fault that is recorded to have lasted longer than planned, or to have hit others or more, is not the one that was planned.
+#[test]
+fn faults_that_are_not_as_planned() {
+    let pause = |which: Which| {
+        changed(LOCK, "property = \"rebuilds_per_boundary\"", |scenario| {
+            plan(scenario, "away", FaultAction::Pause(Target { part: FaultPart::CacheNode, which }));
+        })
+    };
+    let run = |targets: &[&str], steps: &[u64; 4]| {
+        let mut run = history(&[(0, 0)]);
+        targets.iter().for_each(|target| note_fault(&mut run, "away", target, steps));
+        run
+    };
+    let valid = |scenario: &Scenario, run: &History| {
+        assert_eq!(verdict(scenario, run).outcome, Valid, "{:#?}", verdict(scenario, run));
+    };
+    let one = pause(Which::Some(1));
+    valid(&one, &run(&["node-1"], &[2_000, 2_010, 4_000, 4_000]));
+    expect_unknown(
+        &one,
+        &run(&["node-1"], &[2_000, 2_010, 4_001, 4_001]),
+        "lasted 2001 ms, 500 ms were planned",
+    );
+    // A witness may take longer than the hold, up to its own limit.
+    valid(&one, &run(&["node-1"], &[500, 3_500, 4_500, 4_500]));
+    expect_unknown(&one, &run(&["node-1"], &[500, 4_500, 4_501, 4_501]), "lasted 4001 ms");
+    for steps in [[2_000, 1_999, 2_500, 2_510], [2_000, 2_010, 1_990, 2_510], [2_000, 2_010, 2_500, 2_499]] {
+        expect_unknown(&one, &run(&["node-1"], &steps), "out of order");
+    }
+    let of = |targets: &[&str]| run(targets, &[2_000, 2_010, 2_500, 2_510]);
+    expect_unknown(&one, &of(&["node-1", "node-2"]), "was done to 2 targets, 1 were planned");
+    valid(&pause(Which::Minority), &of(&["node-1"]));
+    expect_unknown(&pause(Which::Minority), &of(&["node-1", "node-2"]), "2 targets, 1 were planned");
+    valid(&pause(Which::All), &of(&["node-0", "node-1", "node-2", "node-3"]));
+    expect_unknown(&pause(Which::All), &of(&["node-0", "node-1"]), "2 targets, 4 were planned");
+    valid(&pause(Which::Index(vec![2])), &of(&["cache-node-02"]));
+    expect_unknown(&pause(Which::Index(vec![2])), &of(&["cache-node-03"]), "was not done to cache node 2");
+    let holder = Which::Holder { key: "item-1".to_owned() };
+    expect_unknown(&pause(holder), &of(&["node-1", "node-2"]), "2 targets, 1 were planned");
 }
 
 /// Goal: a run is valid if every claim comes out as its author expects; a contrast that holds is as wrong as a claim that does not.
