@@ -133,7 +133,7 @@ async fn nothing_begins_after_the_window() {
     assert!(testbed.told.is_empty());
     // The same where it waits for what does not come.
     let mut waits = fault(FaultAction::Kill(nodes(Which::Holder { key: "item-1".to_owned() })));
-    waits.once = Once::Rebuild { key: "item-1".to_owned() };
+    waits.once = Once::Rebuild { key: "item-1".to_owned(), after_ms: 0 };
     let (history, testbed) = hurt(&plan(waits, lock), |testbed| testbed.fakes.truth().caches = true).await;
     assert_eq!(step(&history, Unconfirmed).note, "no rebuild of item-1 began before the window ended");
     assert!(testbed.told.is_empty());
@@ -152,7 +152,7 @@ fn holder(new_after: u32, gone_after: Option<u32>) -> FakeHolder {
 async fn the_holder_is_found_and_its_lease_is_watched() {
     let key = || "item-1".to_owned();
     let mut fault = fault(FaultAction::Pause(nodes(Which::Holder { key: key() })));
-    fault.once = Once::Rebuild { key: key() };
+    fault.once = Once::Rebuild { key: key(), after_ms: 0 };
     let (history, testbed) = hurt(&plan(fault, lock), |testbed| {
         testbed.fakes.truth().holder = Some(holder(3, Some(8)));
     })
@@ -180,7 +180,7 @@ async fn the_leader_is_found_in_the_ledger() {
     assert_eq!(phases(&history, "node-2"), HELD, "{:#?}", history.faults);
     assert_eq!(testbed.told, ["Pause cache-node 2", "Resume cache-node 2"]);
 
-    fault.once = Once::Rebuild { key: key() };
+    fault.once = Once::Rebuild { key: key(), after_ms: 0 };
     let (history, testbed) = hurt(&plan(fault, |_| {}), |testbed| {
         let mut truth = testbed.fakes.truth();
         (truth.caches, truth.leads) = (true, vec![lead("node-2", 1), lead("node-1", 4)]);
@@ -188,6 +188,27 @@ async fn the_leader_is_found_in_the_ledger() {
     .await;
     assert_eq!(phases(&history, "node-1"), HELD, "{:#?}", history.faults);
     assert_eq!(testbed.told, ["Pause cache-node 1", "Resume cache-node 1"]);
+}
+
+/// A fault in the midst of a rebuild comes so long after the rebuild was seen to begin, and not at all if the window ends before.
+#[tokio::test]
+async fn a_rebuild_goes_on_for_a_while_first() {
+    let into = |after_ms| {
+        let mut fault = fault(FaultAction::Pause(nodes(Which::Index(vec![0]))));
+        fault.once = Once::Rebuild { key: "item-1".to_owned(), after_ms };
+        plan(fault, |_| {})
+    };
+    let rebuilds = |testbed: &mut FakeTestbed| {
+        let mut truth = testbed.fakes.truth();
+        (truth.caches, truth.leads) = (true, vec![lead("node-1", 4)]);
+    };
+    let (history, _) = hurt(&into(400), rebuilds).await;
+    assert_eq!(phases(&history, "node-0"), HELD, "{:#?}", history.faults);
+    let window = history.rungs[0].record.window_start_us;
+    assert!(step(&history, Injected).at_us >= window + 700_000, "400 ms after it began, at 300 ms or later");
+    let (history, testbed) = hurt(&into(1_200), rebuilds).await;
+    assert_eq!(step(&history, Unconfirmed).note, "the window ended less than 1200 ms into the rebuild");
+    assert!(testbed.told.is_empty());
 }
 
 /// Where nobody rebuilds there is no leader, and nothing is done.

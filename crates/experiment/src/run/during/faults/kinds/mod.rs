@@ -115,7 +115,7 @@ impl Scene<'_> {
 
     /// The row that the fault is about.
     fn key(&self) -> &str {
-        if let Once::Rebuild { key } = &self.fault.once {
+        if let Once::Rebuild { key, .. } = &self.fault.once {
             return key;
         }
         let which = match &self.fault.action {
