@@ -145,7 +145,7 @@ pub enum FaultAction {
         /// How many, 1 to 1,000.
         queries: u32,
     },
-    /// The clock by which leases end runs at this rate, above 0 to 100; the repair sets it to 1.
+    /// The clock by which leases end runs at this rate, above 0 to 100 and not 1; the repair sets it to 1.
     LockClock {
         /// 2: leases last half as long as their holders think.
         rate: f64,

@@ -260,6 +260,14 @@ fn what_one_fault_cannot_mean() {
     let none = "rungs = [\"none\"]\nat_ms = 1\nfor_ms = 1\n";
     let why = "no rung that it happens in has \"lock\": nobody would notice";
     check(&format!("{none}kind = \"lock-clock\"\nrate = 2"), &format!("4: fault[1].kind: {why}"));
+    let clock = "kind = \"lock-clock\"\nat_ms = 1\nfor_ms = 1\n";
+    let right = "4: fault[1].rate: changes nothing: 1 is the rate of a clock that is right";
+    for rate in ["1", "1.0"] {
+        check(&format!("{clock}rate = {rate}"), right);
+    }
+    for rate in ["0.99", "1.01"] {
+        fault(&format!("{clock}rate = {rate}"));
+    }
     check(&format!("{none}kind = \"stop\"\npart = \"lock-service\""), &format!("5: fault[1].part: {why}"));
     let link = "kind = \"link\"\nat_ms = 1\nfor_ms = 1\nto = \"redis\"\n";
     check(
