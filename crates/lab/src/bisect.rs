@@ -16,7 +16,7 @@ use crate::{
     trial::{Trial, trial},
 };
 use herd_judge::Outcome;
-use herd_scenario::{Overrides, set_field};
+use herd_scenario::{Overrides, get_field, set_field};
 use number::Number;
 use question::{Answer, Question};
 use record::{Record, Try};
@@ -32,6 +32,7 @@ pub(crate) async fn bisect(args: &BisectArgs, stop: &CancellationToken) -> anyho
     let picked = pick::file_or_preset(&args.scenario)?;
     let ends = Number::ends(&args.from, &args.to)?;
     let question = Question::new(&picked.scenario, args.claim, args.rung.as_deref())?;
+    is_numeric(&picked, args)?;
     // Whatever is wrong with either end is told before anything is started.
     with(&picked, args, ends.0)?;
     with(&picked, args, ends.1)?;
@@ -53,6 +54,16 @@ pub(crate) async fn bisect(args: &BisectArgs, stop: &CancellationToken) -> anyho
     out::say(told(&found, &args.over));
     out::say(format_args!("record    {}", record.file().display()));
     Ok(exit(&found))
+}
+
+/// A field that is no number now has no values between which could be searched, even if it would take some.
+fn is_numeric(picked: &Picked, args: &BisectArgs) -> Result<(), UsageError> {
+    // A field that is not given has its default, and what is wrong with its path is told where it is set.
+    let Ok(now) = get_field(&picked.text, &args.over) else { return Ok(()) };
+    if Number::is(&now) {
+        return Ok(());
+    }
+    Err(UsageError(format!("--over {}: it is {now:?} now, and no number that could be varied", args.over)))
 }
 
 /// The scenario with this value in its field.

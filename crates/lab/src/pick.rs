@@ -15,6 +15,9 @@ pub(crate) struct Picked {
     pub(crate) text: String,
 }
 
+/// How the names of the regression set begin.
+pub(crate) const REGRESSION: &str = "regression/";
+
 /// The largest scenario file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -34,17 +37,20 @@ pub(crate) fn preset(name: &str) -> Result<Picked, UsageError> {
     parsed(preset.file, preset.text)
 }
 
-/// A scenario file, or a shipped scenario of that name if there is no such file.
+/// A scenario file, or a shipped scenario of that name if there is no such file; one of the regression set also by its bare name.
 ///
 /// # Errors
 /// It cannot be read, or has mistakes: all of them are listed.
 pub(crate) fn file_or_preset(named: &str) -> Result<Picked, UsageError> {
     let path = Path::new(named);
-    if !path.exists() && Preset::named(named).is_some() {
-        return preset(named);
+    let exists = path.exists();
+    let shipped = Preset::named(named).or_else(|| Preset::named(&format!("{REGRESSION}{named}")));
+    if let (false, Some(preset)) = (exists, shipped) {
+        return parsed(preset.file, preset.text);
     }
     let unreadable = |why: String| UsageError(format!("{named} cannot be read: {why}"));
-    let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    let hint = if exists { String::new() } else { nearest_shipped(named) };
+    let size = std::fs::metadata(path).map_err(|error| unreadable(format!("{error}{hint}")))?.len();
     if size > FILE_BYTES_MAX {
         return Err(unreadable(format!("it is larger than {FILE_BYTES_MAX} bytes")));
     }
@@ -80,6 +86,13 @@ pub(crate) fn nearest(found: &str, names: &[&str]) -> String {
     let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     best.filter(|name| likeness(name) >= LIKENESS_MIN)
         .map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+/// As [`nearest`], among the names of shipped scenarios, the bare ones of the regression set included.
+fn nearest_shipped(found: &str) -> String {
+    let bare = PRESETS.iter().filter_map(|preset| preset.name.strip_prefix(REGRESSION));
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).chain(bare).collect();
+    nearest(found, &names)
 }
 
 fn parsed(file: &str, text: &str) -> Result<Picked, UsageError> {

@@ -8,11 +8,12 @@ impl fmt::Display for Fault {
     /// `holder-paused: pause cache-node (holder of item-1) at 2,000 ms once a rebuild runs, for 1,500 ms, 3 times, every 4,000 ms`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} at {} ms", self.name, self.action, grouped(self.at_ms))?;
-        if let Once::Rebuild { key } = &self.once {
+        if let Once::Rebuild { key, after_ms } = &self.once {
             let is_said = matches!(self.action.which(), Some(Which::Holder { key: of } | Which::Leader { key: of }) if of == key);
-            match is_said {
-                true => f.write_str(" once a rebuild runs")?,
-                false => write!(f, " once a rebuild of {key} runs")?,
+            let row = if is_said { String::new() } else { format!(" of {key}") };
+            match *after_ms {
+                0 => write!(f, " once a rebuild{row} runs")?,
+                after_ms => write!(f, " once {} ms into a rebuild{row}", grouped(after_ms))?,
             }
         }
         if self.action.has_repair() {

@@ -58,21 +58,32 @@ impl Fault {
         self.rungs.as_ref().is_none_or(|rungs| rungs.iter().any(|name| name == rung))
     }
 
-    /// Each time that it is held, from and until, milliseconds after the window's start, if nothing has to be waited for.
+    /// Each time that it is held, from and until, milliseconds after the window's start, if what it waits for is there at once.
     pub fn holds_ms(&self) -> impl Iterator<Item = (u64, u64)> {
-        let (at_ms, for_ms, every_ms) =
-            (u64::from(self.at_ms), u64::from(self.for_ms), u64::from(self.every_ms));
+        let first_ms = u64::from(self.at_ms) + u64::from(self.once.after_ms());
+        let (for_ms, every_ms) = (u64::from(self.for_ms), u64::from(self.every_ms));
         (0..u64::from(self.times)).map(move |turn| {
-            let begins_ms = at_ms + turn * every_ms;
+            let begins_ms = first_ms + turn * every_ms;
             (begins_ms, begins_ms + for_ms)
         })
     }
 
-    /// From the window's start to the end of its last hold, milliseconds, if nothing has to be waited for.
+    /// From the window's start to the end of its last hold, milliseconds, if what it waits for is there at once.
     #[must_use]
     pub fn ends_ms(&self) -> u64 {
         let repeats = u64::from(self.times.saturating_sub(1)) * u64::from(self.every_ms);
-        u64::from(self.at_ms) + repeats + u64::from(self.for_ms)
+        u64::from(self.at_ms) + u64::from(self.once.after_ms()) + repeats + u64::from(self.for_ms)
+    }
+}
+
+impl Once {
+    /// How long it goes on waiting after what it waits for has come, milliseconds.
+    #[must_use]
+    pub fn after_ms(&self) -> u32 {
+        match self {
+            Self::Now => 0,
+            Self::Rebuild { after_ms, .. } => *after_ms,
+        }
     }
 }
 
@@ -82,10 +93,12 @@ pub enum Once {
     /// Nothing.
     #[default]
     Now,
-    /// A rebuild of this row is under way and began no longer ago than it takes to see it: some milliseconds.
+    /// A rebuild of this row began, no longer ago than it takes to see it: some milliseconds.
     Rebuild {
         /// The row's key.
         key: String,
+        /// So long after it was seen to begin, milliseconds, 0 to 60,000: at its very start hardly anybody waits for it yet.
+        after_ms: u32,
     },
 }
 
@@ -132,7 +145,7 @@ pub enum FaultAction {
         /// How many, 1 to 1,000.
         queries: u32,
     },
-    /// The clock by which leases end runs at this rate, above 0 to 100; the repair sets it to 1.
+    /// The clock by which leases end runs at this rate, above 0 to 100 and not 1; the repair sets it to 1.
     LockClock {
         /// 2: leases last half as long as their holders think.
         rate: f64,

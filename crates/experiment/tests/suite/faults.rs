@@ -1,8 +1,7 @@
 //! Faults over a fleet of fakes: the order of their steps, and what becomes of them where a witness is missing.
 
 use crate::{
-    fake_testbed::{FakeHolder, FakeTestbed},
-    fakes::FakeLead,
+    fake_testbed::FakeTestbed,
     run_loop::{attend, hurt, plan_with},
 };
 use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed, Unrecovered};
@@ -10,9 +9,9 @@ use herd_experiment::{run::Plan, testbed::Signal};
 use herd_history::{FaultPhase, FaultRecord, History, Outcome};
 use herd_scenario::{Fault, FaultAction, FaultPart, Layer, LinkRule, Once, Peer, Scenario, Target, Which};
 
-const HELD: [FaultPhase; 4] = [Injected, Confirmed, Repaired, Recovered];
+pub(crate) const HELD: [FaultPhase; 4] = [Injected, Confirmed, Repaired, Recovered];
 
-fn nodes(which: Which) -> Target {
+pub(crate) fn nodes(which: Which) -> Target {
     Target { part: FaultPart::CacheNode, which }
 }
 
@@ -20,13 +19,13 @@ fn once(part: FaultPart) -> Target {
     Target { part, which: Which::All }
 }
 
-fn fault(action: FaultAction) -> Fault {
+pub(crate) fn fault(action: FaultAction) -> Fault {
     let (name, at_ms, for_ms) = ("hurt".to_owned(), 300, 200);
     Fault { name, rungs: None, at_ms, once: Once::Now, for_ms, times: 1, every_ms: 0, action }
 }
 
 /// One rung of 1.5 s with this fault.
-fn plan(fault: Fault, change: impl FnOnce(&mut Scenario)) -> Plan {
+pub(crate) fn plan(fault: Fault, change: impl FnOnce(&mut Scenario)) -> Plan {
     plan_with(|scenario| {
         scenario.rungs.truncate(1);
         scenario.workload.window_ms = Some(1_500);
@@ -35,16 +34,19 @@ fn plan(fault: Fault, change: impl FnOnce(&mut Scenario)) -> Plan {
     })
 }
 
-async fn happens(action: FaultAction, change: impl FnOnce(&mut FakeTestbed)) -> (History, FakeTestbed) {
+pub(crate) async fn happens(
+    action: FaultAction,
+    change: impl FnOnce(&mut FakeTestbed),
+) -> (History, FakeTestbed) {
     hurt(&plan(fault(action), |_| {}), change).await
 }
 
 /// The steps of one target, in the order of their times.
-fn phases(history: &History, target: &str) -> Vec<FaultPhase> {
+pub(crate) fn phases(history: &History, target: &str) -> Vec<FaultPhase> {
     history.faults.iter().filter(|step| step.target == target).map(|step| step.phase).collect()
 }
 
-fn step(history: &History, phase: FaultPhase) -> &FaultRecord {
+pub(crate) fn step(history: &History, phase: FaultPhase) -> &FaultRecord {
     let found = history.faults.iter().find(|step| step.phase == phase);
     found.unwrap_or_else(|| panic!("{phase:?} is missing: {:#?}", history.faults))
 }
@@ -133,71 +135,14 @@ async fn nothing_begins_after_the_window() {
     assert!(testbed.told.is_empty());
     // The same where it waits for what does not come.
     let mut waits = fault(FaultAction::Kill(nodes(Which::Holder { key: "item-1".to_owned() })));
-    waits.once = Once::Rebuild { key: "item-1".to_owned() };
+    waits.once = Once::Rebuild { key: "item-1".to_owned(), after_ms: 0 };
     let (history, testbed) = hurt(&plan(waits, lock), |testbed| testbed.fakes.truth().caches = true).await;
     assert_eq!(step(&history, Unconfirmed).note, "no rebuild of item-1 began before the window ended");
     assert!(testbed.told.is_empty());
 }
 
-fn lock(scenario: &mut Scenario) {
+pub(crate) fn lock(scenario: &mut Scenario) {
     scenario.rungs[0].layers.push(Layer::Lock);
-}
-
-fn holder(new_after: u32, gone_after: Option<u32>) -> FakeHolder {
-    FakeHolder { node: "node-1".to_owned(), new_after, gone_after, looks: 0 }
-}
-
-/// The holder of a new lease is paused, not that of one which was under way already; and its lease is seen to end.
-#[tokio::test]
-async fn the_holder_is_found_and_its_lease_is_watched() {
-    let key = || "item-1".to_owned();
-    let mut fault = fault(FaultAction::Pause(nodes(Which::Holder { key: key() })));
-    fault.once = Once::Rebuild { key: key() };
-    let (history, testbed) = hurt(&plan(fault, lock), |testbed| {
-        testbed.fakes.truth().holder = Some(holder(3, Some(8)));
-    })
-    .await;
-    assert_eq!(phases(&history, "node-1"), HELD, "{:#?}", history.faults);
-    assert!(step(&history, Confirmed).note.contains("its lease ended after"), "{:#?}", history.faults);
-    assert_eq!(testbed.told[0], "Pause cache-node 1");
-}
-
-fn lead(node: &'static str, from: u32) -> FakeLead {
-    FakeLead { node, from, until: 10, rebuild: None }
-}
-
-/// By the ledger: whoever rebuilds is hit at once, and where a rebuild is waited for, the one that begins then and not the one
-/// that was under way already.
-#[tokio::test]
-async fn the_leader_is_found_in_the_ledger() {
-    let key = || "item-1".to_owned();
-    let mut fault = fault(FaultAction::Pause(nodes(Which::Leader { key: key() })));
-    let (history, testbed) = hurt(&plan(fault.clone(), |_| {}), |testbed| {
-        let mut truth = testbed.fakes.truth();
-        (truth.caches, truth.leads) = (true, vec![lead("node-2", 1)]);
-    })
-    .await;
-    assert_eq!(phases(&history, "node-2"), HELD, "{:#?}", history.faults);
-    assert_eq!(testbed.told, ["Pause cache-node 2", "Resume cache-node 2"]);
-
-    fault.once = Once::Rebuild { key: key() };
-    let (history, testbed) = hurt(&plan(fault, |_| {}), |testbed| {
-        let mut truth = testbed.fakes.truth();
-        (truth.caches, truth.leads) = (true, vec![lead("node-2", 1), lead("node-1", 4)]);
-    })
-    .await;
-    assert_eq!(phases(&history, "node-1"), HELD, "{:#?}", history.faults);
-    assert_eq!(testbed.told, ["Pause cache-node 1", "Resume cache-node 1"]);
-}
-
-/// Where nobody rebuilds there is no leader, and nothing is done.
-#[tokio::test]
-async fn without_a_rebuild_nobody_leads() {
-    let pause = FaultAction::Pause(nodes(Which::Leader { key: "item-1".to_owned() }));
-    let (history, testbed) = happens(pause, |testbed| testbed.fakes.truth().caches = true).await;
-    let expected = "no rebuild of item-1 was under way before the window ended";
-    assert_eq!(step(&history, Unconfirmed).note, expected);
-    assert!(testbed.told.is_empty());
 }
 
 /// A fleet that others brought up is not hurt, and that is said of every target; what needs no testbed is done.
@@ -217,14 +162,6 @@ async fn a_fleet_of_others_is_not_hurt() {
     let (history, testbed) = attend(&plan(fault(FaultAction::LockClock { rate: 4.0 }), |_| {})).await;
     assert_eq!(phases(&history, "lock-service"), HELD, "{:#?}", history.faults);
     assert_eq!(testbed.fakes.truth().clocks, [4.0, 1.0]);
-}
-
-/// A rung without a lock has no holder.
-#[tokio::test]
-async fn without_a_lock_nobody_holds_one() {
-    let pause = FaultAction::Pause(nodes(Which::Holder { key: "item-1".to_owned() }));
-    let (history, _) = happens(pause, |_| {}).await;
-    assert!(step(&history, Unconfirmed).note.contains("this rung has none"));
 }
 
 /// Every kind in its usual course: steps, what the testbed and the parts are told, and whether the store lost data.

@@ -6,6 +6,7 @@ mod fake_locks;
 mod fake_testbed;
 mod fakes;
 mod faults;
+mod faults_roles;
 mod load;
 mod retries;
 mod run_loop;

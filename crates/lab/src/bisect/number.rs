@@ -31,10 +31,19 @@ impl Number {
     }
 
     fn parse(option: &str, text: &str) -> Result<Self, UsageError> {
+        Self::read(text).ok_or_else(|| UsageError(format!("{option}: {text:?} is not a number")))
+    }
+
+    /// Whether a text is a number.
+    pub(super) fn is(text: &str) -> bool {
+        Self::read(text).is_some()
+    }
+
+    fn read(text: &str) -> Option<Self> {
         let plain = text.replace('_', "");
         let whole = plain.parse().map(Self::Whole).ok();
         let real = || plain.parse().ok().filter(|real: &f64| real.is_finite()).map(Self::Real);
-        whole.or_else(real).ok_or_else(|| UsageError(format!("{option}: {text:?} is not a number")))
+        whole.or_else(real)
     }
 
     fn value(self) -> f64 {

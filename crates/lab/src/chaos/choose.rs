@@ -4,13 +4,11 @@ use crate::{
     cli::{BackendChoice, SetArgs},
     exit::UsageError,
     list,
-    pick::{self, Picked},
+    pick::{self, Picked, REGRESSION},
 };
 use herd_scenario::{Expect, Overrides, PRESETS, Scenario};
 use std::time::Duration;
 
-/// How the names of the regression set begin.
-const REGRESSION: &str = "regression/";
 /// A longer load is driven only if it is asked for.
 pub(crate) const QUICK: Duration = Duration::from_secs(25);
 /// What a rung takes beside its load: its keys are filled, its history written, its verdicts found.

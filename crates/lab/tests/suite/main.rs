@@ -42,6 +42,8 @@ fn commands_are_as_designed() {
         "herd bisect my.toml --over workload.rate_per_s --from 200 --to 2000",
         "herd bisect my.toml --over fault.x.factor --from 1.5 --to 9 --steps 5 --rung lock --claim 2 --seed 3 --nodes 9",
         "herd explore ladder-quick",
+        "herd run retry-storm --explain",
+        "herd explore leaders-hang-up",
         "herd explore my.toml --seed 100 --runs 50 --shrink-runs 9 --minutes 120 --out runs/explored",
         "herd repair",
         "herd check runs/x",
@@ -72,7 +74,7 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 28] = [
+    let cases: [(&[&str], &[&str]); 31] = [
         (&["bogus"], &["unrecognized subcommand"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
@@ -107,7 +109,16 @@ fn wrong_usage_is_64_and_told_whole() {
             &["bisect", "ladder-quick", "--over", "seed", "--from", "1", "--to", "9", "--claim", "900"],
             &["--claim 900: ladder-quick has claims 0 to"],
         ),
-        (&["explore", "lader-quick"], &["lader-quick cannot be read"]),
+        (
+            &["bisect", "retry-storm", "--over", "workload.rate_per_s", "--from", "0", "--to", "9"],
+            &["with workload.rate_per_s = 0: ", "regression/retry-storm.toml"],
+        ),
+        (
+            &["bisect", "retry-storm", "--over", "name", "--from", "1", "--to", "9"],
+            &["--over name: it is \"retry-storm\" now, and no number that could be varied"],
+        ),
+        (&["run", "retry-strom"], &["retry-strom cannot be read", "did you mean \"retry-storm\"?"]),
+        (&["explore", "lader-quick"], &["lader-quick cannot be read", "did you mean \"ladder-quick\"?"]),
         (&["explore", "ladder-quick", "--runs", "0"], &["0 is not in 1..=10000"]),
         (&["ladder", "--preset", "nope"], &["no scenario is shipped as \"nope\"", "ladder-quick"]),
         (

@@ -48,7 +48,10 @@ fn done(fault: &Fault) -> String {
     };
     let once = match &fault.once {
         Once::Now => String::new(),
-        Once::Rebuild { key } => format!(", once a rebuild of {key} is under way,"),
+        Once::Rebuild { key, after_ms: 0 } => format!(", once a rebuild of {key} is under way,"),
+        Once::Rebuild { key, after_ms } => {
+            format!(", once {} ms into a rebuild of {key},", count((*after_ms).into()))
+        }
     };
     let held =
         if fault.for_ms == 0 { String::new() } else { format!(" for {} ms", count(fault.for_ms.into())) };

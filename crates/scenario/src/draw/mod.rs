@@ -114,7 +114,7 @@ impl Draw<'_> {
         let rungs = self.rungs(needs_lock);
         let is_load = matches!(kind, Kind::Burst | Kind::Flood);
         let waits = self.random.random_bool(0.3) && !is_load && self.scenario.workload.shares().of(HOT) > 0.0;
-        let once = if waits { Once::Rebuild { key: HOT.to_owned() } } else { Once::Now };
+        let once = if waits { Once::Rebuild { key: HOT.to_owned(), after_ms: 0 } } else { Once::Now };
         let longest_ms = (span_ms as f64 / 4.0).max(1.0);
         let shortest_ms = HOLD_LEAST_MS.min(longest_ms);
         let (low, high) = (shortest_ms.ln(), longest_ms.ln());

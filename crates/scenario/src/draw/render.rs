@@ -12,8 +12,11 @@ pub(super) fn table(fault: &Fault) -> String {
     }
     put("at_ms", fault.at_ms.to_string());
     let mut key = None;
-    if let Once::Rebuild { key: row } = &fault.once {
+    if let Once::Rebuild { key: row, after_ms } = &fault.once {
         put("once", text("rebuild"));
+        if *after_ms > 0 {
+            put("after_ms", after_ms.to_string());
+        }
         key = Some(row);
     }
     if fault.action.has_repair() {

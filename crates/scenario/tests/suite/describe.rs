@@ -23,7 +23,7 @@ fn one_line_says_it_all() {
     let holder = Fault {
         name: "holder-paused".to_owned(),
         at_ms: 2_000,
-        once: Once::Rebuild { key: key() },
+        once: Once::Rebuild { key: key(), after_ms: 0 },
         for_ms: 1_500,
         times: 3,
         every_ms: 4_000,
@@ -34,8 +34,11 @@ fn one_line_says_it_all() {
         "holder-paused: pause cache-node (holder of item-1) at 2,000 ms once a rebuild runs, for 1,500 ms, 3 times, \
          every 4,000 ms"
     );
-    let waits = Fault { once: Once::Rebuild { key: key() }, ..fault(FaultAction::RedisFlush) };
+    let waits = Fault { once: Once::Rebuild { key: key(), after_ms: 0 }, ..fault(FaultAction::RedisFlush) };
     assert_eq!(waits.to_string(), "f: redis-flush at 1,234,567 ms once a rebuild of item-1 runs");
+    let later =
+        Fault { once: Once::Rebuild { key: key(), after_ms: 1_200 }, ..fault(FaultAction::RedisFlush) };
+    assert_eq!(later.to_string(), "f: redis-flush at 1,234,567 ms once 1,200 ms into a rebuild of item-1");
 }
 
 /// Goal: each kind says what is particular to it.

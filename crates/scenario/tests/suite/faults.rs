@@ -82,7 +82,7 @@ fn each_kind_is_read() {
 #[test]
 fn every_key_arrives() {
     let holder = fault(
-        "name = \"holder-paused\"\nrungs = [\"lock\"]\nat_ms = 2_000\nonce = \"rebuild\"\nkey = \"item-2\"\n\
+        "name = \"holder-paused\"\nrungs = [\"lock\"]\nat_ms = 2_000\nonce = \"rebuild\"\nafter_ms = 250\nkey = \"item-2\"\n\
          for_ms = 1_500\ntimes = 3\nevery_ms = 4_000\nkind = \"pause\"\npart = \"cache-node\"\nwhich = \"holder\"",
     );
     let key = || "item-2".to_owned();
@@ -90,7 +90,7 @@ fn every_key_arrives() {
         name: "holder-paused".to_owned(),
         rungs: Some(vec!["lock".to_owned()]),
         at_ms: 2_000,
-        once: Once::Rebuild { key: key() },
+        once: Once::Rebuild { key: key(), after_ms: 250 },
         for_ms: 1_500,
         times: 3,
         every_ms: 4_000,
@@ -100,7 +100,8 @@ fn every_key_arrives() {
         }),
     };
     assert_eq!(holder, expected);
-    assert_eq!(holder.ends_ms(), 11_500);
+    assert_eq!(holder.ends_ms(), 11_750);
+    assert_eq!(holder.holds_ms().last(), Some((10_250, 11_750)));
     assert!(holder.hits("lock") && !holder.hits("none"));
 }
 
@@ -226,6 +227,20 @@ fn what_one_fault_cannot_mean() {
         "kind = \"redis-flush\"\nat_ms = 1\nonce = \"rebuild\"\nkey = \"item-4\"",
         "4: fault[1].key: nobody reads \"item-4\"; the keys are item-1 to item-3",
     );
+    let waits = "kind = \"redis-flush\"\nat_ms = 1\nonce = \"rebuild\"\n";
+    fault(&format!("{waits}after_ms = 0"));
+    check(
+        &format!("{waits}after_ms = 60_001"),
+        "4: fault[1].after_ms: must be a whole number from 0 to 60000, not 60001",
+    );
+    check(
+        &format!("{waits}after_ms = 19_999"),
+        "2: fault[1].at_ms: it is over after 20000 ms, but the window ends after 20000 ms",
+    );
+    check(
+        &format!("{}after_ms = 0", waits.replace("rebuild", "now")),
+        "4: fault[1].after_ms: only once = \"rebuild\" has something to come after",
+    );
     check(
         "kind = \"burst\"\nfactor = 1\nat_ms = 1\nfor_ms = 1",
         "2: fault[1].factor: must be a number above 1 up to 100, not 1",
@@ -245,6 +260,14 @@ fn what_one_fault_cannot_mean() {
     let none = "rungs = [\"none\"]\nat_ms = 1\nfor_ms = 1\n";
     let why = "no rung that it happens in has \"lock\": nobody would notice";
     check(&format!("{none}kind = \"lock-clock\"\nrate = 2"), &format!("4: fault[1].kind: {why}"));
+    let clock = "kind = \"lock-clock\"\nat_ms = 1\nfor_ms = 1\n";
+    let right = "4: fault[1].rate: changes nothing: 1 is the rate of a clock that is right";
+    for rate in ["1", "1.0"] {
+        check(&format!("{clock}rate = {rate}"), right);
+    }
+    for rate in ["0.99", "1.01"] {
+        fault(&format!("{clock}rate = {rate}"));
+    }
     check(&format!("{none}kind = \"stop\"\npart = \"lock-service\""), &format!("5: fault[1].part: {why}"));
     let link = "kind = \"link\"\nat_ms = 1\nfor_ms = 1\nto = \"redis\"\n";
     check(

@@ -53,7 +53,15 @@ impl Window {
 
     /// Waits until so long after the start. False: the window ends before, at which it returns.
     async fn reach(&self, after: Duration) -> bool {
-        let at = self.start.at + after;
+        self.reach_at(self.start.at + after).await
+    }
+
+    /// Waits for so long. False: the window ends before, at which it returns.
+    async fn spend(&self, time: Duration) -> bool {
+        self.reach_at(Instant::now() + time).await
+    }
+
+    async fn reach_at(&self, at: Instant) -> bool {
         tokio::time::sleep_until(at.min(self.end).into()).await;
         at < self.end
     }

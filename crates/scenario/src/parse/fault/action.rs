@@ -132,7 +132,13 @@ pub(super) fn action(section: &mut Section<'_>, kind: Kind, row: &str, log: &mut
         Kind::StuckQuery => {
             FaultAction::StuckQuery { queries: section.integer32(log, "queries", 1..=1_000, None) }
         }
-        Kind::LockClock => FaultAction::LockClock { rate: section.positive(log, "rate", 100.0, None) },
+        Kind::LockClock => {
+            let rate = section.positive(log, "rate", 100.0, None);
+            if rate == 1.0 {
+                section.tell(log, "rate", "changes nothing: 1 is the rate of a clock that is right");
+            }
+            FaultAction::LockClock { rate }
+        }
         Kind::Burst => {
             let factor = section.positive(log, "factor", 100.0, None);
             if section.is_sound(&["factor"]) && factor <= 1.0 {

@@ -15,6 +15,8 @@ pub(super) use together::{check_together, check_window, fits_fleet};
 
 /// The longest that anything is waited for or held, milliseconds.
 const MS_MAX: u32 = 3_600_000;
+/// The longest between the beginning of a rebuild and the fault that waits for it, milliseconds.
+const AFTER_MS_MAX: u32 = 60_000;
 const TIMES_MAX: u32 = 100;
 /// What is waited for, and whose lock or flight decides, where the file does not say.
 const KEY_DEFAULT: &str = "item-1";
@@ -52,6 +54,7 @@ pub(super) fn fault(
     let rungs = rungs(&mut section, facts, log);
     let at_ms = section.integer32(log, "at_ms", 0..=MS_MAX, None);
     let once = section.choice(log, "once", Some(Wait::Now));
+    let after_ms = after(&mut section, once, log);
     let key = section.optional_text(log, "key", 128);
     let times = section.integer32(log, "times", 1..=TIMES_MAX, Some(1));
     let Some(kind) = kind else {
@@ -67,7 +70,7 @@ pub(super) fn fault(
     if once == Wait::Rebuild && kind.is_load() {
         section.tell(log, "once", "the load is drawn beforehand: it waits for nothing");
     }
-    let once = if once == Wait::Rebuild { Once::Rebuild { key: row.clone() } } else { Once::Now };
+    let once = if once == Wait::Rebuild { Once::Rebuild { key: row.clone(), after_ms } } else { Once::Now };
     let at = section.at().clone();
     let mut read = Read {
         fault: Fault { name, rungs, at_ms, once, for_ms, times, every_ms, action },
@@ -97,6 +100,16 @@ fn rungs(section: &mut Section<'_>, facts: &Facts<'_>, log: &mut Log<'_>) -> Opt
         }
     }
     Some(names)
+}
+
+/// How long after the beginning of the rebuild that it waits for.
+fn after(section: &mut Section<'_>, once: Wait, log: &mut Log<'_>) -> u32 {
+    // Where `once` itself is wrong, nothing can be said of what it brings.
+    if once != Wait::Rebuild && section.is_sound(&["once"]) {
+        section.refuse(log, &["after_ms"], "only once = \"rebuild\" has something to come after");
+        return 0;
+    }
+    section.integer32(log, "after_ms", 0..=AFTER_MS_MAX, Some(0))
 }
 
 /// How long it is held.

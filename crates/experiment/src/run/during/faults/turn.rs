@@ -40,7 +40,13 @@ async fn one_turn(
     }
     let seen = match &fault.once {
         Once::Now => None,
-        Once::Rebuild { key } => Some(witness::new_rebuild(ground, key).await?),
+        Once::Rebuild { key, after_ms } => {
+            let lead = witness::new_rebuild(ground, key).await?;
+            if *after_ms > 0 && !ground.window.spend(Duration::from_millis((*after_ms).into())).await {
+                return Err(format!("the window ended less than {after_ms} ms into the rebuild"));
+            }
+            Some(lead)
+        }
     };
     let targets = select::targets(ground, fault, turn, seen).await?;
     let hold = Duration::from_millis(fault.for_ms.into());

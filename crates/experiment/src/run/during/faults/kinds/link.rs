@@ -3,7 +3,7 @@
 use super::{Deed, End, Scene, Seen};
 use crate::{
     control::APPLY_LIMIT,
-    run::during::faults::{health, undo::Undo},
+    run::during::faults::{health, undo::Undo, witness::Lease},
 };
 use herd_scenario::{LinkRule, Peer};
 use std::time::{Duration, Instant};
@@ -16,11 +16,13 @@ pub(super) struct Link {
     to: Peer,
     rule: LinkRule,
     version: u64,
+    /// The lease for which its node was chosen.
+    lease: Option<Lease>,
 }
 
 impl Link {
     pub(super) const fn new(links: u64, to: Peer, rule: LinkRule) -> Self {
-        Self { links, to, rule, version: 0 }
+        Self { links, to, rule, version: 0, lease: None }
     }
 
     fn words(&self) -> String {
@@ -46,6 +48,9 @@ impl Deed for Link {
     }
 
     async fn inject(&mut self, scene: Scene<'_>) -> Result<String, String> {
+        if scene.chosen_as_holder_of().is_some() {
+            self.lease = scene.lease_of_targets().await;
+        }
         let nodes: Vec<String> = scene.targets.iter().map(|target| target.name.clone()).collect();
         let (faults, control) = (scene.ground.faults, scene.ground.stage().control);
         self.version = faults.links.spoil(self.links, &nodes, (self.to, self.rule), control);
@@ -79,6 +84,7 @@ impl Deed for Link {
         }
         let told = |seen: Option<Seen>| {
             let mut seen = seen.ok_or("did not acknowledge the state of its link")?;
+            scene.check_held(self.lease.as_ref())?;
             seen.bit = seen.hit > 0;
             seen.note = if seen.bit {
                 format!("touched {} connections of its link to {}", seen.hit, self.to)

@@ -9,7 +9,7 @@ mod scale;
 mod signals;
 mod stuck;
 
-use super::{Ground, LOOK_EVERY, Looks, select::Target, undo::Undo};
+use super::{Ground, LOOK_EVERY, Looks, select::Target, undo::Undo, witness::Lease};
 use herd_scenario::{Fault, FaultAction, Once, Which};
 use std::time::{Duration, Instant};
 
@@ -113,9 +113,32 @@ impl Scene<'_> {
         Seen { at_us: self.ground.window.now_us(), hit, bit: true, note: note.into() }
     }
 
+    /// The row whose lock its target was chosen for holding, if that is how it was chosen.
+    fn chosen_as_holder_of(&self) -> Option<&str> {
+        match self.fault.action.which() {
+            Some(Which::Holder { key }) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The lease of the fault's row that one of the targets holds now, if one does.
+    async fn lease_of_targets(&self) -> Option<Lease> {
+        let is_target = |node: &str| self.targets.iter().any(|target| target.name == node);
+        Lease::held_by(self.ground, self.key(), is_target).await
+    }
+
+    /// Who was chosen for holding a lock has to have held it when the fault came: between the choice and the fault it may have
+    /// been released.
+    fn check_held(&self, lease: Option<&Lease>) -> Result<(), String> {
+        match (self.chosen_as_holder_of(), lease) {
+            (Some(key), None) => Err(format!("did not hold the lock of {key} when it was hit")),
+            _ => Ok(()),
+        }
+    }
+
     /// The row that the fault is about.
     fn key(&self) -> &str {
-        if let Once::Rebuild { key } = &self.fault.once {
+        if let Once::Rebuild { key, .. } = &self.fault.once {
             return key;
         }
         let which = match &self.fault.action {

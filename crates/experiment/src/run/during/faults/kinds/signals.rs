@@ -11,7 +11,10 @@ use crate::{
     testbed::{Part, PartState, Signal},
 };
 use futures::future::join_all;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A lease that is not renewed is seen to have ended within its expiry and this, on a machine that does other things too.
+const EXPIRY_SLACK: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
@@ -52,6 +55,15 @@ impl Signals {
         }
         Err(is)
     }
+
+    /// Whether the lease of who was chosen for it has to end while the fault is held: a frozen node renews nothing.
+    fn must_end(&self, scene: Scene<'_>) -> bool {
+        let Some(lock) = &scene.ground.stage().rung.lock else { return false };
+        let hold = Duration::from_millis(scene.fault.for_ms.into());
+        self.how == How::Pause
+            && scene.chosen_as_holder_of().is_some()
+            && hold >= Duration::from_millis(lock.expiry_ms.into()) + EXPIRY_SLACK
+    }
 }
 
 #[tonic::async_trait]
@@ -64,8 +76,7 @@ impl Deed for Signals {
     async fn inject(&mut self, scene: Scene<'_>) -> Result<String, String> {
         let ground = scene.ground;
         if self.part == Part::CacheNode {
-            let is_target = |node: &str| scene.targets.iter().any(|target| target.name == node);
-            self.lease = Lease::held_by(ground, scene.key(), is_target).await;
+            self.lease = scene.lease_of_targets().await;
         }
         let (signal, said) = match self.how {
             How::Pause => (Signal::Pause, "is frozen"),
@@ -95,14 +106,21 @@ impl Deed for Signals {
             }
         };
         let (mut states, lease) = futures::join!(states, lease);
-        if let Some((node, ended)) = lease {
-            let words = match ended {
-                Some(after) => format!("; its lease ended after {} ms", after.as_millis()),
-                None => "; its lease was not seen to end meanwhile".to_owned(),
-            };
-            let of = scene.targets.iter().position(|target| target.name == node);
-            if let Some(Ok(seen)) = of.and_then(|place| states.get_mut(place)) {
-                seen.note.push_str(&words);
+        if let Err(why) = scene.check_held(self.lease.as_ref()) {
+            return states.into_iter().map(|state| state.and_then(|_| Err(why.clone()))).collect();
+        }
+        let Some((node, ended)) = lease else { return states };
+        let of = scene.targets.iter().position(|target| target.name == node);
+        if let Some(state @ Ok(_)) = of.and_then(|place| states.get_mut(place)) {
+            match (ended, state) {
+                (None, state) if self.must_end(scene) => {
+                    *state = Err("is paused, but its lease was not seen to end meanwhile".to_owned());
+                }
+                (Some(after), Ok(seen)) => {
+                    seen.note.push_str(&format!("; its lease ended after {} ms", after.as_millis()));
+                }
+                (None, Ok(seen)) => seen.note.push_str("; its lease was not seen to end meanwhile"),
+                (_, Err(_)) => {}
             }
         }
         states
