@@ -9,7 +9,8 @@
 //! history always gets the same verdicts, so that a run can be judged again from disk.
 //!
 //! Map: `verdict` what is said, `witness` what shows it · `theory` the bounds on herds, `limit` a bound, `chance` what luck may
-//! do · `assumptions`, `ledger_sound`, `members_sound`, `faults_sound`, `lock_used` what must hold before anything is valid · `boundary` counting by
+//! do · `assumptions`, `ledger_sound`, `members_sound`, `faults_sound` with `fault_plan`, `hang_ups`,
+//! `lock_used`, `layer_used` what must hold before anything is valid · `boundary` counting by
 //! generation, `cluster` the cross-check by time, `overlap` rebuilds at the same instant, `lives` when each value began to live,
 //! `readers` who may have started a rebuild, `rows` which rows exist, `worst` the worst of many counts · `measures` the figures of a
 //! rung, `fault_figures` those of its faults · `turns` what was done to the fleet, `phases` before, during and after, `stores` when
