@@ -1,4 +1,4 @@
-//! A handmade run in which a fault bit, twice on one node and once on another, with a contrast that is refuted.
+//! A handmade run in which a fault bit, twice on two nodes, with a contrast that is refuted.
 
 use std::time::Duration;
 
@@ -36,13 +36,14 @@ times = 2
 every_ms = 1400
 kind = "pause"
 part = "cache-node"
-index = [1]
+some = 2
 "#;
 
 /// The made ladder; in its rung `lock` nodes are paused, and requests fail meanwhile.
 pub(crate) fn run() -> (Judgement, History) {
     let (_, mut history) = made::run([20, 4, 1]);
-    for (turn, target, at) in [(0, "node-1", 1_200), (1, "node-1", 2_600), (1, "node-2", 2_620)] {
+    let hits = [(0, "node-1", 1_200), (0, "node-2", 1_220), (1, "node-1", 2_600), (1, "node-2", 2_620)];
+    for (turn, target, at) in hits {
         let mut push = |ms, phase, note| history.faults.push(step("lock", ms, turn, target, phase, note));
         push(at, FaultPhase::Injected, "pid 4711");
         push(at + 3, FaultPhase::Confirmed, EVIL);
