@@ -2,13 +2,13 @@
 //! put nothing to the test, and one whose records are missing is not known to have bitten.
 
 use herd_history::{FaultPhase, LedgerRow};
-use herd_scenario::{Fault, Slow};
+use herd_scenario::{Fault, FaultAction, Slow};
 
 use crate::Case;
 use crate::assumptions::{Assumption, found};
 use crate::boundary::own_rows;
 use crate::fault_plan;
-use crate::turns::{Turn, has_repair};
+use crate::turns::Turn;
 
 /// The share of the promised slowness that a fetch must show to count as slow.
 const SHOWN: f64 = 0.9;
@@ -67,8 +67,9 @@ fn lack(case: &Case<'_>, fault: &Fault, number: u64) -> Option<String> {
     if turns.is_empty() {
         return Some(format!("turn {number} of {name} has no record"));
     }
-    let repaired =
-        |turn: &Turn<'_>| !has_repair(turn.kind) || turn.repaired_us.is_some() && turn.recovered_us.is_some();
+    let repaired = |turn: &Turn<'_>| {
+        !FaultAction::kind_has_repair(turn.kind) || turn.repaired_us.is_some() && turn.recovered_us.is_some()
+    };
     let of_turn = turns.iter().find_map(|turn| {
         let what = if turn.injected_us.is_none() || turn.confirmed_us.is_none() {
             "was not confirmed".to_owned()

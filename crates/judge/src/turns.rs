@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use herd_history::{FaultPhase, FaultRecord};
 use herd_scenario::{Fault, FaultAction, FaultPart, Peer};
 
-/// Kinds that have no repair: they are over once they are confirmed.
-const WITHOUT_REPAIR: [&str; 5] = ["scale-out", "redis-flush", "redis-promote", "hang-up", "rolling-restart"];
-
 /// One turn of a fault at one target. Times are the lab's clock, Unix microseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Turn<'a> {
@@ -66,15 +63,10 @@ pub(crate) fn turns<'a>(planned: &'a [Fault], records: &[&'a FaultRecord]) -> Ve
     turns
 }
 
-/// Whether a kind of fault is repaired.
-pub(crate) fn has_repair(kind: &str) -> bool {
-    !WITHOUT_REPAIR.contains(&kind)
-}
-
 impl Turn<'_> {
     /// When it was over: repaired, or confirmed where there is no repair. `None` while nothing says so.
     pub(crate) fn over_us(&self) -> Option<u64> {
-        if has_repair(self.kind) {
+        if FaultAction::kind_has_repair(self.kind) {
             return self.repaired_us;
         }
         self.recovered_us.or(self.confirmed_us)
@@ -84,7 +76,7 @@ impl Turn<'_> {
     pub(crate) fn effect_us(&self) -> Option<(u64, u64)> {
         let (from_us, _) = (self.injected_us?, self.confirmed_us?);
         // Who has to be seen to work again and was not is not known to.
-        let is_over = self.planned.is_none() || !has_repair(self.kind);
+        let is_over = self.planned.is_none() || !FaultAction::kind_has_repair(self.kind);
         let until_us = self.recovered_us.or(self.over_us().filter(|_| is_over));
         Some((from_us, until_us.unwrap_or(u64::MAX)))
     }

@@ -2,14 +2,12 @@
 
 use herd_history::{FaultPhase, FaultRecord, History};
 use herd_judge::{FaultFigures, FaultTurn, PhaseFigures};
+use herd_scenario::FaultAction;
 
 use crate::words::{count, duration, mean, ms, percent};
 
 /// Turns that are told one by one; a fault of many nodes or many turns is told by its summary.
 const TURNS_TOLD_MAX: usize = 24;
-
-/// Kinds that have no repair: they are over once they are confirmed.
-const WITHOUT_REPAIR: [&str; 5] = ["scale-out", "redis-flush", "redis-promote", "hang-up", "rolling-restart"];
 
 /// One turn of a fault at one target, put together from its steps.
 pub(crate) struct Turn<'a> {
@@ -28,7 +26,7 @@ impl Turn<'_> {
     /// Whether its kind is repaired: what was repaired is, and else all but the kinds that have no repair.
     pub(crate) fn has_repair(&self) -> bool {
         let kind = self.steps.first().map_or("", |step| step.kind.as_str());
-        self.step(FaultPhase::Repaired).is_some() || !WITHOUT_REPAIR.contains(&kind)
+        self.step(FaultPhase::Repaired).is_some() || FaultAction::kind_has_repair(kind)
     }
 
     fn step(&self, phase: FaultPhase) -> Option<&FaultRecord> {

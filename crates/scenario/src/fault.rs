@@ -263,14 +263,13 @@ impl FaultAction {
     /// Whether it is held and then undone. What has no repair is over as soon as it was done.
     #[must_use]
     pub fn has_repair(&self) -> bool {
-        !matches!(
-            self,
-            Self::RollingRestart
-                | Self::ScaleOut { .. }
-                | Self::RedisFlush
-                | Self::RedisPromote
-                | Self::HangUp { .. }
-        )
+        Self::kind_has_repair(self.kind())
+    }
+
+    /// The same of a kind by its name, as records have it.
+    #[must_use]
+    pub fn kind_has_repair(kind: &str) -> bool {
+        !matches!(kind, "rolling-restart" | "scale-out" | "redis-flush" | "redis-promote" | "hang-up")
     }
 
     /// Which cache nodes it is done to, or which of the part's processes; `None` where there is nothing to choose from.

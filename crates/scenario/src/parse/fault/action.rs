@@ -91,10 +91,7 @@ impl Kind {
     }
 
     pub(super) fn has_repair(self) -> bool {
-        !matches!(
-            self,
-            Self::RollingRestart | Self::ScaleOut | Self::RedisFlush | Self::RedisPromote | Self::HangUp
-        )
+        FaultAction::kind_has_repair(self.name())
     }
 
     /// What has happened once cannot happen again in the same rung.
