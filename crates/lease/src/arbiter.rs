@@ -383,6 +383,12 @@ impl Arbiter {
         self.calls.len()
     }
 
+    /// How many operations on the store were asked for and have not been answered.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.ops.len()
+    }
+
     /// Whether nothing is waited for, by callers or by us.
     #[must_use]
     pub fn is_idle(&self) -> bool {

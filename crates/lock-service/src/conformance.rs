@@ -143,10 +143,11 @@ async fn grant_when_healed<C: Counters>(locks: &Locks<RedisStore, C>, name: &str
     soon("the service heals", healed).await
 }
 
-/// Waits until this many calls wait for the name.
+/// Waits until this many calls wait for the name, and what their arrival asked of the store is answered: the first of them
+/// tries for the lease, the others look who holds it, and a try may wait for its token meanwhile.
 async fn until_waiting<C: Counters>(locks: &Locks<RedisStore, C>, name: &str, waiters: u32) {
     let waiting = async {
-        while locks.inspect(name).await.map(|seen| seen.waiters) != Ok(waiters) {
+        while locks.inspect(name).await.map(|seen| seen.waiters) != Ok(waiters) || locks.operations() > 0 {
             tokio::task::yield_now().await;
         }
     };

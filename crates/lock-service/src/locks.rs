@@ -275,6 +275,12 @@ impl<S: LeaseStore, C: Counters> Locks<S, C> {
         }
     }
 
+    /// How many operations on the store are under way.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn operations(&self) -> usize {
+        self.desk().arbiter.operations()
+    }
+
     /// Ends the tasks beside the calls. Calls that are made afterwards are not answered.
     pub fn stop(&self) {
         self.inner.stopped.cancel();
