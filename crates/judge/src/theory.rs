@@ -26,7 +26,7 @@ mod readers;
 mod toll;
 
 use herd_history::LedgerRow;
-use herd_scenario::{AbsentIds, AbsentReads, Layer, Routing, Scope};
+use herd_scenario::{Layer, Routing, Scope};
 
 use crate::Case;
 use crate::limit::Limit;
@@ -82,17 +82,9 @@ fn herd(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit 
     impatient(case, key, rows, scope, coalesced(case, key, rows, scope))
 }
 
-/// Reads per second of a key, of one that exists or of one of the few absent ones.
+/// Reads per second of a key, of one that exists or of one of the few absent ones. Shares are of all reads.
 fn reads_per_s(case: &Case<'_>, key: &str) -> f64 {
-    let workload = &case.scenario.workload;
-    let share = match workload.absent {
-        None => case.shares.of(key),
-        Some(AbsentReads { share, ids: AbsentIds::Fixed { count } }) if key.starts_with("absent-") => {
-            share / f64::from(count)
-        }
-        Some(AbsentReads { share, .. }) => (1.0 - share) * case.shares.of(key),
-    };
-    f64::from(workload.rate_per_s) * share
+    f64::from(case.scenario.workload.rate_per_s) * case.shares.of(key)
 }
 
 /// Reads per second and rebuild time of a key: r*D, the readers that a boundary meets.

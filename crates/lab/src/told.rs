@@ -167,8 +167,9 @@ mod tests {
         );
         let mut scenario = Scenario::parse("ladder-quick", &text).unwrap();
         let told = faults_and_claims(&scenario);
-        assert_eq!(told.len(), 1, "{told:?}");
+        let shipped = "claim sawtooth (fleet) of none, expected to be refuted";
         assert!(told[0].starts_with("fault frozen: pause") && told[0].ends_with(", in lock"), "{told:?}");
+        assert_eq!(told[1..], [shipped], "what holds for the whole run is not told");
         let odd = Claim {
             rung: Some("lock".to_owned()),
             phase: Some(Phase::During),
@@ -178,7 +179,7 @@ mod tests {
         let what = format!("{} ({})", odd.property, odd.scope);
         scenario.claims.push(odd);
         let told = faults_and_claims(&scenario);
-        assert_eq!(told[1], format!("claim {what} of lock, during its faults, expected to be refuted"));
+        assert_eq!(told[2], format!("claim {what} of lock, during its faults, expected to be refuted"));
     }
 
     /// Goal: whatever a shipped rung says about itself is said again before it is driven: none of its own settings stays silent.

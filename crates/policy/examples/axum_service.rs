@@ -29,8 +29,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 type Value = Arc<str>;
 
+/// How long after its expiry a value may be served.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Rows from which on the store forgets.
+const ROWS_MAX: usize = 10_000;
+
 /// The cache. A real one is shared by the fleet; what counts is what it remembers of a key: a generation that only grows,
 /// and the value together with its life, beyond the TTL for as long as it may be served stale.
+///
+/// From [`ROWS_MAX`] rows on it forgets those that nobody may be served any more, as a cache must: sentinels of random ids would fill
+/// it otherwise. A forgotten row begins with generation 0 again, and whoever rebuilt it meanwhile is refused, which is safe.
 #[derive(Default)]
 struct Store(Mutex<HashMap<Arc<str>, Row>>);
 
@@ -64,6 +73,9 @@ impl Store {
         let held = rows.get(key).map_or(0, |held| held.generation);
         if guard == WriteGuard::Fenced && held != seen {
             return WriteOutcome::Refused(Refusal::GenerationMoved);
+        }
+        if rows.len() >= ROWS_MAX {
+            rows.retain(|_, row| row.written.elapsed() < row.ttl + GRACE);
         }
         let generation = held.max(seen) + 1;
         rows.insert(Arc::clone(key), Row { generation, ..row });
@@ -247,14 +259,13 @@ async fn serve(listener: TcpListener, driver: Arc<Driver>) -> std::io::Result<()
 
 /// Single-flight with its second look, expired items served while they are refreshed, missing ones remembered.
 fn config(coalescing: Coalescing, ttl: Duration) -> Config {
-    let grace = Duration::from_secs(60);
     let safe_keys = vec!["item-*".into()];
     Config {
         version: 1,
         key_prefix: "v1:".into(),
         ttl,
         coalescing,
-        stale: Some(StaleConfig { grace, while_revalidate: true, if_error: true, safe_keys }),
+        stale: Some(StaleConfig { grace: GRACE, while_revalidate: true, if_error: true, safe_keys }),
         negative: Some(NegativeConfig { ttl: Duration::from_secs(5) }),
         ..Config::default()
     }

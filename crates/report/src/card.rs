@@ -72,14 +72,22 @@ fn claim(verdict: &Verdict, width: usize) -> String {
         return text;
     }
     text.push_str(&wrapped(&" ".repeat(9), &why(verdict), width));
-    let Some(worst) = &verdict.witness else { return text };
+    text.push_str(&witness_lines(verdict, 11, width));
+    text
+}
+
+/// The worst case of a verdict, a few lines of it, this far from the left; empty if there is none.
+pub(crate) fn witness_lines(verdict: &Verdict, indent: usize, width: usize) -> String {
+    let Some(worst) = &verdict.witness else { return String::new() };
     let (lines, more) = witness::lines(worst, WITNESS_LINES_MAX);
+    let mut text = String::new();
+    let indent = " ".repeat(indent);
     for line in lines {
         let trace = if line.trace.is_empty() { String::new() } else { format!(", trace {}", line.trace) };
-        text.push_str(&wrapped(&" ".repeat(11), &format!("{}{trace}", line.what), width));
+        text.push_str(&wrapped(&indent, &format!("{}{trace}", line.what), width));
     }
     if more > 0 {
-        text.push_str(&format!("{:11}and {} more\n", "", count(more)));
+        text.push_str(&format!("{indent}and {} more\n", count(more)));
     }
     text
 }

@@ -21,7 +21,7 @@ enum Bounds {
 }
 
 /// The verdict whose bound stands in the table: the one on what the rung's outermost layer bounds; where nothing is claimed about
-/// that, the one on the fleet's rebuilds; else the first.
+/// that, the one on the fleet's rebuilds; else the first on something that has a word in the table.
 pub(crate) fn bound_verdict<'a>(judgement: &'a Judgement, rung: &RungFigures) -> Option<&'a Verdict> {
     let fleet = [(Property::RebuildsPerBoundary, Scope::Fleet)];
     // Without a boundary what was counted is the cold start, or everything.
@@ -36,7 +36,8 @@ pub(crate) fn bound_verdict<'a>(judgement: &'a Judgement, rung: &RungFigures) ->
     let wanted = shown_by(bounds(rung)).iter().chain(&fleet).chain(whole);
     let claimed =
         wanted.filter_map(|(property, scope)| verdict_on(judgement, rung, *property, *scope)).next();
-    claimed.or_else(|| verdicts_of(judgement, &rung.name).first().copied())
+    let named = |verdict: &&Verdict| property_of(verdict).is_some();
+    claimed.or_else(|| verdicts_of(judgement, &rung.name).into_iter().find(named))
 }
 
 /// The table's word on a rung's bound: `N = 50`, or with what was seen where it is not of rebuilds per boundary:

@@ -12,8 +12,8 @@ use crate::wrap::wrapped;
 pub(crate) const COLUMNS: [&str; 10] = [
     "rung",
     "boundaries",
-    "origin queries per boundary max/mean",
-    "peak rebuilds at once",
+    "origin queries per boundary, hot key, max/mean",
+    "peak rebuilds at once, all keys",
     "p50/p99/max ms",
     "miss rate",
     "stale",
@@ -29,8 +29,18 @@ const BOUNDARIES: usize = 1;
 const BOUND: usize = 8;
 
 /// The same where there is no room.
-const COLUMNS_SHORT: [&str; 10] =
-    ["rung", "n", "queries max/mean", "peak", "p50/p99/max", "miss", "stale", "errors", "bound", "verdict"];
+const COLUMNS_SHORT: [&str; 10] = [
+    "rung",
+    "n",
+    "queries max/mean",
+    "peak, all keys",
+    "p50/p99/max",
+    "miss",
+    "stale",
+    "errors",
+    "bound",
+    "verdict",
+];
 
 /// Whether the column holds numbers, which are read from their last digit.
 pub(crate) fn is_number(column: usize) -> bool {
@@ -59,8 +69,15 @@ pub fn table(judgement: &Judgement, width: Option<usize>) -> String {
         text.push_str(&fault_lines(rung, width, judgement.rungs.len() > 1));
     }
     let notes = judgement.notes.iter().map(|note| format!("note: {note}"));
-    let troubles = if judgement.rungs.len() == 1 { Vec::new() } else { troubles(judgement) };
-    for line in troubles.into_iter().chain(notes).chain([outcome_line(judgement)]) {
+    if judgement.rungs.len() > 1 {
+        for trouble in troubles(judgement) {
+            text.push_str(&wrapped("", &trouble.what, width));
+            if let Some(refuted) = trouble.refuted {
+                text.push_str(&card::witness_lines(refuted, 2, width));
+            }
+        }
+    }
+    for line in notes.chain([outcome_line(judgement)]) {
         text.push_str(&wrapped("", &line, width));
     }
     text
@@ -90,9 +107,8 @@ fn before_and_after(judgement: &Judgement, width: usize) -> String {
     let bound_told = layout.columns.contains(&BOUND);
     for rung in &judgement.rungs {
         let mut line = layer_line(judgement, rung);
-        if !bound_told {
-            let bound = bound_verdict(judgement, rung).map_or_else(|| "-".to_owned(), bound);
-            line.push_str(&format!(" Bound: {bound}."));
+        if let (false, Some(verdict)) = (bound_told, bound_verdict(judgement, rung)) {
+            line.push_str(&format!(" Bound: {}.", bound(verdict)));
         }
         text.push_str(&wrapped(&format!("{:<name_width$}  ", rung.name), &line, width));
     }

@@ -58,9 +58,17 @@ pub(crate) fn outcome_line(judgement: &Judgement) -> String {
     format!("outcome: {}, {expected}", judgement.outcome.name())
 }
 
-/// Verdicts that need explaining: everything that is not as expected, and contrasts that were refuted. What all unconfirmed claims of a rung have in common, an assumption
-/// that does not hold, is told once.
-pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
+/// What needs explaining.
+pub(crate) struct Trouble<'a> {
+    /// In a sentence.
+    pub(crate) what: String,
+    /// The verdict whose witness belongs to it: one that is invalid, and was not to be.
+    pub(crate) refuted: Option<&'a Verdict>,
+}
+
+/// Verdicts that need explaining: everything that is not as expected, and contrasts that were refuted. What all unconfirmed claims
+/// of a rung have in common, an assumption that does not hold, is told once.
+pub(crate) fn troubles(judgement: &Judgement) -> Vec<Trouble<'_>> {
     let mut lines = Vec::new();
     let mut told: Vec<&str> = Vec::new();
     for verdict in judgement.verdicts.iter().filter(needs_words) {
@@ -68,15 +76,16 @@ pub(crate) fn troubles(judgement: &Judgement) -> Vec<String> {
         let alike = |other: &&Verdict| is_unconfirmed(other) && other.rung == verdict.rung;
         let unconfirmed: Vec<&Verdict> = judgement.verdicts.iter().filter(alike).collect();
         if failed.is_empty() || !is_unconfirmed(verdict) || unconfirmed.len() == 1 {
-            lines.push(trouble(verdict));
+            let unexpected = verdict.outcome == Outcome::Invalid && is_as_expected(verdict) != Some(true);
+            lines.push(Trouble { what: trouble(verdict), refuted: unexpected.then_some(verdict) });
         } else if !told.contains(&verdict.rung.as_str()) {
             told.push(&verdict.rung);
             let claims: Vec<String> = unconfirmed.iter().map(|verdict| name(verdict)).collect();
             let (rung, many) = (&verdict.rung, claims.len());
             let claims = claims.join(", ");
-            lines.push(format!(
-                "{rung}: {many} claims are unknown, not confirmed: {failed}; they are {claims}"
-            ));
+            let what =
+                format!("{rung}: {many} claims are unknown, not confirmed: {failed}; they are {claims}");
+            lines.push(Trouble { what, refuted: None });
         }
     }
     lines

@@ -58,7 +58,7 @@ pub enum Property {
     AbsentKeyQueries,
     /// Answers that a row does not exist, to requests sent after its insertion was acknowledged. Scope `negative`.
     AbsenceOutlivesInsert,
-    /// Rebuilds over all keys within one bucket of time. Scope `keys`.
+    /// Keys that expired within one bucket of time; each counts once. Scope `keys`.
     HighestBucket,
     /// Early rebuilds of a hot key, on average over its lives, in hundredths. Scope `fleet`.
     EarlyRebuildsPerWindow,
@@ -66,7 +66,7 @@ pub enum Property {
     OriginInFlight,
     /// Times sent for each hundred requests, retries included. Scope `overload`.
     SendsPerHundredRequests,
-    /// The origin's query rate repeats with the TTL: its autocorrelation there, in hundredths. Scope `fleet`.
+    /// The origin's query rate repeats with the TTL: how much of it does, in hundredths of a pure sawtooth. Scope `fleet`.
     Sawtooth,
     /// Rebuilds of a key of which nothing was cached. Scopes `fleet` and `process`.
     ColdFills,

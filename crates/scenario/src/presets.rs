@@ -54,6 +54,7 @@ presets!(
     "regression/unconditional-release",
     "regression/waiter-goes-to-origin",
     "regression/serial-error-retry",
+    "regression/sentinel-outlives-insert",
     "regression/l1-incoherent",
     "regression/no-jitter",
     "regression/xfetch-slow-origin",

@@ -45,7 +45,8 @@ impl Clients {
         match self.retry {
             Retry::Never | Retry::Fixed { .. } => Some(drawn),
             Retry::Exponential { .. } | Retry::Budget { .. } => {
-                Some(drawn.max(pushback(ended).unwrap_or_default()))
+                // Added, not the larger of both: who was refused together must not come back together.
+                Some(pushback(ended).unwrap_or_default().saturating_add(drawn))
             }
         }
     }
@@ -105,11 +106,17 @@ mod tests {
         assert_ne!(pause(1, 4), pause(1, 5), "both limits are 70 ms");
     }
 
-    /// Clients that back off wait as long as they are told; the rude one does not listen.
+    /// Clients that back off wait as long as they are told and then as long as they drew: who was refused together does not come
+    /// back together. The rude one does not listen.
     #[test]
     fn pushback_binds_who_listens() {
         let backs_off = Clients::new(EXPONENTIAL, 1);
-        assert_eq!(backs_off.again(1, 1, &refused(Some(900))), Some(Duration::from_millis(900)));
+        let pauses: Vec<Duration> =
+            (0..50).filter_map(|seq| backs_off.again(seq, 4, &refused(Some(900)))).collect();
+        let told = Duration::from_millis(900);
+        assert!(pauses.iter().all(|pause| (told..=told + Duration::from_millis(70)).contains(pause)));
+        let apart = pauses.iter().max().unwrap().abs_diff(*pauses.iter().min().unwrap());
+        assert!(apart > Duration::from_millis(35), "they all come within {apart:?}");
         assert!(backs_off.again(1, 1, &refused(None)).unwrap() <= Duration::from_millis(10));
         assert_eq!(Clients::new(FIXED, 1).again(1, 1, &refused(Some(900))), Some(Duration::from_millis(5)));
     }

@@ -2,6 +2,7 @@
 
 use herd_history::Outcome as Ended;
 use herd_judge::Outcome::{self, Invalid, Unknown, Valid};
+use herd_scenario::{AbsentIds, AbsentReads};
 
 use crate::made::{FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, crowd, history, scenario, verdict};
 
@@ -69,6 +70,16 @@ fn uncoordinated_rebuilds_per_boundary() {
     let verdict = verdict(&larger, &history(&crowd()));
     assert_eq!(verdict.outcome, Unknown, "{verdict:#?}");
     assert!(verdict.why.contains("the herd never formed"), "{}", verdict.why);
+}
+
+/// Goal: r is the rate of the key that expires: reads for rows that do not exist are taken off once, not twice.
+#[test]
+fn absent_reads_are_taken_off_the_rate_once() {
+    let mut half = scenario(NONE, FLEET);
+    half.workload.absent = Some(AbsentReads { share: 0.5, ids: AbsentIds::Fixed { count: 20 } });
+    half.workload.rate_per_s *= 2;
+    let verdict = verdict(&half, &history(&crowd()));
+    assert!(verdict.bound_text.starts_with("about r*D = 20 "), "{}", verdict.bound_text);
 }
 
 /// Goal: a request that failed may have started a rebuild, and one without a record too.

@@ -6,6 +6,10 @@ use super::numbers::{Numbers, number};
 use super::{Entry, herd};
 use crate::words::count;
 
+/// Readers who would come early already when the value is written, from which on the formula of early recomputation is told to
+/// be off: it takes them for none.
+const AT_BIRTH_MAX: f64 = 0.05;
+
 pub(super) fn waiter_timeout(numbers: &Numbers<'_>) -> Entry {
     let waiter = numbers.rung.waiter;
     let (wait, then) =
@@ -97,12 +101,13 @@ pub(super) fn stale_if_error(numbers: &Numbers<'_>) -> Entry {
     let grace = numbers.grace_ms();
     let rebuild = numbers.rebuild_ms();
     let failing = numbers.scenario.origin.failing.map_or_else(
-        || format!("at most ceil(window/D) calls, D = {} ms, in each process", count(rebuild)),
+        || format!("at most ceil(window/D) + 1 calls, D = {} ms, in each process", count(rebuild)),
         |failing| {
-            let rounds = u64::from(failing.for_ms).div_ceil(rebuild);
+            // One may be under way when it begins.
+            let rounds = u64::from(failing.for_ms).div_ceil(rebuild) + 1;
             let window = count(failing.for_ms.into());
             format!(
-                "at most ceil(window/D) = ceil({window}/{}) = {rounds} calls in each process",
+                "at most ceil(window/D) + 1 = ceil({window}/{}) + 1 = {rounds} calls in each process",
                 count(rebuild)
             )
         },
@@ -134,16 +139,18 @@ pub(super) fn early(numbers: &Numbers<'_>) -> Entry {
     let expected = (1.0 / beta).exp();
     let slow = (2.0 / beta).exp().min(numbers.crowd() * 2.0);
     let product = numbers.crowd() * beta;
-    let first_ms = beta * numbers.rebuild_ms() as f64 * product.max(1.0).ln();
+    let reach_ms = beta * numbers.rebuild_ms() as f64;
+    let first_ms = reach_ms * product.max(1.0).ln();
+    let at_birth = product * (-(numbers.ttl_ms() as f64) / reach_ms).exp();
     let premise = if product < 10.0 {
         format!(
             "NOT valid here: r*beta*D = {} is not far above 1, so that the key may expire unread",
             number(product)
         )
-    } else if first_ms * 2.0 > numbers.ttl_ms() as f64 {
+    } else if at_birth >= AT_BIRTH_MAX {
         format!(
-            "NOT valid here: the first throw comes true about beta*D*ln(r*beta*D) = {} ms before the expiry, which is no small part of T",
-            number(first_ms)
+            "NOT valid here: r*beta*D*e^(-T/(beta*D)) = {at_birth:.2} readers would come early already when the value is written; the \
+             formula wants none"
         )
     } else {
         format!(

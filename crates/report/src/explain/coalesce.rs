@@ -43,9 +43,10 @@ pub(super) fn single_flight(numbers: &Numbers<'_>) -> Entry {
         )
     };
     let failing = numbers.scenario.origin.failing.map_or_else(String::new, |failing| {
-        let rounds = u64::from(failing.for_ms).div_ceil(numbers.rebuild_ms());
+        // One may be under way when it begins.
+        let rounds = u64::from(failing.for_ms).div_ceil(numbers.rebuild_ms()) + 1;
         format!(
-            " While the origin fails an error is shared by all who wait: at most ceil(window/D) = ceil({}/{}) = {rounds} calls a \
+            " While the origin fails an error is shared by all who wait: at most ceil(window/D) + 1 = ceil({}/{}) + 1 = {rounds} calls a \
              process.",
             count(failing.for_ms.into()),
             count(numbers.rebuild_ms())
@@ -193,11 +194,15 @@ pub(super) fn owner_routing(numbers: &Numbers<'_>) -> Entry {
 
 /// Many layers at once.
 pub(super) fn stack(numbers: &Numbers<'_>) -> Entry {
-    let wait = match &numbers.rung.stale {
-        Some(_) => {
-            format!(" Safe rows are served without any wait, none older than {}.", numbers.oldest_told())
-        }
-        None => String::new(),
+    let wait = if numbers.rung.has(Layer::StaleWhileRevalidate) {
+        format!(" Safe rows are served without any wait, none older than {}.", numbers.oldest_told())
+    } else {
+        String::new()
+    };
+    let first = if numbers.rung.has(Layer::Early) {
+        "early recomputation first, then the grace"
+    } else {
+        "the grace first"
     };
     Entry {
         herd: "every herd",
@@ -207,10 +212,11 @@ pub(super) fn stack(numbers: &Numbers<'_>) -> Entry {
             numbers.coalesced()
         ),
         short: format!("at most {} at a boundary, and no sawtooth", numbers.coalesced()),
-        breaks: "A cold start, or a key prefix that is changed without a fill: most of the layers live on what is cached. A lock service \
-                 that is away: the fleet is back at one rebuild in each process. A slow origin: it defeats early recomputation \
-                 first, then the grace, then the readers' deadlines. What breaks one layer, see that layer's own rung."
-            .to_owned(),
+        breaks: format!(
+            "A cold start, or a key prefix that is changed without a fill: most of the layers live on what is cached. A lock service \
+             that is away: the fleet is back at one rebuild in each process. A slow origin: it defeats {first}, then the readers' \
+             deadlines. What breaks one layer, see that layer's own rung."
+        ),
         next: "What no layer takes: the first read of a key, and load on keys that are seldom read twice.".to_owned(),
     }
 }

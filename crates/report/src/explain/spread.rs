@@ -24,7 +24,7 @@ pub(super) fn jitter(numbers: &Numbers<'_>) -> Entry {
         let highest = mean + (2.0 * mean * window_s.ln()).sqrt();
         format!(
             "K = {} keys filled together: L = K/(2jT) = {}/s on average over {} s, and the highest of those m one-second buckets about \
-             L + sqrt(2 L ln m) = {}; without it all K in one.",
+             L + sqrt(2 L ln m) = {}; without it they expire as close together as they were filled.",
             count(keys),
             number(mean),
             number(window_s),
@@ -54,21 +54,24 @@ pub(super) fn jitter(numbers: &Numbers<'_>) -> Entry {
 pub(super) fn negative(numbers: &Numbers<'_>) -> Entry {
     let ttl = numbers.rung.negative_ttl_ms.map_or(0, u64::from);
     let absent = numbers.rate() * numbers.absent_share();
-    let once = if numbers.rung.has(Layer::Lock) || numbers.owned() {
-        "1 query".to_owned()
+    let (once, each) = if numbers.rung.has(Layer::Lock) || numbers.owned() {
+        ("1 query".to_owned(), 1)
     } else if numbers.rung.has(Layer::SingleFlight) {
-        format!("1 query in each process, N = {}", count(numbers.nodes()))
+        (format!("1 query in each process, N = {}", count(numbers.nodes())), numbers.nodes())
     } else {
-        "as many queries as readers come within D".to_owned()
+        ("as many queries as readers come within D".to_owned(), 0)
     };
     let asked = match (numbers.scenario.workload.absent, numbers.absent_count()) {
         (None, _) => " This scenario asks for no such row.".to_owned(),
-        (Some(_), Some(rows)) => format!(
-            " {} reads a second ask for {} of them: about {} queries a second instead.",
+        (Some(_), Some(rows)) if each > 0 => format!(
+            " {} reads a second ask for {} of them: at most about {} queries a second instead.",
             number(absent),
             count(rows),
-            number(rows as f64 * 1e3 / ttl.max(1) as f64)
+            number((rows * each) as f64 * 1e3 / ttl.max(1) as f64)
         ),
+        (Some(_), Some(rows)) => {
+            format!(" {} reads a second ask for {} of them.", number(absent), count(rows))
+        }
         (Some(_), None) => format!(
             " {} reads a second each ask for another one here: nothing is asked for twice, and all of them reach the origin.",
             number(absent)

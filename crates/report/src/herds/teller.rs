@@ -37,7 +37,27 @@ impl Teller<'_> {
         format!("{} {verb} {} at one boundary", nodes(self.judgement.nodes), times(self.most()))
     }
 
+    /// How long readers wait for who holds the lock, where one in a hundred does; that it bounds the herd is half of the truth.
+    fn waits(&self) -> String {
+        let (waited, requests) = (self.rung.waited, self.rung.requests);
+        if waited.saturating_mul(100) < requests {
+            return String::new();
+        }
+        format!(", yet readers wait for it (p99 {} ms)", ms(self.rung.latency_ms.p99))
+    }
+
+    /// What a rung says of its layer, and of its errors where they are many and the layer's own words leave them out.
     pub(super) fn layer(&self, layer: Option<Layer>) -> String {
+        let told = self.by_layer(layer);
+        let (errors, requests) = (self.rung.errors, self.rung.requests);
+        let counts_them = matches!(layer, Some(Layer::Shed | Layer::WaiterTimeout | Layer::StaleIfError));
+        if counts_them || errors.saturating_mul(100) < requests.max(1) {
+            return told;
+        }
+        format!("{told}; {} of {} requests got no good answer", count(errors), count(requests))
+    }
+
+    fn by_layer(&self, layer: Option<Layer>) -> String {
         let Some(layer) = layer else {
             return match self.rung.layers.last() {
                 None if self.most() == 0 => format!("nothing bounds the herd; {}", self.rebuilds()),
@@ -50,11 +70,7 @@ impl Teller<'_> {
         };
         match layer {
             Layer::SingleFlight => self.single_flight(),
-            Layer::Lock => format!(
-                "bounds the herd of the fleet; {}, yet readers wait for it (p99 {} ms)",
-                self.rebuilds(),
-                ms(self.rung.latency_ms.p99)
-            ),
+            Layer::Lock => format!("bounds the herd of the fleet; {}{}", self.rebuilds(), self.waits()),
             Layer::OwnerRouting => {
                 format!("bounds the herd of the fleet without a lock; {}", self.rebuilds())
             }
@@ -135,12 +151,12 @@ impl Teller<'_> {
     }
 
     fn jitter(&self) -> String {
-        let highest = self.seen(Property::HighestBucket, Scope::Keys).unwrap_or(self.rung.highest_bucket);
-        format!(
-            "bounds the herd over many keys, not that of one; the highest bucket of time holds {} rebuilds, {}",
-            count(highest),
-            self.rebuilds()
-        )
+        // What is judged are keys; what the figures hold are rebuilds.
+        let fullest = self.seen(Property::HighestBucket, Scope::Keys).map_or_else(
+            || format!("the fullest bucket of time holds {} rebuilds", count(self.rung.highest_bucket)),
+            |keys| format!("in the fullest bucket of time {} keys expired", count(keys)),
+        );
+        format!("bounds the herd over many keys, not that of one; {fullest}, {}", self.rebuilds())
     }
 
     fn negative(&self, layer: Layer) -> String {
@@ -172,7 +188,7 @@ impl Teller<'_> {
                 let seen = hundredths(verdict.observed?);
                 let found = if verdict.outcome == Outcome::Invalid { "a" } else { "no" };
                 Some(format!(
-                    ", and the origin's rate shows {found} sawtooth (autocorrelation {seen} at the TTL)"
+                    ", and the origin's rate shows {found} sawtooth ({seen} of 1 repeats with the TTL)"
                 ))
             });
         format!(

@@ -50,21 +50,27 @@ pub(super) async fn slow(stage: &Stage<'_>, window: Window, mut origin: OriginLa
     }
 }
 
-/// Adds what the ledger saw of it: whether a fetch that began meanwhile took as long as was asked for.
+/// Adds what the ledger saw of it: whether a fetch that began meanwhile took as long as was asked for, and whether one that began
+/// after did not.
 pub(super) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[LedgerRow], origin: &Origin) {
     let at = |phase| steps.iter().find(|s| s.fault == FAULT && s.phase == phase).map(|s| s.at_us);
     let (Some(injected_us), Some(slow)) = (at(FaultPhase::Injected), origin.slow) else { return };
     let repaired_us = at(FaultPhase::Repaired).unwrap_or(u64::MAX);
     let least_us = f64::from(origin.model.typical_ms()) * 1e3 * slow.factor * SHOWN;
+    // A queue makes every fetch long: what was waited for the gate and for a connection does not count.
+    let took_us = |row: &LedgerRow| {
+        let waits_us = row.queued_us.saturating_add(row.gate_us);
+        row.end_us.map(|end_us| end_us.saturating_sub(row.start_us).saturating_sub(waits_us) as f64)
+    };
     let is_slow = |row: &&LedgerRow| {
         (injected_us..=repaired_us).contains(&row.start_us)
-            && row.end_us.is_some_and(|end_us| {
-                // A queue makes every fetch long: what was waited for the gate and for a connection does not count.
-                let waits_us = row.queued_us.saturating_add(row.gate_us);
-                end_us.saturating_sub(row.start_us).saturating_sub(waits_us) as f64 >= least_us
-            })
+            && took_us(row).is_some_and(|took_us| took_us >= least_us)
     };
     let slowest: Vec<&LedgerRow> = rows.iter().filter(is_slow).collect();
+    let is_usual = |row: &&LedgerRow| {
+        row.start_us > repaired_us && took_us(row).is_some_and(|took_us| took_us < least_us)
+    };
+    let usual = rows.iter().filter(is_usual).min_by_key(|row| row.end_us);
     let injected = steps.iter().find(|s| s.fault == FAULT).expect("it was injected").clone();
     let (phase, at_us, note) = match slowest.first() {
         Some(first) => {
@@ -74,6 +80,10 @@ pub(super) fn seen_in_ledger(steps: &mut Vec<FaultRecord>, rows: &[LedgerRow], o
         }
         None => (FaultPhase::Unconfirmed, injected_us, "no fetch was slow while it lasted".to_owned()),
     };
+    if let Some((rebuild, at_us)) = usual.and_then(|row| Some((row.rebuild, row.end_us?))) {
+        let note = format!("rebuild {rebuild} was not slow any more");
+        steps.push(FaultRecord { at_us, phase: FaultPhase::Recovered, note, ..injected.clone() });
+    }
     steps.push(FaultRecord { at_us, phase, note, ..injected });
     steps.sort_by_key(|step| (step.at_us, step.phase));
 }
