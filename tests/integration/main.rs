@@ -7,6 +7,7 @@ mod experiment;
 mod faults;
 mod fleet;
 mod herds;
+mod kept_data;
 mod lock_service;
 mod otlp;
 mod regressions;

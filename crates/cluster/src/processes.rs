@@ -22,6 +22,7 @@ use crate::{
     state::{FleetRecord, Identity, StateFile},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use herd_experiment::able::DATABASE_IS_A_FILE;
 use herd_experiment::testbed::{
     Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
     Testbed, TestbedError,
@@ -166,8 +167,7 @@ impl Fleet {
     /// Names the processes of a part; an error if any of them is not there.
     fn keys(&self, part: Part, indices: &[u32]) -> Result<Vec<(Part, u32)>, TestbedError> {
         if part == Part::Database {
-            let why = "the origin's database is a file here: take --backend compose";
-            return Err(TestbedError::Unsupported(why.to_owned()));
+            return Err(TestbedError::Unsupported(DATABASE_IS_A_FILE.to_owned()));
         }
         let known = |key: &(Part, u32)| *key != redis::REPLICA && self.processes.contains_key(key);
         let key = |index: &u32| {

@@ -15,6 +15,10 @@ use tokio::{
 const COMMAND_MAX: Duration = Duration::from_secs(1);
 /// Largest reply that is read, bytes; `INFO` has a few thousand.
 const REPLY_MAX: usize = 64 * 1024;
+/// The lab's own key: its presence tells kept data from lost data.
+const MARK: &str = "herd.lab.mark";
+/// Longest time until what was written has left for the append-only file: Redis holds it back for up to two seconds.
+const APPEND_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -104,6 +108,7 @@ fn parse_info(text: &str) -> RedisInfo {
     });
     RedisInfo {
         keys: keys.sum(),
+        mark: None,
         evicted: number(text, "evicted_keys"),
         pid: u32::try_from(number(text, "process_id")).unwrap_or_default(),
         uptime_s: number(text, "uptime_in_seconds"),
@@ -117,7 +122,38 @@ pub(crate) async fn info(at: &str) -> Result<RedisInfo, TestbedError> {
         let doing = format!("asking Redis at {at} for INFO");
         return Err(TestbedError::Other { doing, why: "it still loads its data".to_owned() });
     }
-    Ok(parse_info(&text))
+    let info = parse_info(&text);
+    let mark = marked(at).await?;
+    // The lab's own key is nobody else's.
+    Ok(RedisInfo { keys: info.keys.saturating_sub(mark.is_some().into()), mark, ..info })
+}
+
+/// The lab's mark that it holds.
+async fn marked(at: &str) -> Result<Option<u64>, TestbedError> {
+    match ask(at, &format!("GET {MARK}")).await? {
+        Reply::Bulk(text) => Ok(text.and_then(|text| text.parse().ok())),
+        other => Err(TestbedError::Other {
+            doing: format!("asking Redis at {at} for {MARK}"),
+            why: format!("an odd reply: {other:?}"),
+        }),
+    }
+}
+
+/// Writes the lab's mark, and waits until it has left for the append-only file: while the disk is slow Redis acknowledges what it still
+/// keeps to itself.
+pub(crate) async fn mark(at: &str, mark: u64) -> Result<(), TestbedError> {
+    tell(at, &format!("SET {MARK} {mark}")).await?;
+    let deadline = Instant::now() + APPEND_MAX;
+    // Not there, and so 0, without such a file.
+    while number(&info_text(at).await?, "aof_buffer_length") > 0 {
+        if !look_again(deadline).await {
+            return Err(TestbedError::Other {
+                doing: format!("marking the data of Redis at {at}"),
+                why: "its append-only file does not take it".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Waits until it answers; `false` if it does not before the deadline.
@@ -205,6 +241,9 @@ async fn look_again(deadline: Instant) -> bool {
 }
 
 #[cfg(test)]
+mod real;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
@@ -246,7 +285,7 @@ mod tests {
     fn reads_info() {
         let text = "# Server\r\nprocess_id:41\r\nuptime_in_seconds:7\r\nevicted_keys:3\r\n# Keyspace\r\n\
                     db0:keys=2,expires=1,avg_ttl=0\r\ndb3:keys=5,expires=0,avg_ttl=0\r\n";
-        assert_eq!(parse_info(text), RedisInfo { keys: 7, evicted: 3, pid: 41, uptime_s: 7 });
+        assert_eq!(parse_info(text), RedisInfo { keys: 7, mark: None, evicted: 3, pid: 41, uptime_s: 7 });
         assert_eq!(parse_info(""), RedisInfo::default());
     }
 
@@ -256,7 +295,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address").to_string();
         let serve = async {
-            for text in ["loading:1\r\n", "loading:0\r\ndb0:keys=2,expires=0\r\n"] {
+            for text in ["loading:1\r\n", "loading:0\r\ndb0:keys=3,expires=0\r\n", "41"] {
                 let (mut stream, _) = listener.accept().await.expect("somebody asks");
                 let reply = format!("${}\r\n{text}\r\n", text.len());
                 stream.write_all(reply.as_bytes()).await.expect("answered");
@@ -266,7 +305,8 @@ mod tests {
         let ask = async { (info(&at).await, info(&at).await) };
         let ((), (loads, loaded)) = tokio::join!(serve, ask);
         assert!(loads.expect_err("it loads").to_string().contains("still loads"));
-        assert_eq!(loaded.expect("it has loaded").keys, 2);
+        let loaded = loaded.expect("it has loaded");
+        assert_eq!((loaded.keys, loaded.mark), (2, Some(41)), "the mark is not one of its keys");
     }
 
     /// Goal: somebody who accepts and then hangs, as a paused Redis does, is given up and said so.

@@ -250,6 +250,12 @@ pub enum PartState {
 pub enum RedisFault {
     /// Removes what it keeps on disk. It must have ended: the next start begins with nothing.
     Wipe,
+    /// Writes the lab's own key with this value, and returns once it is on its way to the disk too, where Redis keeps a file. Whoever has it
+    /// later has lost nothing since; whoever has not, has.
+    Mark {
+        /// Another one each time.
+        mark: u64,
+    },
     /// Everything is forgotten at once (`FLUSHALL`).
     Flush,
     /// At most so many bytes more than it uses now, any key may be evicted for others (`allkeys-lru`).
@@ -268,8 +274,10 @@ pub enum RedisFault {
 /// What Redis says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RedisInfo {
-    /// Keys that it holds.
+    /// Keys that it holds, without the lab's own.
     pub keys: u64,
+    /// The last [`RedisFault::Mark`] that it holds.
+    pub mark: Option<u64>,
     /// Keys that it evicted for room since it started.
     pub evicted: u64,
     /// Its process, by its own count or by the host's; another one after a restart.

@@ -30,6 +30,12 @@ pub enum HistoryError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder is there and holds none of a run's files.
+    #[error("{} is no run's folder: it has no manifest.json", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A newer build wrote it.
     #[error("{} has format version {found}; this build reads up to {supported}", path.display())]
     NewerFormat {

@@ -56,7 +56,7 @@ impl Reader {
     /// Opens a run: the folder, or its partial form if the run was cut off.
     ///
     /// # Errors
-    /// [`HistoryError::NoRun`], [`HistoryError::NewerFormat`], [`HistoryError::Malformed`], [`HistoryError::Io`].
+    /// [`HistoryError::NoRun`], [`HistoryError::NotARun`], [`HistoryError::NewerFormat`], [`HistoryError::Malformed`], [`HistoryError::Io`].
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let mut notes = Vec::new();
         let mut found = normal(dir);
@@ -71,8 +71,13 @@ impl Reader {
         if named.as_os_str().to_string_lossy().ends_with(".partial") {
             notes.push("this run was cut off before it was whole".to_owned());
         }
-        let manifest = read_manifest(&found.join("manifest.json"))?;
-        let rungs: Vec<RungRecord> = read_json(&found.join("rungs.json"))?;
+        let (manifest, rungs) = (found.join("manifest.json"), found.join("rungs.json"));
+        // One of the two alone is a run that has lost the other.
+        if !manifest.exists() && !rungs.exists() {
+            return Err(HistoryError::NotARun { path: dir.to_path_buf() });
+        }
+        let manifest = read_manifest(&manifest)?;
+        let rungs: Vec<RungRecord> = read_json(&rungs)?;
         for record in &rungs {
             check_rung_name(&record.name)?;
         }

@@ -100,15 +100,20 @@ pub(crate) fn rows_in_lives<'a>(
     history: &'a RungHistory,
     stores: &Stores,
 ) -> BTreeMap<&'a str, Vec<(u64, &'a LedgerRow)>> {
+    let with_lives = rows_of_keys(history)
+        .into_iter()
+        .map(|(key, rows)| (key, stores.lives(&rows).into_iter().zip(rows).collect()));
+    with_lives.collect()
+}
+
+/// The admitted rebuilds of each cache key, in order of their starts.
+pub(crate) fn rows_of_keys(history: &RungHistory) -> BTreeMap<&str, Vec<&LedgerRow>> {
     let mut keys: BTreeMap<&str, Vec<&LedgerRow>> = BTreeMap::new();
     for row in own_rows(history).filter(|row| was_admitted(row)) {
         keys.entry(&row.cache_key).or_default().push(row);
     }
-    let with_lives = keys.into_iter().map(|(key, mut rows)| {
-        rows.sort_by_key(|row| (row.start_us, row.rebuild));
-        (key, stores.lives(&rows).into_iter().zip(rows).collect())
-    });
-    with_lives.collect()
+    keys.values_mut().for_each(|rows| rows.sort_by_key(|row| (row.start_us, row.rebuild)));
+    keys
 }
 
 /// The same, each life of the store by itself. After a loss every reader of a key may miss: its next cold fill is a boundary.

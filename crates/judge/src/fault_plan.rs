@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use herd_scenario::{Fault, FaultAction, FaultPart, Which};
+use herd_scenario::{Fault, FaultAction, FaultKind, FaultPart, Which};
 
 use crate::Case;
 use crate::turns::Turn;
@@ -27,7 +27,7 @@ pub(crate) fn departs(fault: &Fault, turn: &Turn<'_>) -> Option<String> {
     let held_us = repaired_us - injected_us;
     let planned_us = u64::from(fault.for_ms) * 1_000;
     let most_us = (planned_us.max(confirmed_us - injected_us) + DEED_US).min(planned_us + LONGER_US);
-    (FaultAction::kind_has_repair(turn.kind) && held_us > most_us)
+    (FaultKind::name_has_repair(turn.kind) && held_us > most_us)
         .then(|| format!("lasted {} ms, {} ms were planned", held_us / 1_000, fault.for_ms))
 }
 

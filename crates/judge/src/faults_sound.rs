@@ -2,7 +2,7 @@
 //! put nothing to the test, and one whose records are missing is not known to have bitten.
 
 use herd_history::{FaultPhase, LedgerRow};
-use herd_scenario::{Fault, FaultAction, Slow};
+use herd_scenario::{Fault, FaultKind, Slow};
 
 use crate::Case;
 use crate::assumptions::{Assumption, found};
@@ -68,7 +68,7 @@ fn lack(case: &Case<'_>, fault: &Fault, number: u64) -> Option<String> {
         return Some(format!("turn {number} of {name} has no record"));
     }
     let repaired = |turn: &Turn<'_>| {
-        !FaultAction::kind_has_repair(turn.kind) || turn.repaired_us.is_some() && turn.recovered_us.is_some()
+        !FaultKind::name_has_repair(turn.kind) || turn.repaired_us.is_some() && turn.recovered_us.is_some()
     };
     let of_turn = turns.iter().find_map(|turn| {
         let what = if turn.injected_us.is_none() || turn.confirmed_us.is_none() {

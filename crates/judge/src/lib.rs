@@ -163,7 +163,7 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
         let faults: Vec<&FaultRecord> =
             history.faults.iter().filter(|fault| fault.rung == rung.name).collect();
         let turns = turns::turns(&scenario.faults, &faults);
-        let stores = Stores::of(&turns);
+        let stores = Stores::of(&turns, driven);
         let boundaries = boundary::boundaries_in(scenario, driven, &stores);
         let mut case = Case {
             scenario,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use herd_history::{FaultPhase, FaultRecord};
-use herd_scenario::{Fault, FaultAction, FaultPart, Peer};
+use herd_scenario::{Fault, FaultAction, FaultKind, FaultPart, Peer};
 
 /// One turn of a fault at one target. Times are the lab's clock, Unix microseconds.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) fn turns<'a>(planned: &'a [Fault], records: &[&'a FaultRecord]) -> Ve
             Turn {
                 name: &record.fault,
                 kind: match action {
-                    Some(action) => action.kind(),
+                    Some(action) => action.kind().name(),
                     None => record.kind.as_str(),
                 },
                 turn: record.turn,
@@ -66,7 +66,7 @@ pub(crate) fn turns<'a>(planned: &'a [Fault], records: &[&'a FaultRecord]) -> Ve
 impl Turn<'_> {
     /// When it was over: repaired, or confirmed where there is no repair. `None` while nothing says so.
     pub(crate) fn over_us(&self) -> Option<u64> {
-        if FaultAction::kind_has_repair(self.kind) {
+        if FaultKind::name_has_repair(self.kind) {
             return self.repaired_us;
         }
         self.recovered_us.or(self.confirmed_us)
@@ -76,7 +76,7 @@ impl Turn<'_> {
     pub(crate) fn effect_us(&self) -> Option<(u64, u64)> {
         let (from_us, _) = (self.injected_us?, self.confirmed_us?);
         // Who has to be seen to work again and was not is not known to.
-        let is_over = self.planned.is_none() || !FaultAction::kind_has_repair(self.kind);
+        let is_over = self.planned.is_none() || !FaultKind::name_has_repair(self.kind);
         let until_us = self.recovered_us.or(self.over_us().filter(|_| is_over));
         Some((from_us, until_us.unwrap_or(u64::MAX)))
     }

@@ -2,7 +2,7 @@
 //! the fleet can be used afterwards.
 
 use crate::{
-    cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, told, verdict,
+    backend, cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, told, verdict,
 };
 use anyhow::Context;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
@@ -71,6 +71,7 @@ async fn ladder(
 ) -> anyhow::Result<Exit> {
     let mut picked = pick::preset(&args.preset)?;
     picked.scenario.apply(&Overrides { nodes: Some(args.nodes), ..Overrides::default() })?;
+    backend::check_able(None, &picked.file, &picked.scenario)?;
     let place = place::run_dir(None, &args.out, &picked.scenario.name)?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
     told::plan(&plan, screen);

@@ -1,8 +1,9 @@
 //! From a choice of backend to a testbed.
 
-use crate::{cli::BackendChoice, place};
+use crate::{cli::BackendChoice, exit::UsageError, place};
 use herd_cluster::{Choice, binaries, compose, processes};
-use herd_experiment::testbed::{Backend, FleetSpec, Progress, Testbed, TestbedError};
+use herd_experiment::able;
+use herd_experiment::testbed::{Backend, FleetSpec, Progress, Silent, Testbed, TestbedError};
 use herd_scenario::Scenario;
 use std::path::PathBuf;
 
@@ -26,6 +27,35 @@ pub(crate) async fn testbed(
         BackendChoice::Processes => Choice::Processes,
     };
     herd_cluster::choose(choice, progress).await
+}
+
+/// Whether all faults of a scenario can be done to a fleet of this kind (`None`: one that others brought up): asked before it starts.
+///
+/// # Errors
+/// Each that cannot be done, with the reason.
+pub(crate) fn check_able(
+    backend: Option<Backend>,
+    file: &str,
+    scenario: &Scenario,
+) -> Result<(), UsageError> {
+    let refused = able::refused(backend, scenario);
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(UsageError(refused.iter().map(|why| format!("{file}: {why}")).collect::<Vec<_>>().join("\n")))
+}
+
+/// The same for the backend that a command with many runs will use for each.
+///
+/// # Errors
+/// As [`check_able`]; or containers were asked for and no engine answers.
+pub(crate) async fn check_choice(
+    choice: BackendChoice,
+    file: &str,
+    scenario: &Scenario,
+) -> anyhow::Result<()> {
+    let backend = testbed(choice, &Silent).await?.backend();
+    Ok(check_able(Some(backend), file, scenario)?)
 }
 
 /// Builds the programs ahead, so that bringing a fleet up takes as long as bringing a fleet up takes. Containers need no

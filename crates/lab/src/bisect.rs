@@ -8,6 +8,7 @@ mod record;
 mod search;
 
 use crate::{
+    backend,
     cli::BisectArgs,
     exit::{Exit, UsageError},
     out,
@@ -34,8 +35,10 @@ pub(crate) async fn bisect(args: &BisectArgs, stop: &CancellationToken) -> anyho
     let question = Question::new(&picked.scenario, args.claim, args.rung.as_deref())?;
     is_numeric(&picked, args)?;
     // Whatever is wrong with either end is told before anything is started.
-    with(&picked, args, ends.0)?;
-    with(&picked, args, ends.1)?;
+    for end in [ends.0, ends.1] {
+        let picked = with(&picked, args, end)?;
+        backend::check_choice(args.fleet.backend, &picked.file, &picked.scenario).await?;
+    }
     let above = place::above(args.out.as_deref(), "bisect")?;
     let mut record = Record::new(&above, args);
     out::warn(format_args!(

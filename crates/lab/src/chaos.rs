@@ -6,13 +6,15 @@ mod choose;
 mod record;
 
 use crate::{
+    backend,
     cli::SetArgs,
-    exit::Exit,
+    exit::{Exit, UsageError},
     list::about,
     out, place,
     trial::{Trial, trial},
 };
 use choose::{Chosen, One};
+use herd_experiment::testbed::Silent;
 use herd_report::Ran;
 use record::{End, Record};
 use std::{path::Path, time::Instant};
@@ -26,9 +28,14 @@ pub(crate) use choose::{Family, QUICK};
 /// A name is wrong, a scenario does not fit the command line, or there is no place for the runs. A run that fails is told and
 /// counts as unknown.
 pub(crate) async fn run(family: Family, args: &SetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    let chosen = choose::chosen(family, args)?;
-    let above = place::above(args.out.as_deref(), family.name())?;
+    // Which backend it is decides what can be run. It is told with each run.
+    let backend = backend::testbed(args.fleet.backend, &Silent).await?.backend();
+    let chosen = choose::chosen(family, args, backend)?;
     announce(&chosen, family);
+    if chosen.taken.is_empty() {
+        return Err(UsageError(format!("there is nothing that fleets of {backend} can run")).into());
+    }
+    let above = place::above(args.out.as_deref(), family.name())?;
     let mut record = Record::new(&above, &chosen);
     let mut end = End::Whole;
     for (done, one) in chosen.taken.iter().enumerate() {
@@ -48,10 +55,13 @@ pub(crate) async fn run(family: Family, args: &SetArgs, stop: &CancellationToken
 }
 
 fn announce(chosen: &Chosen, family: Family) {
-    let Chosen { taken, left_out, backend } = chosen;
+    let Chosen { taken, left_out, unable, backend } = chosen;
     let time = |all: &[One]| about(choose::estimate(all, *backend));
     let scenarios = if taken.len() == 1 { "scenario" } else { "scenarios" };
     out::warn(format_args!("{} {scenarios}, about {}", taken.len(), time(taken)));
+    for (one, why) in unable {
+        out::warn(format_args!("left out: {}: {why}", one.name));
+    }
     if left_out.is_empty() {
         return;
     }

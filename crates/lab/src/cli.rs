@@ -34,6 +34,7 @@ pub enum Command {
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
+    #[command(after_help = REPORT_HELP)]
     Report(DirArgs),
     /// Show the shipped scenarios: what each is about, the expected outcome, faults, how long its load lasts
     #[command(after_help = LIST_HELP)]
@@ -161,11 +162,18 @@ Examples:
 
 const CHECK_HELP: &str = "\
 The verdicts come from the history alone, by the rules of this build. results.json, report.md, report.html and junit.xml are written anew.
-Exit status: 0 the outcome is the expected one, 1 it is the other one, 2 it is unknown or a file could not be written.
+Exit status: 0 the outcome is the expected one, 1 it is the other one, 2 it is unknown (the run was cut off or is damaged) or a file could
+not be written, 64 DIR is no run's folder or the options are wrong.
 
 Examples:
   herd check runs/20260131T235959Z-ladder
   herd check --no-write /archive/ladder           the folder is left alone";
+
+const REPORT_HELP: &str = "\
+Exit status: 0 the reports are written, whatever the outcome, 2 the run is damaged or a file could not be written, 64 DIR is no run's folder.
+
+Examples:
+  herd report runs/20260131T235959Z-ladder";
 
 const REPAIR_HELP: &str = "\
 A lab repairs each fault at the end of its hold, and everything on Ctrl-C. One that was killed leaves its fleet as it was, processes frozen

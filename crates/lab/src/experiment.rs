@@ -83,7 +83,7 @@ impl Driven {
 /// Brings a fleet up, drives every rung over it, and takes it down again. `None` if it was interrupted; what is kept then is said.
 ///
 /// # Errors
-/// There is no testbed, or the folder cannot be made. What fails later is said, and leaves a run that is not whole.
+/// There is no testbed, it cannot do one of the faults, or the folder cannot be made. What fails later is said, and leaves a run that is not whole.
 pub(crate) async fn driven(
     picked: Picked,
     backend: BackendChoice,
@@ -92,6 +92,7 @@ pub(crate) async fn driven(
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Driven>> {
     let mut testbed = backend::testbed(backend, screen).await?;
+    backend::check_able(Some(testbed.backend()), &picked.file, &picked.scenario)?;
     let plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
     told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;

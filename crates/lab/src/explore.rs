@@ -6,6 +6,7 @@ mod record;
 mod shrink;
 
 use crate::{
+    backend,
     cli::ExploreArgs,
     exit::{Exit, UsageError},
     out,
@@ -14,7 +15,7 @@ use crate::{
     trial::{Trial, trial},
 };
 use herd_judge::{Judgement, Outcome};
-use herd_scenario::{Overrides, Scenario, draw, smaller};
+use herd_scenario::{Overrides, Scenario, UnderAnyFaults, draw, smaller, under_any_faults};
 use record::{Record, Try};
 use shrink::{Ended, Smallest, shrink};
 use std::{
@@ -28,10 +29,14 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// The scenario is wrong, no plan can be drawn for it, or there is no place for the runs.
 pub(crate) async fn explore(args: &ExploreArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    let base = pick::file_or_preset(&args.scenario)?;
+    let (base, left_out) = base(args)?;
     drawn(&base, args, args.seed)?;
+    backend::check_choice(args.fleet.backend, &base.file, &base.scenario).await?;
     let above = place::above(args.out.as_deref(), "explore")?;
-    let record = Record::new(&above, args);
+    for claim in &left_out {
+        out::warn(format_args!("not judged, as faults may refute it without anybody's mistake: {claim}"));
+    }
+    let record = Record::new(&above, args, left_out);
     let ends = Instant::now() + Duration::from_secs(60 * u64::from(args.minutes));
     let mut exploration = Exploration { args, base, above, record, ends, stop };
     let exit = Box::pin(exploration.all()).await?;
@@ -48,6 +53,17 @@ pub(crate) async fn explore(args: &ExploreArgs, stop: &CancellationToken) -> any
     let next = args.seed.saturating_add(all as u64);
     out::say(format_args!("go on     herd explore {} --seed {next}{}", args.scenario, same_fleet(args)));
     Ok(exit)
+}
+
+/// The scenario to draw for, with those of its claims alone that hold under any faults, and the others in words.
+fn base(args: &ExploreArgs) -> Result<(Picked, Vec<String>), UsageError> {
+    let picked = pick::file_or_preset(&args.scenario)?;
+    let UnderAnyFaults { text, left_out } = under_any_faults(&picked.text)?;
+    if left_out.len() == picked.scenario.claims.len() {
+        let none = "none of its claims can hold under any faults (herd explore --help says which can)";
+        return Err(UsageError(format!("{}: {none}", picked.file)));
+    }
+    Ok((picked.rewritten(&text, &Overrides::default())?, left_out))
 }
 
 /// A scenario with the plan of this seed.
@@ -210,6 +226,7 @@ fn explained(smallest: &Smallest, seed: u64, args: &ExploreArgs, file: &Path) ->
 mod tests {
     use super::*;
     use crate::cli::{BackendChoice, EachFleet};
+    use herd_scenario::Claim;
 
     fn args(nodes: Option<u32>) -> ExploreArgs {
         ExploreArgs {
@@ -221,6 +238,19 @@ mod tests {
             fleet: EachFleet { backend: BackendChoice::Processes, nodes },
             out: None,
         }
+    }
+
+    /// Goal: what faults may refute without anybody's mistake is not judged, and is named; a scenario of nothing else is refused.
+    #[test]
+    fn claims_that_faults_may_refute_are_left_out() {
+        let of = |scenario: &str| base(&ExploreArgs { scenario: scenario.to_owned(), ..args(None) });
+        let (picked, left_out) = of("leaders-hang-up").unwrap();
+        assert!(!left_out.is_empty() && picked.scenario.claims.iter().all(Claim::holds_under_any_faults));
+        let error = of("overload").map(drop).unwrap_err().to_string();
+        assert!(
+            error.starts_with("chaos/overload.toml: none of its claims can hold under any faults"),
+            "{error}"
+        );
     }
 
     /// Goal: plans are drawn for shipped scenarios, the same for the same seed, and the smallest is a scenario that says how to run it.

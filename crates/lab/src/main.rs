@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use herd_lab::{cli::Cli, exit, out};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -28,11 +29,14 @@ fn main() -> ExitCode {
             return exit::Exit::Unknown.into();
         }
     };
-    match runtime.block_on(herd_lab::run(cli)) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+    // Where the program itself breaks, nothing can be said of the outcome. The panic has been told by then.
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(herd_lab::run(cli))));
+    match ended {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             out::warn(format_args!("error: {error:#}"));
             exit::of_error(&error).into()
         }
+        Err(_) => exit::Exit::Unknown.into(),
     }
 }

@@ -1,7 +1,7 @@
 //! `herd check` and `herd report`, and the end of every run: read the folder, judge it, write the reports, show the table.
 
 use crate::{exit::Exit, exit::UsageError, out};
-use anyhow::Context;
+use anyhow::Context as _;
 use herd_history::{History, HistoryError, Reader};
 use herd_judge::Judgement;
 use herd_scenario::Scenario;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// be written the outcome does not count as the expected one.
 ///
 /// # Errors
-/// There is no such run, or it cannot be read.
+/// There is no such run (wrong usage), or it is damaged.
 pub fn check(dir: &Path, write: bool) -> anyhow::Result<Exit> {
     let run = Run::read(dir)?;
     let judgement = run.judge();
@@ -75,12 +75,16 @@ struct Run {
 impl Run {
     fn read(dir: &Path) -> anyhow::Result<Self> {
         let reader = Reader::open(dir).map_err(|error| match error {
-            HistoryError::NoRun { .. } => anyhow::Error::new(UsageError(error.to_string())),
-            error => anyhow::Error::new(error),
+            HistoryError::NoRun { .. } | HistoryError::NotARun { .. } => {
+                anyhow::Error::new(UsageError(error.to_string()))
+            }
+            error => damaged(error, dir),
         })?;
         let dir = reader.path().to_path_buf();
-        let history = reader.load().with_context(|| format!("{} cannot be read", dir.display()))?;
-        let scenario = herd_judge::scenario_of(&history.manifest).context("the scenario in the manifest")?;
+        let history = reader.load().map_err(|error| damaged(error, &dir))?;
+        let scenario = herd_judge::scenario_of(&history.manifest)
+            .context("the scenario in its manifest")
+            .map_err(|error| damaged(error, &dir))?;
         Ok(Self { dir, history, scenario })
     }
 
@@ -100,6 +104,11 @@ impl Run {
     fn write(&self, judgement: &Judgement) -> anyhow::Result<[PathBuf; 4]> {
         Ok(herd_report::write_all(&self.dir, judgement, &self.history)?)
     }
+}
+
+/// Nothing can be said of what cannot be read: the outcome is unknown.
+fn damaged(error: impl Into<anyhow::Error>, dir: &Path) -> anyhow::Error {
+    error.into().context(format!("{} cannot be judged, its outcome is unknown", dir.display()))
 }
 
 pub(crate) fn exit(judgement: &Judgement) -> Exit {

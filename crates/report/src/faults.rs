@@ -2,7 +2,7 @@
 
 use herd_history::{FaultPhase, FaultRecord, History};
 use herd_judge::{FaultFigures, FaultTurn, PhaseFigures};
-use herd_scenario::FaultAction;
+use herd_scenario::FaultKind;
 
 use crate::words::{count, duration, mean, ms, percent};
 
@@ -26,7 +26,7 @@ impl Turn<'_> {
     /// Whether its kind is repaired: what was repaired is, and else all but the kinds that have no repair.
     pub(crate) fn has_repair(&self) -> bool {
         let kind = self.steps.first().map_or("", |step| step.kind.as_str());
-        self.step(FaultPhase::Repaired).is_some() || FaultAction::kind_has_repair(kind)
+        self.step(FaultPhase::Repaired).is_some() || FaultKind::name_has_repair(kind)
     }
 
     fn step(&self, phase: FaultPhase) -> Option<&FaultRecord> {

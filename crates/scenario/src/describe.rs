@@ -35,7 +35,7 @@ impl fmt::Display for FaultAction {
             | Self::RedisRestartEmpty
             | Self::RedisRestartAof
             | Self::RedisFlush
-            | Self::RedisPromote => f.write_str(kind),
+            | Self::RedisPromote => kind.fmt(f),
             Self::ScaleOut { from } => write!(f, "{kind} from {from} nodes"),
             Self::RedisEvict { room_kb } => write!(f, "{kind} ({} kB of room)", grouped(*room_kb)),
             Self::Link { nodes, to, rule } => write!(f, "{kind} of cache-node ({nodes}) to {to}: {rule}"),

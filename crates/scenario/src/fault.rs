@@ -58,6 +58,15 @@ impl Fault {
         self.rungs.as_ref().is_none_or(|rungs| rungs.iter().any(|name| name == rung))
     }
 
+    /// Whether there is a rung that both happen in.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match (&self.rungs, &other.rungs) {
+            (Some(rungs), _) => rungs.iter().any(|rung| other.hits(rung)),
+            (None, Some(rungs)) => !rungs.is_empty(),
+            (None, None) => true,
+        }
+    }
+
     /// Each time that it is held, from and until, milliseconds after the window's start, if what it waits for is there at once.
     pub fn holds_ms(&self) -> impl Iterator<Item = (u64, u64)> {
         let first_ms = u64::from(self.at_ms) + u64::from(self.once.after_ms());
@@ -167,6 +176,43 @@ pub enum FaultAction {
     },
 }
 
+/// The kinds of fault: what a [`FaultAction`] is without its details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultKind {
+    /// [`FaultAction::Pause`]
+    Pause,
+    /// [`FaultAction::Kill`]
+    Kill,
+    /// [`FaultAction::Stop`]
+    Stop,
+    /// [`FaultAction::RollingRestart`]
+    RollingRestart,
+    /// [`FaultAction::ScaleOut`]
+    ScaleOut,
+    /// [`FaultAction::RedisRestartEmpty`]
+    RedisRestartEmpty,
+    /// [`FaultAction::RedisRestartAof`]
+    RedisRestartAof,
+    /// [`FaultAction::RedisFlush`]
+    RedisFlush,
+    /// [`FaultAction::RedisEvict`]
+    RedisEvict,
+    /// [`FaultAction::RedisPromote`]
+    RedisPromote,
+    /// [`FaultAction::Link`]
+    Link,
+    /// [`FaultAction::StuckQuery`]
+    StuckQuery,
+    /// [`FaultAction::LockClock`]
+    LockClock,
+    /// [`FaultAction::Burst`]
+    Burst,
+    /// [`FaultAction::Flood`]
+    Flood,
+    /// [`FaultAction::HangUp`]
+    HangUp,
+}
+
 /// Processes of one part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -263,13 +309,7 @@ impl FaultAction {
     /// Whether it is held and then undone. What has no repair is over as soon as it was done.
     #[must_use]
     pub fn has_repair(&self) -> bool {
-        Self::kind_has_repair(self.kind())
-    }
-
-    /// The same of a kind by its name, as records have it.
-    #[must_use]
-    pub fn kind_has_repair(kind: &str) -> bool {
-        !matches!(kind, "rolling-restart" | "scale-out" | "redis-flush" | "redis-promote" | "hang-up")
+        self.kind().has_repair()
     }
 
     /// Which cache nodes it is done to, or which of the part's processes; `None` where there is nothing to choose from.
@@ -282,30 +322,75 @@ impl FaultAction {
         }
     }
 
-    /// The name of its kind, as a scenario spells it.
+    /// Its kind.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Pause(_) => "pause",
-            Self::Kill(_) => "kill",
-            Self::Stop(_) => "stop",
-            Self::RollingRestart => "rolling-restart",
-            Self::ScaleOut { .. } => "scale-out",
-            Self::RedisRestartEmpty => "redis-restart-empty",
-            Self::RedisRestartAof => "redis-restart-aof",
-            Self::RedisFlush => "redis-flush",
-            Self::RedisEvict { .. } => "redis-evict",
-            Self::RedisPromote => "redis-promote",
-            Self::Link { .. } => "link",
-            Self::StuckQuery { .. } => "stuck-query",
-            Self::LockClock { .. } => "lock-clock",
-            Self::Burst { .. } => "burst",
-            Self::Flood { .. } => "flood",
-            Self::HangUp { .. } => "hang-up",
+            Self::Pause(_) => FaultKind::Pause,
+            Self::Kill(_) => FaultKind::Kill,
+            Self::Stop(_) => FaultKind::Stop,
+            Self::RollingRestart => FaultKind::RollingRestart,
+            Self::ScaleOut { .. } => FaultKind::ScaleOut,
+            Self::RedisRestartEmpty => FaultKind::RedisRestartEmpty,
+            Self::RedisRestartAof => FaultKind::RedisRestartAof,
+            Self::RedisFlush => FaultKind::RedisFlush,
+            Self::RedisEvict { .. } => FaultKind::RedisEvict,
+            Self::RedisPromote => FaultKind::RedisPromote,
+            Self::Link { .. } => FaultKind::Link,
+            Self::StuckQuery { .. } => FaultKind::StuckQuery,
+            Self::LockClock { .. } => FaultKind::LockClock,
+            Self::Burst { .. } => FaultKind::Burst,
+            Self::Flood { .. } => FaultKind::Flood,
+            Self::HangUp { .. } => FaultKind::HangUp,
         }
     }
 }
 
+impl FaultKind {
+    /// Whether it is held and then undone.
+    #[must_use]
+    pub fn has_repair(self) -> bool {
+        !matches!(
+            self,
+            Self::RollingRestart | Self::ScaleOut | Self::RedisFlush | Self::RedisPromote | Self::HangUp
+        )
+    }
+
+    /// The same of a kind by its name, as records have it: also of what is no kind of a scenario's faults, such as a failing origin.
+    #[must_use]
+    pub fn name_has_repair(name: &str) -> bool {
+        Self::ALL.iter().find(|kind| kind.name() == name).is_none_or(|kind| kind.has_repair())
+    }
+
+    /// What has happened once cannot happen again in the same rung.
+    pub(crate) fn happens_once(self) -> bool {
+        matches!(self, Self::ScaleOut | Self::RedisPromote)
+    }
+
+    /// Whether it changes what clients send: the load is drawn with it.
+    pub(crate) fn is_load(self) -> bool {
+        matches!(self, Self::Burst | Self::Flood)
+    }
+}
+
+named!(FaultKind {
+    "pause" => Pause,
+    "kill" => Kill,
+    "stop" => Stop,
+    "rolling-restart" => RollingRestart,
+    "scale-out" => ScaleOut,
+    "redis-restart-empty" => RedisRestartEmpty,
+    "redis-restart-aof" => RedisRestartAof,
+    "redis-flush" => RedisFlush,
+    "redis-evict" => RedisEvict,
+    "redis-promote" => RedisPromote,
+    "link" => Link,
+    "stuck-query" => StuckQuery,
+    "lock-clock" => LockClock,
+    "burst" => Burst,
+    "flood" => Flood,
+    "hang-up" => HangUp,
+});
 named!(FaultPart {
     "edge" => Edge,
     "cache-node" => CacheNode,

@@ -7,7 +7,7 @@
 //! What it never does: read a clock or entropy, touch a file or the network, know the wire protocol or the policy
 //! code. The workload is drawn from the scenario's seed alone ([`Workload::arrivals`]).
 //!
-//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `fault` what is done to it · `describe` that in words ·
+//! Map: `model` what an experiment consists of · `claim` what is claimed about it · `fault` what is done to it · `clash` which faults cannot be in force together · `describe` that in words ·
 //! `named` names of values · `section` typed
 //! access to a TOML table that collects mistakes · `parse` the sections one by one · `mistakes` what is wrong, where · `words` how that is said ·
 //! `workload` arrivals and keys drawn from the seed, and how clients come again · `edit` one field of the text
@@ -15,6 +15,7 @@
 //! driven · `presets` the scenarios of the `chaos` folder, embedded.
 
 mod claim;
+mod clash;
 mod describe;
 mod draw;
 mod duration;
@@ -30,9 +31,9 @@ mod words;
 mod workload;
 
 pub use claim::{AtMost, Claim, Property, Scope};
-pub use draw::{draw, smaller};
+pub use draw::{UnderAnyFaults, draw, smaller, under_any_faults};
 pub use edit::{EditError, get_field, set_field};
-pub use fault::{Fault, FaultAction, FaultPart, LinkRule, Once, Peer, Phase, Target, Which};
+pub use fault::{Fault, FaultAction, FaultKind, FaultPart, LinkRule, Once, Peer, Phase, Target, Which};
 pub use mistakes::{Mistake, Mistakes};
 pub use model::{
     Deploy, DeployStrategy, Expect, Failing, Fleet, FlightUntil, Gate, Layer, Local, Lock, MembershipChange,

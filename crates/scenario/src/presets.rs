@@ -77,4 +77,6 @@ presets!(
     "regression/scale-out",
     "regression/rolling-restart",
     "exploratory/flight-without-second-look",
+    "exploratory/unfenced-writes",
+    "exploratory/volatile-tokens",
 );

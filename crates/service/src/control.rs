@@ -8,7 +8,7 @@
 use crate::kit::Service;
 use crate::rpc::{CallFailure, PeerUrl};
 use herd_wire::v1::control_client::ControlClient;
-use herd_wire::v1::{ControlUpdate, FleetConfig, Links, MemberReport, Membership, Role};
+use herd_wire::v1::{ControlUpdate, FleetConfig, LinkHits, Links, MemberReport, Membership, Role};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,12 +90,12 @@ impl ControlHandle {
     }
 
     /// Tells the control plane that the links are in the state of this version, and how much the bad ones have hit.
-    pub fn ack_links(&self, version: u64, hit: u64) {
+    pub fn ack_links(&self, version: u64, hit: Vec<LinkHits>) {
         self.acknowledged.send_modify(|report| (report.links_version, report.links_hit) = (version, hit));
     }
 
     /// Tells the control plane how much the bad links have hit.
-    pub fn report_links_hit(&self, hit: u64) {
+    pub fn report_links_hit(&self, hit: Vec<LinkHits>) {
         self.acknowledged.send_modify(|report| report.links_hit = hit);
     }
 }

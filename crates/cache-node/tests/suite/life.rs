@@ -71,9 +71,9 @@ impl FakeControl {
         self.reports(|report| report.links_version == version).await;
     }
 
-    /// Waits until the member reports that a bad link hit something.
-    async fn hit(&self) {
-        self.reports(|report| report.links_hit > 0).await;
+    /// Waits until the member reports that its bad link to this peer hit a call.
+    async fn hit(&self, peer: v1::Peer) {
+        self.reports(|report| report.links_hit.iter().any(|hits| hits.peer() == peer && hits.hit > 0)).await;
     }
 
     async fn reports(&self, fits: impl FnMut(&MemberReport) -> bool) {
@@ -199,7 +199,7 @@ async fn bad_links() {
         let key = format!("item-{version}");
         let refused = tokio::time::timeout(REPORTED_WITHIN, hit(&key)).await;
         refused.expect("it has a deadline").expect_err("nothing passes");
-        control.hit().await;
+        control.hit(peer).await;
         version += 1;
         control.links(Links { version, bad: vec![] }).await;
         let healed = async {

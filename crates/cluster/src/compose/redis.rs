@@ -51,6 +51,7 @@ impl Fleet {
                 self.primary_has_ended("removing the data of Redis").await?;
                 self.wipe().await
             }
+            RedisFault::Mark { mark } => admin::mark(&self.address_of(files::REDIS)?, mark).await,
             RedisFault::Flush => admin::flush(&self.address_of(files::REDIS)?).await,
             RedisFault::Limit { room } => admin::limit(&self.address_of(files::REDIS)?, room).await,
             RedisFault::Unlimit => admin::unlimit(&self.address_of(files::REDIS)?, MAXMEMORY).await,

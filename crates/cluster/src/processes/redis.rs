@@ -149,6 +149,7 @@ impl Fleet {
                 self.primary_has_ended("removing the data of Redis")?;
                 self.redis.home.wipe()
             }
+            RedisFault::Mark { mark } => admin::mark(&at, mark).await,
             RedisFault::Flush => admin::flush(&at).await,
             RedisFault::Limit { room } => admin::limit(&at, room).await,
             RedisFault::Unlimit => admin::unlimit(&at, MAXMEMORY).await,

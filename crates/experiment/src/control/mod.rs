@@ -312,7 +312,7 @@ impl Shared {
                 member.config_version = report.config_version;
                 member.members_version = report.members_version;
                 member.links_version = report.links_version;
-                member.links_hit = report.links_hit;
+                member.links_hit.clone_from(&report.links_hit);
             }
             // From its first configuration on the edges may send it requests.
             self.membership_changed(&mut state, serves);

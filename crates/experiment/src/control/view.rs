@@ -1,6 +1,6 @@
 //! The fleet as the control plane sees it.
 
-use herd_wire::v1::{Member, Membership, Role};
+use herd_wire::v1::{LinkHits, Member, Membership, Peer, Role};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -41,10 +41,18 @@ pub struct MemberView {
     pub members_version: u64,
     /// Cache nodes: the newest state of links that it applied.
     pub links_version: u64,
-    /// Cache nodes: connections that its bad links touched since they were made bad.
-    pub links_hit: u64,
+    /// Cache nodes: what each of its links hit since it was last made bad.
+    pub links_hit: Vec<LinkHits>,
     /// Grows with every member that joins: another number is another life.
     pub session: u64,
+}
+
+impl MemberView {
+    /// What its link to this peer hit since it was last made bad: pieces of calls, never what only keeps a connection alive.
+    #[must_use]
+    pub fn hits_of(&self, peer: Peer) -> u64 {
+        self.links_hit.iter().filter(|hits| hits.peer() == peer).map(|hits| hits.hit).sum()
+    }
 }
 
 impl View {

@@ -1,5 +1,6 @@
 //! The lab's hands on a fleet that runs: the [`Testbed`] port for several faults at once, each call with a deadline.
 
+use crate::able::NO_HANDS;
 use crate::testbed::{Endpoints, Part, PartState, RedisFault, RedisInfo, Signal, Testbed, TestbedError};
 use std::{sync::Mutex as Short, time::Duration};
 use tokio::sync::{Mutex, MutexGuard};
@@ -8,8 +9,6 @@ use tokio::sync::{Mutex, MutexGuard};
 const DO_LIMIT: Duration = Duration::from_secs(60);
 /// How long a look at a part may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// What is said where there is no testbed.
-const NO_HANDS: &str = "the fleet was brought up by others: its parts cannot be hurt from here";
 
 /// What faults do to a fleet. Calls wait for each other.
 #[tonic::async_trait]

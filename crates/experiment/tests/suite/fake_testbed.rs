@@ -42,6 +42,10 @@ pub(crate) struct FakeTestbed {
     pub(crate) refuses: Option<Signal>,
     states: BTreeMap<(Part, u32), PartState>,
     pub(crate) redis: RedisInfo,
+    /// What is on Redis's disk stays there, whoever wipes it.
+    pub(crate) keeps_data: bool,
+    /// Redis has no disk.
+    pub(crate) loses_data: bool,
 }
 
 impl FakeTestbed {
@@ -58,14 +62,16 @@ impl FakeTestbed {
             deaf: false,
             refuses: None,
             states: BTreeMap::new(),
-            redis: RedisInfo { keys: 100, evicted: 0, pid: 1, uptime_s: 1_000 },
+            redis: RedisInfo { keys: 100, mark: None, evicted: 0, pid: 1, uptime_s: 1_000 },
+            keeps_data: false,
+            loses_data: false,
         }
     }
 
     fn start_node(&mut self, index: u32) {
         // What a node hears is its own; its links are the fleet's.
         let fakes = Fakes::default();
-        fakes.truth().links_hit = self.fakes.truth().links_hit;
+        fakes.truth().links_hit.clone_from(&self.fakes.truth().links_hit);
         let node = member(self.control_port, Role::CacheNode, format!("node-{index}"), fakes);
         self.nodes.insert(index, self.tasks.spawn(node));
     }
@@ -84,7 +90,12 @@ impl FakeTestbed {
                 }
             }
             (Part::CacheNode, Signal::Start) => self.start_node(index),
-            (Part::Redis, Signal::Start) => (self.redis.pid, self.redis.uptime_s) = (self.redis.pid + 1, 0),
+            (Part::Redis, Signal::Start) => {
+                (self.redis.pid, self.redis.uptime_s) = (self.redis.pid + 1, 0);
+                if self.loses_data {
+                    self.redis.mark = None;
+                }
+            }
             _ => {}
         }
     }
@@ -147,13 +158,25 @@ impl Testbed for FakeTestbed {
     }
 
     fn redis(&mut self, what: RedisFault) -> BoxFuture<'_, Result<(), TestbedError>> {
+        if let RedisFault::Mark { mark } = what {
+            self.redis.mark = Some(mark);
+            return async { Ok(()) }.boxed();
+        }
         self.told.push(format!("{what:?}"));
         if !self.deaf {
             match what {
-                RedisFault::Wipe | RedisFault::Flush => self.redis.keys = 1,
+                RedisFault::Wipe if self.keeps_data => {}
+                RedisFault::Wipe | RedisFault::Flush => (self.redis.keys, self.redis.mark) = (1, None),
                 RedisFault::Limit { .. } => self.redis.evicted += 7,
-                RedisFault::Promote => self.obey(Part::Redis, 0, Signal::Start),
-                RedisFault::Unlimit | RedisFault::Detach => {}
+                RedisFault::Promote => {
+                    if !self.keeps_data {
+                        self.redis.mark = None;
+                    }
+                    self.obey(Part::Redis, 0, Signal::Start);
+                }
+                // Some more, after the last look of whoever counts them.
+                RedisFault::Unlimit => self.redis.evicted += 2,
+                RedisFault::Mark { .. } | RedisFault::Detach => {}
             }
         }
         async { Ok(()) }.boxed()

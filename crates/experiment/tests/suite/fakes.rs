@@ -69,7 +69,7 @@ pub(crate) struct Truth {
     /// Rebuilds of `item-1` that others than the edge have under way.
     pub(crate) leads: Vec<FakeLead>,
     /// Connections that each bad link says it touched.
-    pub(crate) links_hit: u64,
+    pub(crate) links_hit: Vec<v1::LinkHits>,
     warmed: u64,
     crowd: Vec<u64>,
     looks_at_crowd: u32,
@@ -359,7 +359,7 @@ pub(crate) async fn member(control_port: u16, role: Role, instance: String, fake
         if let Some(links) = links {
             report.links_version = links.version;
             let bad = links.bad.iter().any(|link| link.instance == report.instance);
-            report.links_hit = if bad { fakes.truth().links_hit } else { 0 };
+            report.links_hit = if bad { fakes.truth().links_hit.clone() } else { Vec::new() };
         }
         if reports.send(report.clone()).await.is_err() {
             return;

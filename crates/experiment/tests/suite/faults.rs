@@ -8,6 +8,7 @@ use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed, Unrecove
 use herd_experiment::{run::Plan, testbed::Signal};
 use herd_history::{FaultPhase, FaultRecord, History, Outcome};
 use herd_scenario::{Fault, FaultAction, FaultPart, Layer, LinkRule, Once, Peer, Scenario, Target, Which};
+use herd_wire::v1;
 
 pub(crate) const HELD: [FaultPhase; 4] = [Injected, Confirmed, Repaired, Recovered];
 
@@ -186,6 +187,7 @@ async fn redis_forgets_and_comes_back() {
     let (history, testbed) = happens(FaultAction::RedisEvict { room_kb: 1 }, |_| {}).await;
     assert_eq!(phases(&history, "redis"), HELD, "{:#?}", history.faults);
     assert_eq!(step(&history, Confirmed).hit, 7);
+    assert_eq!(step(&history, Recovered).hit, 9, "those up to the repair count too");
     assert_eq!(testbed.told, ["Limit { room: 1024 }", "Unlimit"]);
 
     let (history, testbed) = happens(FaultAction::RedisPromote, |_| {}).await;
@@ -193,17 +195,52 @@ async fn redis_forgets_and_comes_back() {
     assert_eq!(testbed.told, ["Detach", "Kill redis 0", "Promote"]);
 }
 
-/// Bad links are told to the nodes and mended; a fault over whose links nothing passed is not confirmed.
+/// Goal: the number of keys proves nothing. What Redis was told last does: a wipe that left it is none, and so is a file without it.
+#[tokio::test]
+async fn what_redis_was_told_last_is_the_witness() {
+    for action in [FaultAction::RedisRestartEmpty, FaultAction::RedisPromote] {
+        let (history, _) = happens(action, |testbed| {
+            (testbed.keeps_data, testbed.redis.keys) = (true, 1);
+        })
+        .await;
+        let last = history.faults.last().expect("it was tried");
+        assert!(matches!(last.phase, Unrecovered | Unconfirmed), "{:#?}", history.faults);
+        assert!(last.note.contains("what was written last"), "{}", last.note);
+    }
+    let (history, _) = happens(FaultAction::RedisRestartAof, |testbed| testbed.loses_data = true).await;
+    let lost = step(&history, Unrecovered);
+    assert!(lost.note.ends_with("its append-only file was not kept"), "{}", lost.note);
+    assert!(!history.rungs[0].record.writes_complete);
+    // Keys that ended meanwhile are no loss, and keys that came are no proof against one.
+    let kill = || FaultAction::Kill(once(FaultPart::Redis));
+    let (history, _) = happens(kill(), |_| {}).await;
+    assert!(history.rungs[0].record.writes_complete);
+    let (history, _) = happens(kill(), |testbed| testbed.loses_data = true).await;
+    assert!(!history.rungs[0].record.writes_complete);
+}
+
+/// What the link to one peer hit.
+pub(crate) fn hits(peer: v1::Peer, hit: u64) -> Vec<v1::LinkHits> {
+    vec![v1::LinkHits { peer: peer.into(), hit }]
+}
+
+/// Bad links are told to the nodes and mended; a fault over whose links no call was made is not confirmed, whatever others hit.
 #[tokio::test]
 async fn links_go_bad() {
     let link = || FaultAction::Link { nodes: Which::All, to: Peer::Origin, rule: LinkRule::BlackHole };
-    let (history, _) = happens(link(), |testbed| testbed.fakes.truth().links_hit = 4).await;
+    let (history, _) = happens(link(), |testbed| {
+        testbed.fakes.truth().links_hit = hits(v1::Peer::Origin, 4);
+    })
+    .await;
     for node in ["node-0", "node-1", "node-2"] {
         assert_eq!(phases(&history, node), HELD, "{:#?}", history.faults);
     }
     assert_eq!(step(&history, Confirmed).hit, 4);
-    let (history, _) = happens(link(), |_| {}).await;
-    assert_eq!(step(&history, Unconfirmed).note, "nothing passed over the link");
+    let others = [Vec::new(), hits(v1::Peer::Origin, 0), hits(v1::Peer::Redis, 9)];
+    for other in others {
+        let (history, _) = happens(link(), |testbed| testbed.fakes.truth().links_hit = other).await;
+        assert_eq!(step(&history, Unconfirmed).note, "no call was made over the link");
+    }
 }
 
 /// The origin's queries hang and are let go; the lock service's clock is set and set right again.

@@ -9,6 +9,7 @@ use crate::{
 use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed};
 use herd_history::FaultPhase;
 use herd_scenario::{FaultAction, LinkRule, Lock, OnUnavailable, OnWaitTimeout, Once, Peer, Scenario, Which};
+use herd_wire::v1;
 
 const LEASE_OF_100_MS: Lock = Lock {
     expiry_ms: 100,
@@ -54,7 +55,8 @@ async fn a_holder_that_let_go_is_not_confirmed() {
         for (gone_after, last) in [(Some(1), Unconfirmed), (None, Confirmed)] {
             let (history, _) = hurt(&plan(fault(action.clone()), lock), |testbed| {
                 let mut truth = testbed.fakes.truth();
-                (truth.links_hit, truth.holder) = (4, Some(holder(9_999, gone_after)));
+                (truth.links_hit, truth.holder) =
+                    (hits(v1::Peer::Origin, 4), Some(holder(9_999, gone_after)));
             })
             .await;
             assert_eq!(phases(&history, "node-1"), [Injected, last, Repaired, Recovered], "{action:?}");

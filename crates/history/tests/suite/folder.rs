@@ -179,6 +179,17 @@ fn an_existing_run_is_left_alone() {
     assert!(matches!(Reader::open(&above.path().join("other")), Err(HistoryError::NoRun { .. })));
 }
 
+/// Goal: a folder that is no run's is told from a run that has lost its manifest.
+#[test]
+fn a_folder_without_a_run_is_told_apart() {
+    let above = tempfile::tempdir().unwrap();
+    assert!(matches!(Reader::open(above.path()), Err(HistoryError::NotARun { .. })));
+    let dir = above.path().join("run");
+    written(&dir, 1).finish().unwrap();
+    fs::remove_file(dir.join("manifest.json")).unwrap();
+    assert!(matches!(Reader::open(&dir), Err(HistoryError::Io { .. })));
+}
+
 /// Goal: rung names cannot leave the folder, neither when written nor when a foreign folder is read.
 #[test]
 fn rung_names_stay_inside_the_folder() {

@@ -164,7 +164,24 @@ pub(super) fn store_losses(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
         let came = turn.injected_us.is_some_and(|us| during.contains(&us));
         turn.loses_store() && turn.confirmed_us.is_some() && came
     };
-    case.turns.iter().filter(loses).count() as u64
+    let at_once = case.turns.iter().filter(|turn| turn.kind != "redis-evict" && loses(turn)).count() as u64;
+    let evicted: u64 = case.turns.iter().filter(|turn| turn.kind == "redis-evict").map(|turn| turn.hit).sum();
+    at_once + evicted.min(begun_beside(case, rows))
+}
+
+/// How many of these began while a store evicted and one before them still ran: its lease may have been evicted.
+fn begun_beside(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
+    let evicts = |us: u64| {
+        let mut turns = case.turns.iter().filter(|turn| turn.kind == "redis-evict");
+        turns.any(|turn| turn.overlaps(us, us))
+    };
+    let mut ends_us = 0;
+    let beside = rows.iter().filter(|row| {
+        let runs = row.start_us < ends_us;
+        ends_us = ends_us.max(row.end_us.unwrap_or(u64::MAX));
+        runs && evicts(row.start_us)
+    });
+    beside.count() as u64
 }
 
 /// Who could not reach the lock.

@@ -295,3 +295,52 @@ fn scaled_out() {
     late.rungs[0].record.nodes_joined_end = Some(3);
     expect_unknown(&scale, &late, "3 of 4 at the end");
 }
+
+/// Goal: while a store evicts, a key that was stored may be filled from nothing again as often as evictions were counted, and no more: a
+/// queue of readers that fill it one after the other is refuted, whatever was evicted of others.
+#[test]
+fn fills_without_an_eviction() {
+    let evict = |scenario: &mut Scenario| {
+        plan(scenario, "evict", FaultAction::RedisEvict { room_kb: 1 });
+        scenario.faults[0].for_ms = 2_600;
+    };
+    let lock = changed(LOCK, FLEET, evict);
+    // Fills one after the other, the first of them at 1,500 ms.
+    let filled = |fills: u64, evictions: u64, is_stored: bool| {
+        let mut run = history(&[(0, 0)]);
+        let rung = &mut run.rungs[0];
+        rung.ledger.truncate(2);
+        let starts = (0..fills).map(|fill| 1_500 + fill * 110);
+        rung.ledger.extend(starts.clone().map(|ms| row(1, 0, 1, ms)));
+        renumber(rung);
+        // What was filled from nothing is of the first generation again.
+        for row in rung.operations.iter_mut().filter(|row| row.generation > 2) {
+            row.generation = 1;
+        }
+        for row in rung.ledger.iter().filter(|row| is_stored && row.generation == 0) {
+            let trace = row.trace.clone();
+            rung.writes.push(herd_history::StoreWriteRecord {
+                at_us: row.end_us.unwrap() + 1_000,
+                key: row.key.clone(),
+                prefix: "p:".to_owned(),
+                generation: 1,
+                token: row.token,
+                epoch: 1,
+                version: 1,
+                trace,
+                node: row.node.clone(),
+                kind: herd_history::StoreWriteKind::Value,
+                verdict: herd_history::StoreWriteVerdict::Accepted,
+            });
+        }
+        note_fault(&mut run, "evict", "redis", &[1_300, 1_310, 3_900, 3_910]);
+        run.faults.iter_mut().for_each(|fault| fault.hit = evictions);
+        run
+    };
+    expect(&lock, &filled(6, 6, true), Valid, 1);
+    let refuted = expect(&lock, &filled(6, 5, true), Invalid, 2);
+    assert!(refuted.why.contains("generation 0 of item-1"), "{}", refuted.why);
+    expect(&lock, &filled(12, 3, true), Invalid, 4);
+    // A value that was never seen to be stored need not have been evicted.
+    expect(&lock, &filled(6, 1, false), Valid, 1);
+}

@@ -6,6 +6,7 @@ use crate::{
     list,
     pick::{self, Picked, REGRESSION},
 };
+use herd_experiment::testbed::Backend;
 use herd_scenario::{Expect, Overrides, PRESETS, Scenario};
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ pub(super) struct Chosen {
     pub(super) taken: Vec<One>,
     /// For their time alone.
     pub(super) left_out: Vec<One>,
+    /// What the backend cannot do, with the reason.
+    pub(super) unable: Vec<(One, String)>,
+    /// As it was asked for.
     pub(super) backend: BackendChoice,
 }
 
@@ -59,7 +63,9 @@ pub(super) struct Chosen {
 ///
 /// # Errors
 /// A name is wrong, or a scenario cannot be run with what the command line changes; all such scenarios are told.
-pub(super) fn chosen(family: Family, args: &SetArgs) -> Result<Chosen, UsageError> {
+///
+/// `backend` is what runs them. One that it cannot run is left out, unless it was asked for by name.
+pub(super) fn chosen(family: Family, args: &SetArgs, backend: Backend) -> Result<Chosen, UsageError> {
     let mut all = members(family)?;
     if !args.names.is_empty() {
         let wanted = wanted(family, &all, &args.names)?;
@@ -75,10 +81,28 @@ pub(super) fn chosen(family: Family, args: &SetArgs) -> Result<Chosen, UsageErro
             mistakes.push(format!("{}: {error}", one.name));
         }
     }
+    let (taken, unable) = able(taken, backend);
+    if !args.names.is_empty() {
+        mistakes.extend(unable.iter().map(|(one, why)| format!("{}: {why}", one.name)));
+    }
     if !mistakes.is_empty() {
         return Err(UsageError(mistakes.join("\n")));
     }
-    Ok(Chosen { taken, left_out, backend: args.fleet.backend })
+    Ok(Chosen { taken, left_out, unable, backend: args.fleet.backend })
+}
+
+/// Those whose faults this backend can do, and those that have one which it cannot, with the reason.
+fn able(all: Vec<One>, backend: Backend) -> (Vec<One>, Vec<(One, String)>) {
+    let (mut able, mut unable) = (Vec::new(), Vec::new());
+    for one in all {
+        let refused = herd_experiment::able::refused(Some(backend), &one.picked.scenario);
+        if refused.is_empty() {
+            able.push(one);
+        } else {
+            unable.push((one, refused.join("; ")));
+        }
+    }
+    (able, unable)
 }
 
 fn members(family: Family) -> Result<Vec<One>, UsageError> {
@@ -140,7 +164,7 @@ mod tests {
     }
 
     fn names(family: Family, args: &SetArgs) -> Result<Vec<&'static str>, String> {
-        let chosen = chosen(family, args).map_err(|error| error.to_string())?;
+        let chosen = chosen(family, args, Backend::Processes).map_err(|error| error.to_string())?;
         Ok(chosen.taken.into_iter().map(|one| one.name).collect())
     }
 
@@ -173,8 +197,8 @@ mod tests {
     /// Goal: without names the quick ones run and the others are known; together they are all, and take as long.
     #[test]
     fn the_quick_ones_are_those_of_a_short_load() {
-        let quick = chosen(Family::Regression, &args(&[], false)).unwrap();
-        let all = chosen(Family::Regression, &args(&[], true)).unwrap();
+        let quick = chosen(Family::Regression, &args(&[], false), Backend::Compose).unwrap();
+        let all = chosen(Family::Regression, &args(&[], true), Backend::Compose).unwrap();
         assert!(!quick.taken.is_empty());
         assert!(quick.taken.iter().all(|one| list::load_time(&one.picked.scenario) <= QUICK));
         assert!(quick.left_out.iter().all(|one| list::load_time(&one.picked.scenario) > QUICK));
@@ -183,12 +207,32 @@ mod tests {
         assert!(estimate(&all.taken, BackendChoice::Compose) > time(&all.taken));
     }
 
+    /// Goal: what a backend cannot do is told apart with its reason; the others keep their order.
+    #[test]
+    fn what_a_backend_cannot_do_is_left_out() {
+        let mut all = members(Family::Regression).unwrap();
+        let fault =
+            "[[fault]]\nname = \"frozen\"\nkind = \"pause\"\npart = \"database\"\nat_ms = 1000\nfor_ms = 5\n";
+        let hurt = all.iter_mut().find(|one| one.name == "no-jitter").unwrap();
+        let text = format!("{}\n{fault}", hurt.picked.text);
+        hurt.picked = hurt.picked.rewritten(&text, &Overrides::default()).unwrap();
+        let names: Vec<&str> = all.iter().map(|one| one.name).filter(|name| *name != "no-jitter").collect();
+        let count = all.len();
+        let (able_too, unable) = able(all.clone(), Backend::Compose);
+        assert!(unable.is_empty() && able_too.len() == count);
+        let (taken, unable) = able(all, Backend::Processes);
+        assert_eq!(taken.iter().map(|one| one.name).collect::<Vec<_>>(), names);
+        assert_eq!(unable.len(), 1);
+        assert_eq!(unable[0].0.name, "no-jitter");
+        assert!(unable[0].1.contains("fault \"frozen\" (pause database) cannot be done"), "{}", unable[0].1);
+    }
+
     /// Goal: what the command line changes is held against every scenario before one runs.
     #[test]
     fn an_impossible_fleet_is_told_at_once() {
         let mut args = args(&["no-jitter", "no-coalescing"], false);
         args.fleet.nodes = Some(7);
-        let seven = chosen(Family::Regression, &args).unwrap();
+        let seven = chosen(Family::Regression, &args, Backend::Processes).unwrap();
         assert!(seven.taken.iter().all(|one| one.picked.scenario.fleet.nodes == 7));
         args.fleet.nodes = Some(0);
         let wrong = names(Family::Regression, &args).unwrap_err();

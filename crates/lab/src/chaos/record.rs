@@ -25,6 +25,8 @@ pub(super) struct Record {
     /// All that were to run.
     names: Vec<&'static str>,
     left_out: Vec<&'static str>,
+    /// What this backend cannot do, with the reason.
+    unable: Vec<(&'static str, String)>,
     ran: Vec<Ran>,
     /// A folder for each, where there is one.
     dirs: Vec<Option<PathBuf>>,
@@ -46,8 +48,15 @@ struct Row<'a> {
 impl Record {
     pub(super) fn new(above: &Path, chosen: &Chosen) -> Self {
         let names = |all: &[One]| all.iter().map(|one| one.name).collect();
-        let (above, left_out) = (above.to_path_buf(), names(&chosen.left_out));
-        Self { above, names: names(&chosen.taken), left_out, ran: Vec::new(), dirs: Vec::new() }
+        let unable = chosen.unable.iter().map(|(one, why)| (one.name, why.clone())).collect();
+        Self {
+            above: above.to_path_buf(),
+            names: names(&chosen.taken),
+            left_out: names(&chosen.left_out),
+            unable,
+            ran: Vec::new(),
+            dirs: Vec::new(),
+        }
     }
 
     /// Keeps one more, on disk too.
@@ -70,6 +79,9 @@ impl Record {
         out::say(format_args!("\n{}", summary(&self.ran, out::width()).text.trim_end()));
         if let Some(why) = self.ended_early(end) {
             out::say(why);
+        }
+        for line in self.told_unable() {
+            out::say(line);
         }
         out::say(format_args!("summary   {}", self.above.join("summary.md").display()));
         Ok(())
@@ -96,13 +108,18 @@ impl Record {
         Some(format!("{why}: {} of {} were run; not run: {not_run}", self.ran.len(), self.names.len()))
     }
 
+    /// A line for each that this backend cannot do.
+    fn told_unable(&self) -> impl Iterator<Item = String> {
+        self.unable.iter().map(|(name, why)| format!("left out: {name}: {why}"))
+    }
+
     fn write(&self, end: End) -> anyhow::Result<()> {
         let summary = summary(&self.ran, None);
         let mut markdown = summary.markdown;
         let early = self.ended_early(end);
         let left_out = (!self.left_out.is_empty())
             .then(|| format!("left out, as their load lasts too long: {}", self.left_out.join(", ")));
-        for line in early.into_iter().chain(left_out) {
+        for line in early.into_iter().chain(left_out).chain(self.told_unable()) {
             markdown.push_str(&format!("\n{line}\n"));
         }
         place::write_whole(&self.above.join("summary.md"), &markdown)?;
@@ -135,7 +152,12 @@ mod tests {
     use std::time::Duration;
 
     fn record(above: &Path, all: &[Option<bool>], names: usize) -> Record {
-        let chosen = Chosen { taken: Vec::new(), left_out: Vec::new(), backend: BackendChoice::Processes };
+        let chosen = Chosen {
+            taken: Vec::new(),
+            left_out: Vec::new(),
+            unable: Vec::new(),
+            backend: BackendChoice::Processes,
+        };
         let mut record = Record::new(above, &chosen);
         record.names = ["a", "b", "c"][..names].to_vec();
         let scenario = crate::pick::preset("regression/no-jitter").unwrap().scenario;

@@ -19,7 +19,14 @@ Examples:
   herd bisect my.toml --over fault.surge.factor --from 1.5 --to 12.0 --backend processes --nodes 10";
 
 pub(super) const EXPLORE_HELP: &str = "\
-Each seed draws one plan: a few [[fault]] tables that are added to the scenario. The same seed draws the same plan. A run that does not
+Each seed draws one plan: a few [[fault]] tables that are added to the scenario. The same seed draws the same plan.
+
+Judged is only what can hold under any faults: answers_never_go_back, stale_writes, accepted_writes_per_generation, repeated_tokens,
+absence_outlives_insert, and rebuilds_per_boundary and concurrent_rebuilds with at_most = \"theory\", whose bound counts the faults that were
+seen. Goodput, latency, waits, ages, misses, error counts, claims about a phase and contrasts are left out, and named: faults refute them
+without anybody's mistake. Where a scenario expects `invalid`, its first claim stays.
+
+A run that does not
 come out as expected is reduced: without one of its faults, shorter, fewer turns, as long as it still fails. A candidate that passes
 is run a second time before it is believed. The smallest plan that fails is written as a scenario of its own, with the command that
 runs it, and the exploration ends. Runs of which nothing can be said are counted, and kept.
@@ -28,6 +35,7 @@ Exit status: 0 each run came out as expected, 1 a plan fails, 2 nothing can be s
 interrupted. Go on later with the seed that is named at the end.
 
 Examples:
+  herd explore exploratory/volatile-tokens --backend processes
   herd explore ladder-quick --runs 20 --backend processes --nodes 8
   herd explore my.toml --seed 100 --runs 50 --minutes 120 --out runs/explored
   herd explore my.toml --seed 117 --runs 1 --shrink-runs 0       one plan again, not reduced";

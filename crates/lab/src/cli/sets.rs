@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 pub(super) const CHAOS_HELP: &str = "\
 Each scenario under chaos/regression/ gets a fleet of its own, is judged, and leaves a folder. Some expect `valid`, some are known bad and
-expect `invalid`. Without names and without --all those run whose load lasts at most a minute; the others are named, with the time
-that all take. Whatever ends it early, what has run is kept: summary.md, junit.xml and results.json are written after each.
+expect `invalid`. Without names and without --all those run whose load lasts at most 25 s; the others are named, with the time
+that all take. One with a fault that the backend cannot do is left out, and that is said. Whatever ends it early, what has run is kept: summary.md, junit.xml and results.json are written after each.
 
-Exit status: 0 each came out as expected, 1 one did not, 2 nothing can be said of one, 64 a name is wrong, 130 interrupted.
+Exit status: 0 each came out as expected, 1 one did not, 2 nothing can be said of one, 64 a name is wrong or the backend cannot do what was named, 130 interrupted.
 
 Examples:
   herd chaos                                    the quick ones
@@ -23,7 +23,7 @@ proved nothing. It is `herd chaos` over those alone, with the same options, file
 not, 2 nothing can be said of one.
 
 Examples:
-  herd zoo                                      those whose load lasts at most a minute
+  herd zoo                                      those whose load lasts at most 25 s
   herd zoo --all --out runs/zoo                 also the long ones
   herd zoo lock-without-second-look --backend processes";
 
@@ -33,7 +33,7 @@ pub struct SetArgs {
     /// Only these, by name, with or without `regression/` before it
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Also those whose load lasts longer than a minute
+    /// Also those whose load lasts longer than 25 s
     #[arg(long, conflicts_with = "names")]
     pub all: bool,
     /// Go on after a scenario that did not come out as expected (the default)

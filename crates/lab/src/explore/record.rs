@@ -26,14 +26,16 @@ pub(super) struct Try {
 pub(super) struct Record {
     file: PathBuf,
     scenario: String,
+    /// Claims that are not judged, in words.
+    not_judged: Vec<String>,
     tries: Vec<Try>,
     smallest: Value,
 }
 
 impl Record {
-    pub(super) fn new(above: &Path, args: &ExploreArgs) -> Self {
+    pub(super) fn new(above: &Path, args: &ExploreArgs, not_judged: Vec<String>) -> Self {
         let file = above.join("explore.json");
-        Self { file, scenario: args.scenario.clone(), tries: Vec::new(), smallest: Value::Null }
+        Self { file, scenario: args.scenario.clone(), not_judged, tries: Vec::new(), smallest: Value::Null }
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -66,7 +68,9 @@ impl Record {
     }
 
     fn write(&self) -> anyhow::Result<()> {
-        let whole = json!({ "scenario": self.scenario, "runs": self.tries, "smallest": self.smallest });
+        let whole = json!({
+            "scenario": self.scenario, "not_judged": self.not_judged, "runs": self.tries, "smallest": self.smallest
+        });
         place::write_whole(&self.file, &(serde_json::to_string_pretty(&whole)? + "\n"))
     }
 }

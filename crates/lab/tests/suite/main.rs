@@ -1,6 +1,8 @@
 //! The `herd` program as its users meet it: what it accepts, what it says, how it ends.
 
+mod checks;
 mod shown;
+mod unable;
 
 use clap::{CommandFactory, Parser};
 use herd_lab::cli::Cli;

@@ -67,7 +67,7 @@ fn scenarios_are_listed() {
 fn help_has_examples() {
     let folder = tempfile::tempdir().unwrap();
     for command in
-        ["ladder", "run", "check", "list", "chaos", "zoo", "bisect", "explore", "repair", "prewarm"]
+        ["ladder", "run", "check", "report", "list", "chaos", "zoo", "bisect", "explore", "repair", "prewarm"]
     {
         let output = herd(&[command, "--help"], folder.path());
         assert_eq!(output.status.code(), Some(0));

@@ -1,7 +1,8 @@
 use herd_report::{explain, rungs};
 use herd_scenario::{
-    AbsentIds, AbsentReads, Deploy, DeployStrategy, Failing, Gate, Layer, Local, Lock, MembershipChange,
-    OnUnavailable, OnWaitTimeout, Popularity, Retry, Rung, Scenario, Shed, Stale, Start, Waiter, WriteGuard,
+    AbsentIds, AbsentReads, Deploy, DeployStrategy, Failing, Fault, FaultAction, FaultPart, Gate, Layer,
+    LinkRule, Local, Lock, MembershipChange, OnUnavailable, OnWaitTimeout, Once, Peer, Popularity, Retry,
+    Rung, Scenario, Shed, Stale, Start, Target, Waiter, Which, WriteGuard,
 };
 
 const TOML: &str = r#"
@@ -222,4 +223,135 @@ fn list_of_rungs() {
         rung("stale-while-revalidate", &[FLIGHT, Layer::Lock, Layer::StaleWhileRevalidate]),
     ];
     insta::assert_snapshot!(rungs(&ladder));
+}
+
+/// A fault with everything else as usual.
+fn fault(name: &str, action: FaultAction) -> Fault {
+    let for_ms = if action.has_repair() { 2_000 } else { 0 };
+    let (name, rungs, once) = (name.to_owned(), None, Once::Now);
+    Fault { name, rungs, at_ms: 3_000, once, for_ms, times: 1, every_ms: 0, action }
+}
+
+/// What is said of these faults in this rung.
+fn faults_told(rung: Rung, faults: Vec<Fault>) -> String {
+    let scenario = Scenario { faults, rungs: vec![rung.clone()], ..scenario() };
+    let text = explain(&scenario, &rung);
+    let from = text.find("Its faults").expect("they are told");
+    let to = text[from..].find("\nWhat it leaves").map_or(text.len(), |to| from + to + 1);
+    let to = text[from..to].find("\nShown broken by").map_or(to, |shown| from + shown + 1);
+    text[from..to].to_owned()
+}
+
+fn nodes(which: Which) -> Target {
+    Target { part: FaultPart::CacheNode, which }
+}
+
+fn part(part: FaultPart) -> Target {
+    Target { part, which: Which::All }
+}
+
+fn link(nodes: Which, to: Peer, rule: LinkRule) -> FaultAction {
+    FaultAction::Link { nodes, to, rule }
+}
+
+fn holder() -> Which {
+    Which::Holder { key: "item-1".to_owned() }
+}
+
+/// Goal: what ends or freezes a process is told with what it leaves and what breaks that, part by part.
+#[test]
+fn faults_of_processes() {
+    let pause = |target| FaultAction::Pause(target);
+    let kill = |target| FaultAction::Kill(target);
+    let faults = vec![
+        Fault { for_ms: 6_000, ..fault("holder-paused", pause(nodes(holder()))) },
+        fault("holder-paused-briefly", pause(nodes(holder()))),
+        Fault {
+            once: Once::Rebuild { key: "item-1".to_owned(), after_ms: 100 },
+            times: 3,
+            every_ms: 4_000,
+            ..fault("holder-killed", kill(nodes(holder())))
+        },
+        fault("two-killed", kill(nodes(Which::Index(vec![3, 7])))),
+        fault("one-stopped", FaultAction::Stop(nodes(Which::Some(1)))),
+        fault("edge-paused", pause(part(FaultPart::Edge))),
+        fault("lock-service-killed", kill(part(FaultPart::LockService))),
+        fault("origin-stopped", FaultAction::Stop(part(FaultPart::Origin))),
+        fault("database-paused", pause(part(FaultPart::Database))),
+        fault("redis-paused", pause(part(FaultPart::Redis))),
+        fault("redis-killed", kill(part(FaultPart::Redis))),
+        fault("rolling-restart", FaultAction::RollingRestart),
+        fault("scale-out", FaultAction::ScaleOut { from: 25 }),
+    ];
+    insta::assert_snapshot!(
+        "faults_of_processes_with_the_lock",
+        faults_told(rung("lock", &LOCKED), faults.clone())
+    );
+    let some: Vec<Fault> = faults.into_iter().skip(2).filter(|fault| fault.times == 1).collect();
+    insta::assert_snapshot!(
+        "faults_of_processes_alone",
+        faults_told(rung("alone", &[FLIGHT, Layer::StaleIfError]), some)
+    );
+}
+
+/// Goal: what is done to Redis is told by what it loses: nothing, everything, what was written since, what there is no room for.
+#[test]
+fn faults_of_redis() {
+    let faults = vec![
+        Fault { times: 10, every_ms: 200, for_ms: 100, ..fault("empty", FaultAction::RedisRestartEmpty) },
+        fault("aof", FaultAction::RedisRestartAof),
+        Fault {
+            once: Once::Rebuild { key: "item-1".to_owned(), after_ms: 0 },
+            ..fault("flush", FaultAction::RedisFlush)
+        },
+        fault("evict", FaultAction::RedisEvict { room_kb: 64 }),
+        fault("promote", FaultAction::RedisPromote),
+    ];
+    insta::assert_snapshot!(
+        "faults_of_redis_with_the_lock",
+        faults_told(rung("lock", &LOCKED), faults.clone())
+    );
+    insta::assert_snapshot!("faults_of_redis_uncoordinated", faults_told(rung("none", &[]), faults));
+}
+
+/// Goal: a link that is slow is told from one that is cut, for each far end.
+#[test]
+fn faults_of_links() {
+    let all = [Peer::Redis, Peer::LockService, Peer::Origin];
+    let slow = LinkRule::Delay { delay_ms: 40, jitter_ms: 10 };
+    let mut faults: Vec<Fault> = Vec::new();
+    for to in all {
+        faults.push(fault(&format!("cut-{to}"), link(Which::Some(3), to, LinkRule::BlackHole)));
+        faults.push(fault(&format!("slow-{to}"), link(Which::All, to, slow)));
+    }
+    faults.push(fault("lossy", link(Which::Minority, Peer::Redis, LinkRule::Loss { share: 0.1 })));
+    faults.push(fault("reset", link(Which::Index(vec![0]), Peer::Origin, LinkRule::Reset)));
+    insta::assert_snapshot!("faults_of_links", faults_told(rung("lock", &LOCKED), faults));
+    let closed = Rung {
+        lock: Some(Lock { on_unavailable: OnUnavailable::FailClosed, ..lock() }),
+        ..rung("fail-closed", &[FLIGHT, Layer::Lock, Layer::StaleIfError])
+    };
+    let cut = vec![fault("cut", link(Which::All, Peer::LockService, LinkRule::BlackHole))];
+    insta::assert_snapshot!("a_cut_link_fail_closed", faults_told(closed, cut));
+    let cut = vec![fault("cut", link(Which::Some(1), Peer::Origin, LinkRule::BlackHole))];
+    insta::assert_snapshot!("a_cut_link_without_the_lock", faults_told(rung("alone", &[FLIGHT]), cut));
+}
+
+/// Goal: what is done to the origin, the lock's clock and the load is told in numbers.
+#[test]
+fn faults_of_load_and_clocks() {
+    let faults = vec![
+        fault("stuck", FaultAction::StuckQuery { queries: 1 }),
+        fault("all-stuck", FaultAction::StuckQuery { queries: 16 }),
+        fault("fast-clock", FaultAction::LockClock { rate: 50.0 }),
+        fault("burst", FaultAction::Burst { factor: 2.5 }),
+        fault("flood", FaultAction::Flood { rate_per_s: 500 }),
+        fault("hang-up", FaultAction::HangUp { share: 0.5 }),
+    ];
+    insta::assert_snapshot!(
+        "faults_of_load_with_the_lock",
+        faults_told(rung("lock", &LOCKED), faults.clone())
+    );
+    let layers = [FLIGHT, Layer::Negative, Layer::KeyFilter];
+    insta::assert_snapshot!("faults_of_load_with_a_filter", faults_told(rung("filter", &layers), faults));
 }

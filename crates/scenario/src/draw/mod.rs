@@ -10,9 +10,10 @@
 //! - It happens in every rung, or, in half of the scenarios with more than one, in one of them.
 //! - It is held for 50 ms to a quarter of the window, drawn alike over the logarithm; three in ten wait for a rebuild of `item-1`, and
 //!   three in ten happen 2 or 3 times where there is room.
-//! - It begins anywhere alike where it is over in time and meets no other fault of the same part: what is down cannot be confirmed to go
-//!   down. Who finds no such place in 32 tries is left out.
+//! - It begins anywhere alike where it is over in time and does not clash with another fault (`clash`), nor comes within 500 ms of one that
+//!   it would clash with. Who finds no such place in 32 tries is left out.
 
+mod claims;
 mod render;
 mod smaller;
 
@@ -20,10 +21,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::claim::{Claim, Property, Scope};
-use crate::fault::{Fault, FaultAction, FaultPart, LinkRule, Once, Peer, Target, Which};
+use crate::clash::{clash, ends_ms, restart_ms, taken_ms};
+use crate::fault::{Fault, FaultAction, FaultKind, FaultPart, LinkRule, Once, Peer, Target, Which};
 use crate::mistakes::Mistakes;
 use crate::model::{Layer, Scenario};
 
+pub use claims::{UnderAnyFaults, under_any_faults};
 pub use smaller::smaller;
 
 const FAULTS_DRAWN_MAX: usize = 4;
@@ -32,10 +35,8 @@ const TRIES: u32 = 32;
 /// What is left of the window for what comes after, milliseconds.
 const ROOM_AFTER_MS: u64 = 1_000;
 const HOLD_LEAST_MS: f64 = 50.0;
-/// Between the turns of one fault, and between two faults of one part, milliseconds: a part has to be back before it goes again.
+/// Between the turns of one fault, and between two that would clash, milliseconds: a part has to be back before it goes again.
 const APART_MS: u64 = 500;
-/// What the restart of one node is thought to take, milliseconds.
-const RESTART_MS: u64 = 300;
 const HOT: &str = "item-1";
 
 /// The scenario with 1 to 4 more faults, drawn from the seed so that they fit its window, its rungs and its fleet. The same text and seed
@@ -65,39 +66,6 @@ pub fn draw(text: &str, seed: u64) -> Result<String, Mistakes> {
     Scenario::parse("the drawn plan", &plan).map(|_| plan)
 }
 
-/// Kinds as they are drawn; what they are done to comes after.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Pause,
-    Kill,
-    Stop,
-    RollingRestart,
-    RedisRestartEmpty,
-    RedisRestartAof,
-    RedisFlush,
-    RedisEvict,
-    Link,
-    StuckQuery,
-    LockClock,
-    Burst,
-    Flood,
-    HangUp,
-}
-
-/// Everything that can be drawn where nothing speaks against it.
-const ANYWHERE: [Kind; 10] = [
-    Kind::Pause,
-    Kind::Kill,
-    Kind::Stop,
-    Kind::RedisRestartEmpty,
-    Kind::RedisRestartAof,
-    Kind::RedisFlush,
-    Kind::RedisEvict,
-    Kind::Link,
-    Kind::StuckQuery,
-    Kind::HangUp,
-];
-
 struct Draw<'s> {
     random: StdRng,
     scenario: &'s Scenario,
@@ -108,11 +76,11 @@ struct Draw<'s> {
 impl Draw<'_> {
     /// One more fault; `None` if there is no place for what was drawn.
     fn fault(&mut self) -> Option<Fault> {
-        let span_ms = self.span_ms();
+        let (span_ms, nodes) = (self.span_ms(), self.scenario.fleet.nodes);
         let kind = self.kind(span_ms);
-        let (action, needs_lock) = self.action(kind);
+        let (action, needs_lock) = self.action(kind)?;
         let rungs = self.rungs(needs_lock);
-        let is_load = matches!(kind, Kind::Burst | Kind::Flood);
+        let is_load = kind.is_load();
         let waits = self.random.random_bool(0.3) && !is_load && self.scenario.workload.shares().of(HOT) > 0.0;
         let once = if waits { Once::Rebuild { key: HOT.to_owned(), after_ms: 0 } } else { Once::Now };
         let longest_ms = (span_ms as f64 / 4.0).max(1.0);
@@ -123,17 +91,17 @@ impl Draw<'_> {
         let wanted = if self.random.random_bool(0.3) { self.random.random_range(2..=3) } else { 1 };
         let mut fault =
             Fault { name: self.name(), rungs, at_ms: 0, once, for_ms, times: wanted, every_ms: 0, action };
-        let every_ms = taken_ms(&fault, self.scenario) + APART_MS;
+        let every_ms = taken_ms(&fault, nodes) + APART_MS;
         if fault.times > 1 && fault.action != FaultAction::RollingRestart {
             fault.every_ms = u32::try_from(every_ms).ok()?;
         }
-        if fault.every_ms == 0 || ends_ms(&fault, self.scenario) > span_ms {
+        if fault.every_ms == 0 || ends_ms(&fault, nodes) > span_ms {
             (fault.times, fault.every_ms) = (1, 0);
         }
-        let latest_ms = span_ms.checked_sub(ends_ms(&fault, self.scenario))?;
+        let latest_ms = span_ms.checked_sub(ends_ms(&fault, nodes))?;
         for _ in 0..TRIES {
             fault.at_ms = u32::try_from(self.random.random_range(0..=latest_ms)).ok()?;
-            if !self.faults.iter().any(|other| clash(&fault, other, self.scenario)) {
+            if !self.faults.iter().any(|other| clash(&fault, other, nodes, APART_MS).is_some()) {
                 return Some(fault);
             }
         }
@@ -149,46 +117,47 @@ impl Draw<'_> {
         window_ms.saturating_sub(room_ms).min(u64::from(u32::MAX / 2))
     }
 
-    fn kind(&mut self, span_ms: u64) -> Kind {
-        let mut kinds = ANYWHERE.to_vec();
-        if self.has_lock() {
-            kinds.push(Kind::LockClock);
-        }
-        if restart_ms(self.scenario) <= span_ms / 2 {
-            kinds.push(Kind::RollingRestart);
-        }
-        if !self.scenario.claims.iter().any(is_about_load) && span_ms > 0 {
-            kinds.extend([Kind::Burst, Kind::Flood]);
-        }
+    fn kind(&mut self, span_ms: u64) -> FaultKind {
+        let may_load = !self.scenario.claims.iter().any(is_about_load) && span_ms > 0;
+        let fits = |kind: &FaultKind| match kind {
+            FaultKind::ScaleOut | FaultKind::RedisPromote => false,
+            FaultKind::LockClock => self.has_lock(),
+            FaultKind::RollingRestart => restart_ms(self.scenario.fleet.nodes) <= span_ms / 2,
+            FaultKind::Burst | FaultKind::Flood => may_load,
+            _ => true,
+        };
+        let kinds: Vec<FaultKind> = FaultKind::ALL.iter().copied().filter(fits).collect();
         self.one(&kinds)
     }
 
-    /// What is done, and whether it needs rungs with the lock.
-    fn action(&mut self, kind: Kind) -> (FaultAction, bool) {
-        match kind {
-            Kind::Pause => self.processes(FaultAction::Pause),
-            Kind::Kill => self.processes(FaultAction::Kill),
-            Kind::Stop => self.processes(FaultAction::Stop),
-            Kind::RollingRestart => (FaultAction::RollingRestart, false),
-            Kind::RedisRestartEmpty => (FaultAction::RedisRestartEmpty, false),
-            Kind::RedisRestartAof => (FaultAction::RedisRestartAof, false),
-            Kind::RedisFlush => (FaultAction::RedisFlush, false),
-            Kind::RedisEvict => (FaultAction::RedisEvict { room_kb: self.one(&[0, 16, 64, 256]) }, false),
-            Kind::Link => self.link(),
-            Kind::StuckQuery => {
+    /// What is done, and whether it needs rungs with the lock; nothing for what a fleet is set up for.
+    fn action(&mut self, kind: FaultKind) -> Option<(FaultAction, bool)> {
+        let action = match kind {
+            FaultKind::Pause => return Some(self.processes(FaultAction::Pause)),
+            FaultKind::Kill => return Some(self.processes(FaultAction::Kill)),
+            FaultKind::Stop => return Some(self.processes(FaultAction::Stop)),
+            FaultKind::Link => return Some(self.link()),
+            FaultKind::LockClock => {
+                return Some((FaultAction::LockClock { rate: self.one(&[0.25, 0.5, 2.0, 4.0, 10.0]) }, true));
+            }
+            FaultKind::ScaleOut | FaultKind::RedisPromote => return None,
+            FaultKind::RollingRestart => FaultAction::RollingRestart,
+            FaultKind::RedisRestartEmpty => FaultAction::RedisRestartEmpty,
+            FaultKind::RedisRestartAof => FaultAction::RedisRestartAof,
+            FaultKind::RedisFlush => FaultAction::RedisFlush,
+            FaultKind::RedisEvict => FaultAction::RedisEvict { room_kb: self.one(&[0, 16, 64, 256]) },
+            FaultKind::StuckQuery => {
                 let queries = self.random.random_range(1..=self.scenario.fleet.origin_pool);
-                (FaultAction::StuckQuery { queries }, false)
+                FaultAction::StuckQuery { queries }
             }
-            Kind::LockClock => {
-                (FaultAction::LockClock { rate: self.one(&[0.25, 0.5, 2.0, 4.0, 10.0]) }, true)
-            }
-            Kind::Burst => (FaultAction::Burst { factor: self.one(&[1.5, 2.0, 3.0, 5.0]) }, false),
-            Kind::Flood => {
+            FaultKind::Burst => FaultAction::Burst { factor: self.one(&[1.5, 2.0, 3.0, 5.0]) },
+            FaultKind::Flood => {
                 let most = (self.scenario.workload.rate_per_s * 2).clamp(1, 100_000);
-                (FaultAction::Flood { rate_per_s: self.random.random_range(1..=most) }, false)
+                FaultAction::Flood { rate_per_s: self.random.random_range(1..=most) }
             }
-            Kind::HangUp => (FaultAction::HangUp { share: self.one(&[0.1, 0.5, 1.0]) }, false),
-        }
+            FaultKind::HangUp => FaultAction::HangUp { share: self.one(&[0.1, 0.5, 1.0]) },
+        };
+        Some((action, false))
     }
 
     fn processes(&mut self, action: fn(Target) -> FaultAction) -> (FaultAction, bool) {
@@ -278,51 +247,4 @@ fn is_about_load(claim: &Claim) -> bool {
         Property::RebuildsPerBoundary,
     ];
     matches!(claim.scope, Scope::Overload | Scope::Wait) || grows.contains(&claim.property)
-}
-
-fn restart_ms(scenario: &Scenario) -> u64 {
-    u64::from(scenario.fleet.nodes) * RESTART_MS
-}
-
-/// How long one turn keeps its part busy.
-fn taken_ms(fault: &Fault, scenario: &Scenario) -> u64 {
-    match fault.action {
-        FaultAction::RollingRestart => restart_ms(scenario),
-        _ => fault.for_ms.into(),
-    }
-}
-
-/// When its last turn is over.
-fn ends_ms(fault: &Fault, scenario: &Scenario) -> u64 {
-    fault.ends_ms() - u64::from(fault.for_ms) + taken_ms(fault, scenario)
-}
-
-/// Whether two faults of one part come too near to each other, in whichever rung.
-fn clash(one: &Fault, other: &Fault, scenario: &Scenario) -> bool {
-    let apart =
-        |first: &Fault, second: &Fault| ends_ms(first, scenario) + APART_MS <= u64::from(second.at_ms);
-    part_of(&one.action) == part_of(&other.action) && !apart(one, other) && !apart(other, one)
-}
-
-/// What a fault keeps busy; each rung has one of it.
-fn part_of(action: &FaultAction) -> &'static str {
-    match action {
-        FaultAction::Pause(target) | FaultAction::Kill(target) | FaultAction::Stop(target) => {
-            match target.part {
-                FaultPart::Database => FaultPart::Origin.name(),
-                part => part.name(),
-            }
-        }
-        FaultAction::RollingRestart | FaultAction::ScaleOut { .. } | FaultAction::Link { .. } => {
-            FaultPart::CacheNode.name()
-        }
-        FaultAction::RedisRestartEmpty
-        | FaultAction::RedisRestartAof
-        | FaultAction::RedisFlush
-        | FaultAction::RedisEvict { .. }
-        | FaultAction::RedisPromote => FaultPart::Redis.name(),
-        FaultAction::StuckQuery { .. } => FaultPart::Origin.name(),
-        FaultAction::LockClock { .. } => FaultPart::LockService.name(),
-        FaultAction::Burst { .. } | FaultAction::Flood { .. } | FaultAction::HangUp { .. } => "clients",
-    }
 }

@@ -6,7 +6,7 @@ use crate::fault::{Fault, FaultAction, FaultPart, LinkRule, Once, Which};
 pub(super) fn table(fault: &Fault) -> String {
     let mut lines = vec!["[[fault]]".to_owned(), format!("name = {:?}", fault.name)];
     let mut put = |key: &str, value: String| lines.push(format!("{key} = {value}"));
-    put("kind", text(fault.action.kind()));
+    put("kind", text(fault.action.kind().name()));
     if let Some(rungs) = &fault.rungs {
         put("rungs", format!("{rungs:?}"));
     }

@@ -154,7 +154,7 @@ fn read(table: &toml_edit::Table, log: &mut Log<'_>) -> Scenario {
     let sections = root.optional_sections(log, "fault", FAULTS_MAX);
     let read: Vec<fault::Read> =
         sections.into_iter().filter_map(|section| fault::fault(section, &fleet, &facts, log)).collect();
-    fault::check_together(&read, log);
+    fault::check_together(&read, &fleet, &facts, log);
     let faults: Vec<Fault> = read.iter().map(|read| read.fault.clone()).collect();
     facts.faults = &faults;
     facts.are_faults_sound = log.count() == told_before;

@@ -73,7 +73,7 @@ fn each_kind_in_words() {
         (FaultAction::HangUp { share: 0.5 }, "hang-up of 50 % of the requests"),
     ] {
         assert_eq!(action.to_string(), words);
-        assert!(words.starts_with(action.kind()));
+        assert!(words.starts_with(action.kind().name()));
         assert_eq!(fault(action.clone()).to_string().contains(", for 1,000 ms"), action.has_repair());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use herd_scenario::{FaultAction, PRESETS, Scenario, draw, smaller};
+use herd_scenario::{FaultAction, FaultKind, PRESETS, Property, Scenario, draw, smaller, under_any_faults};
 use proptest::prelude::*;
 
 use crate::SMALL;
@@ -37,9 +37,10 @@ fn every_plan_is_a_scenario() {
         }
     }
     assert!(counts.iter().all(|count| (1..=4).contains(count)) && counts.len() == 4, "{counts:?}");
-    let never = ["scale-out", "redis-promote"];
-    assert_eq!(kinds.len(), 14, "{kinds:?}");
-    assert!(never.iter().all(|kind| !kinds.contains(kind)));
+    let never = [FaultKind::ScaleOut, FaultKind::RedisPromote];
+    let every: BTreeSet<FaultKind> =
+        FaultKind::ALL.iter().copied().filter(|kind| !never.contains(kind)).collect();
+    assert_eq!(kinds, every);
 }
 
 /// Goal: whatever the scenario: those that are shipped, and a short one.
@@ -139,5 +140,54 @@ proptest! {
             prop_assert!(steps <= 4 * (1 + 1 + 12 + 1), "{text}");
         }
         prop_assert!(parsed(&text).faults.is_empty());
+    }
+}
+
+/// Goal: what faults may refute without anybody's mistake is taken out and named; the rest stays as it was written.
+#[test]
+fn claims_that_hold_under_any_faults() {
+    let kill = "\n[[fault]]\nkind = \"kill\"\npart = \"redis\"\nat_ms = 1000\nfor_ms = 100\n";
+    let claims = "\n# What must never be.\n[[claim]]\nproperty = \"stale_writes\" # none\n\n[[claim]]\nproperty = \"latency_p99_ms\"\nat_most = 5\n\
+                  \n[[claim]]\nrung = \"lock\"\nproperty = \"rebuilds_per_boundary\"\nat_most = 1\n\
+                  \n[[claim]]\nproperty = \"origin_queries\"\nphase = \"after\"\n\
+                  \n[[claim]]\nproperty = \"repeated_tokens\"\nexpect = \"invalid\"\n";
+    let text = format!("{}{kill}{claims}", base());
+    let found = under_any_faults(&text).unwrap();
+    let left: Vec<Property> = parsed(&found.text).claims.iter().map(|claim| claim.property).collect();
+    assert_eq!(left, [Property::AnswersNeverGoBack, Property::StaleWrites]);
+    assert!(
+        found.text.contains("# What must never be.\n[[claim]]\nproperty = \"stale_writes\" # none"),
+        "{}",
+        found.text
+    );
+    assert_eq!(
+        found.left_out,
+        [
+            "latency_p99_ms (wait)",
+            "rebuilds_per_boundary (fleet) of \"lock\"",
+            "origin_queries (fleet), after its faults",
+            "repeated_tokens (fleet)"
+        ]
+    );
+    // The claim that has to catch a known-bad strategy stays, whatever it is.
+    let bad = SMALL.replace("name = \"small\"", "name = \"small\"\nexpect = \"invalid\"");
+    let bad = bad.replace("property = \"rebuilds_per_boundary\"", "property = \"miss_percent\"\nat_most = 1");
+    assert_eq!(under_any_faults(&bad).unwrap().text, bad);
+    // Nothing is left of a scenario of nothing else.
+    let none =
+        SMALL.replace("property = \"rebuilds_per_boundary\"", "property = \"miss_percent\"\nat_most = 1");
+    let none = under_any_faults(&none).unwrap();
+    assert!(!none.text.contains("[[claim]]") && none.left_out == ["miss_percent (keys) of \"lock\""]);
+}
+
+/// Goal: each scenario to be explored has something to judge under any faults, and is judged by all that it claims.
+#[test]
+fn exploratory_scenarios_can_be_explored() {
+    for name in ["exploratory/volatile-tokens", "exploratory/unfenced-writes"] {
+        let preset = herd_scenario::Preset::named(name).expect("it is shipped");
+        assert_eq!(under_any_faults(preset.text).unwrap().left_out, [""; 0], "{name}");
+        for seed in 0..100 {
+            parsed(&drawn(preset.text, seed));
+        }
     }
 }

@@ -64,7 +64,7 @@ fn each_kind_is_read() {
     let read: Vec<Fault> = EACH.iter().map(|keys| fault(keys)).collect();
     for (fault, keys) in read.iter().zip(EACH) {
         assert!(keys.contains(&format!("kind = \"{}\"", fault.action.kind())));
-        assert_eq!(fault.name, fault.action.kind());
+        assert_eq!(fault.name, fault.action.kind().name());
         assert_eq!(keys.contains("for_ms"), fault.action.has_repair(), "{keys}");
     }
     let rules: Vec<LinkRule> = read

@@ -15,10 +15,14 @@ fn faults() -> String {
     let faults: String = crate::faults::EACH
         .iter()
         .enumerate()
-        .map(|(number, keys)| format!("[[fault]]\nname = \"f{number}\"\n{keys}\n"))
+        .map(|(number, keys)| {
+            // One after the other: some of them cannot be in force together. The rolling restart takes 15 s.
+            let keys = keys.replace("at_ms = 1", &format!("at_ms = {}", 1 + number * 2_500));
+            format!("[[fault]]\nname = \"f{number}\"\n{keys}\n")
+        })
         .collect();
     let holder = "[[fault]]\nname = \"h\"\nkind = \"kill\"\npart = \"cache-node\"\nwhich = \"holder\"\n\
-                  once = \"rebuild\"\nkey = \"item-1\"\nrungs = [\"lock\"]\nat_ms = 5\nfor_ms = 5\ntimes = 2\nevery_ms = 9\n";
+                  once = \"rebuild\"\nkey = \"item-1\"\nrungs = [\"lock\"]\nat_ms = 50_000\nfor_ms = 5\ntimes = 2\nevery_ms = 9\n";
     let text = format!("{base}\n{claims}\n{faults}\n{holder}");
     text.replace("item-3", "item-1")
 }

@@ -1,6 +1,7 @@
 //! The scenario crate from outside: presets, mistakes, layers, drawn workloads, retries.
 
 mod bursts;
+mod clashes;
 mod combinations;
 mod describe;
 mod draw;

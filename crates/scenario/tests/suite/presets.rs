@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use herd_scenario::{
-    AtMost, Claim, Expect, Layer, Lock, Overrides, PRESETS, Preset, Scenario, Start, WriteGuard,
+    AtMost, Claim, Expect, FaultKind, Layer, Lock, Overrides, PRESETS, Preset, Scenario, Start, WriteGuard,
 };
 
 fn parsed(name: &str) -> Scenario {
@@ -157,7 +157,7 @@ fn regressions_are_quick() {
         let driven = scenario.rung_duration() * u32::try_from(scenario.rungs.len()).unwrap();
         let most = if scenario.faults.is_empty() { 20 } else { 60 };
         assert!(driven < Duration::from_secs(most), "{}: {driven:?}", preset.name);
-        let scales = scenario.faults.iter().any(|fault| fault.action.kind() == "scale-out");
+        let scales = scenario.faults.iter().any(|fault| fault.action.kind() == FaultKind::ScaleOut);
         assert!(scenario.fleet.nodes <= 10 || scales, "{}", preset.name);
     }
 }

@@ -10,10 +10,12 @@
 //! - [`rule`]: what can be wrong with a link, and what it does to a piece.
 //! - `relay`: the port, and its connections.
 //! - `pipe`: one direction of one connection.
+//! - `talk`: what is said, as far as it tells calls from what keeps a connection alive.
 
 mod pipe;
 mod relay;
 pub mod rule;
+mod talk;
 
 use crate::control::ControlHandle;
 use crate::rpc::PeerUrl;
@@ -35,7 +37,8 @@ const HITS_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Links {
     instance: Arc<str>,
-    hits: Hits,
+    /// Told whenever a bad link hits something.
+    hit: Arc<Notify>,
     relays: BTreeMap<Peer, Relay>,
 }
 
@@ -59,7 +62,7 @@ impl Links {
     /// Links of this instance; none yet.
     #[must_use]
     pub fn new(instance: Arc<str>) -> Self {
-        Self { instance, hits: Hits::default(), relays: BTreeMap::new() }
+        Self { instance, hit: Arc::default(), relays: BTreeMap::new() }
     }
 
     /// Puts a relay on the way to a peer, and returns where it listens. Must run inside a tokio runtime.
@@ -67,7 +70,7 @@ impl Links {
     /// # Errors
     /// No port on loopback can be had.
     pub async fn relay(&mut self, peer: Peer, host: &str, port: u16) -> std::io::Result<SocketAddr> {
-        let relay = Relay::start((host.to_owned(), port), self.hits.clone()).await?;
+        let relay = Relay::start(peer, (host.to_owned(), port), Hits::telling(&self.hit)).await?;
         let address = relay.address();
         info!(?peer, host, port, relay = %address, "reached through a relay that can be made bad");
         self.relays.insert(peer, relay);
@@ -83,29 +86,24 @@ impl Links {
         PeerUrl::of_address(&address.to_string()).map_err(std::io::Error::other)
     }
 
-    /// Brings the links into this state. When something becomes bad, what was hit is counted anew.
+    /// Brings the links into this state. What a link that becomes bad hits is counted anew.
     ///
     /// # Errors
     /// A rule for this instance cannot be applied; then nothing has changed.
     pub fn apply(&self, links: &v1::Links) -> Result<(), BadLinks> {
         let rules = self.rules(links)?;
-        let worse = self.relays.iter().any(|(peer, relay)| {
-            let rule = rules.get(peer).copied().unwrap_or_default();
-            rule != Rule::Good && rule != relay.rule()
-        });
-        if worse {
-            self.hits.reset();
-        }
         for (peer, relay) in &self.relays {
             relay.set(rules.get(peer).copied().unwrap_or_default());
         }
         Ok(())
     }
 
-    /// How many connections and pieces bad links hit since something last became bad.
+    /// What the link to each peer hit since it last became bad: pieces of calls that were held up, and calls that were cut off. What
+    /// only keeps connections alive does not count.
     #[must_use]
-    pub fn hits(&self) -> u64 {
-        self.hits.count()
+    pub fn hits(&self) -> Vec<v1::LinkHits> {
+        let of = |(peer, relay): (&Peer, &Relay)| v1::LinkHits { peer: (*peer).into(), hit: relay.hits() };
+        self.relays.iter().map(of).collect()
     }
 
     /// Applies each state that the control plane sends and acknowledges it; reports what was hit, every 100 ms at most. A
@@ -124,7 +122,7 @@ impl Links {
                         Ok(()) => break,
                         Err(_) => return,
                     },
-                    () = async { rest.as_mut().await; self.hits.more().await } => {
+                    () = async { rest.as_mut().await; self.hit.notified().await } => {
                         control.report_links_hit(self.hits());
                         rest.as_mut().reset(tokio::time::Instant::now() + HITS_EVERY);
                     }
@@ -151,26 +149,28 @@ impl Links {
     }
 }
 
-/// Counts what bad rules did; cloning shares it.
-#[derive(Clone, Debug, Default)]
-struct Hits(Arc<(AtomicU64, Notify)>);
+/// Counts what the bad rules of one link did; cloning shares it.
+#[derive(Clone, Debug)]
+struct Hits {
+    count: Arc<AtomicU64>,
+    told: Arc<Notify>,
+}
 
 impl Hits {
+    fn telling(told: &Arc<Notify>) -> Self {
+        Self { count: Arc::default(), told: told.clone() }
+    }
+
     fn add(&self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
-        self.0.1.notify_one();
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.told.notify_one();
     }
 
     fn reset(&self) {
-        self.0.0.store(0, Ordering::Relaxed);
+        self.count.store(0, Ordering::Relaxed);
     }
 
     fn count(&self) -> u64 {
-        self.0.0.load(Ordering::Relaxed)
-    }
-
-    /// Waits until there are more than when it last returned.
-    async fn more(&self) {
-        self.0.1.notified().await;
+        self.count.load(Ordering::Relaxed)
     }
 }

@@ -4,9 +4,10 @@
 
 use super::Hits;
 use super::rule::Rule;
+use super::talk::{Side, Talk};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -25,20 +26,26 @@ pub(super) struct Pipe {
     waiting_bytes: usize,
     /// The sender has closed; its end follows the last piece.
     closed: bool,
+    /// Who speaks in this direction.
+    side: Side,
+    talk: Arc<Mutex<Talk>>,
     hits: Hits,
 }
 
 #[derive(Clone)]
 struct Piece {
     bytes: Arc<Vec<u8>>,
+    /// Whether something of a call is in it.
+    of_call: bool,
     written: usize,
     /// `None`: now.
     due: Option<Instant>,
 }
 
 impl Pipe {
-    pub(super) fn new(hits: Hits) -> Self {
-        Self { waiting: VecDeque::new(), waiting_bytes: 0, closed: false, hits }
+    /// `talk` is what both directions of the connection share.
+    pub(super) fn new(side: Side, talk: Arc<Mutex<Talk>>, hits: Hits) -> Self {
+        Self { waiting: VecDeque::new(), waiting_bytes: 0, closed: false, side, talk, hits }
     }
 
     /// Whether the sender has closed.
@@ -66,8 +73,12 @@ impl Pipe {
         }
         bytes.truncate(read);
         self.waiting_bytes += read;
-        let due = self.due(rule);
-        self.waiting.push_back(Piece { bytes: Arc::new(bytes), written: 0, due });
+        let of_call = {
+            let mut talk = self.talk.lock().expect("nothing panics while it holds the talk");
+            talk.hear(self.side, &bytes)
+        };
+        let due = self.due(rule, of_call);
+        self.waiting.push_back(Piece { bytes: Arc::new(bytes), of_call, written: 0, due });
         Ok(())
     }
 
@@ -75,7 +86,7 @@ impl Pipe {
     pub(super) fn reschedule(&mut self, rule: Rule) {
         let mut pieces = std::mem::take(&mut self.waiting);
         for mut piece in pieces.drain(..) {
-            piece.due = self.due(rule);
+            piece.due = self.due(rule, piece.of_call);
             self.waiting.push_back(piece);
         }
     }
@@ -110,9 +121,9 @@ impl Pipe {
         }
     }
 
-    fn due(&mut self, rule: Rule) -> Option<Instant> {
+    fn due(&mut self, rule: Rule, of_call: bool) -> Option<Instant> {
         let late = rule.late(rand::random);
-        if rule == Rule::BlackHole || !late.is_zero() {
+        if of_call && (rule == Rule::BlackHole || !late.is_zero()) {
             self.hits.add();
         }
         // Never before the piece ahead of it.

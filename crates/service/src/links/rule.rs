@@ -25,7 +25,7 @@ pub enum Rule {
     /// the link is mended: all at once, where TCP might take as long again. New connections are accepted and wait, too; those
     /// whose client gives up before the link is mended never reached the peer.
     BlackHole,
-    /// Connections are reset, and new ones as soon as they are made.
+    /// Connections are reset, and new ones as soon as their client makes a call on them, 50 ms after they were made at the latest.
     Reset,
     /// Pieces arrive later, in order.
     Delay {

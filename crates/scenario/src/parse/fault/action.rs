@@ -1,6 +1,6 @@
 //! What a fault does, kind by kind: which keys each has.
 
-use crate::fault::{FaultAction, FaultPart, LinkRule, Peer, Target, Which};
+use crate::fault::{FaultAction, FaultKind, FaultPart, LinkRule, Peer, Target, Which};
 use crate::named::Named;
 use crate::section::{Log, Section};
 use crate::words::quoted;
@@ -8,70 +8,28 @@ use crate::words::quoted;
 const NODES_MAX: u32 = 500;
 const HOW_LINKS: &[&str] = &["black_hole", "reset", "delay_ms", "loss"];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Pause,
-    Kill,
-    Stop,
-    RollingRestart,
-    ScaleOut,
-    RedisRestartEmpty,
-    RedisRestartAof,
-    RedisFlush,
-    RedisEvict,
-    RedisPromote,
-    Link,
-    StuckQuery,
-    LockClock,
-    Burst,
-    Flood,
-    HangUp,
-}
-
-impl Named for Kind {
-    /// As [`FaultAction::kind`] spells them.
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("pause", Self::Pause),
-        ("kill", Self::Kill),
-        ("stop", Self::Stop),
-        ("rolling-restart", Self::RollingRestart),
-        ("scale-out", Self::ScaleOut),
-        ("redis-restart-empty", Self::RedisRestartEmpty),
-        ("redis-restart-aof", Self::RedisRestartAof),
-        ("redis-flush", Self::RedisFlush),
-        ("redis-evict", Self::RedisEvict),
-        ("redis-promote", Self::RedisPromote),
-        ("link", Self::Link),
-        ("stuck-query", Self::StuckQuery),
-        ("lock-clock", Self::LockClock),
-        ("burst", Self::Burst),
-        ("flood", Self::Flood),
-        ("hang-up", Self::HangUp),
-    ];
-}
-
-const PROCESSES: &[Kind] = &[Kind::Pause, Kind::Kill, Kind::Stop];
-const NODES: &[Kind] = &[Kind::Pause, Kind::Kill, Kind::Stop, Kind::Link];
+const PROCESSES: &[FaultKind] = &[FaultKind::Pause, FaultKind::Kill, FaultKind::Stop];
+const NODES: &[FaultKind] = &[FaultKind::Pause, FaultKind::Kill, FaultKind::Stop, FaultKind::Link];
 
 /// The keys that not every kind has, and the kinds that have them.
-const KEYS_OF: &[(&str, &[Kind])] = &[
+const KEYS_OF: &[(&str, &[FaultKind])] = &[
     ("part", PROCESSES),
     ("which", NODES),
     ("some", NODES),
     ("index", NODES),
-    ("from", &[Kind::ScaleOut]),
-    ("room_kb", &[Kind::RedisEvict]),
-    ("to", &[Kind::Link]),
-    ("black_hole", &[Kind::Link]),
-    ("reset", &[Kind::Link]),
-    ("delay_ms", &[Kind::Link]),
-    ("jitter_ms", &[Kind::Link]),
-    ("loss", &[Kind::Link]),
-    ("queries", &[Kind::StuckQuery]),
-    ("rate", &[Kind::LockClock]),
-    ("factor", &[Kind::Burst]),
-    ("rate_per_s", &[Kind::Flood]),
-    ("share", &[Kind::HangUp]),
+    ("from", &[FaultKind::ScaleOut]),
+    ("room_kb", &[FaultKind::RedisEvict]),
+    ("to", &[FaultKind::Link]),
+    ("black_hole", &[FaultKind::Link]),
+    ("reset", &[FaultKind::Link]),
+    ("delay_ms", &[FaultKind::Link]),
+    ("jitter_ms", &[FaultKind::Link]),
+    ("loss", &[FaultKind::Link]),
+    ("queries", &[FaultKind::StuckQuery]),
+    ("rate", &[FaultKind::LockClock]),
+    ("factor", &[FaultKind::Burst]),
+    ("rate_per_s", &[FaultKind::Flood]),
+    ("share", &[FaultKind::HangUp]),
 ];
 
 /// The same keys, to pass over where the kind is not known.
@@ -85,68 +43,55 @@ pub(super) const KEYS: &[&str] = &{
     keys
 };
 
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-
-    pub(super) fn has_repair(self) -> bool {
-        FaultAction::kind_has_repair(self.name())
-    }
-
-    /// What has happened once cannot happen again in the same rung.
-    pub(super) fn happens_once(self) -> bool {
-        matches!(self, Self::ScaleOut | Self::RedisPromote)
-    }
-
-    /// Whether it changes what clients send.
-    pub(super) fn is_load(self) -> bool {
-        matches!(self, Self::Burst | Self::Flood)
-    }
-}
-
 /// Reads the keys of this kind and refuses those of others.
-pub(super) fn action(section: &mut Section<'_>, kind: Kind, row: &str, log: &mut Log<'_>) -> FaultAction {
+pub(super) fn action(
+    section: &mut Section<'_>,
+    kind: FaultKind,
+    row: &str,
+    log: &mut Log<'_>,
+) -> FaultAction {
     for (key, kinds) in KEYS_OF.iter().filter(|(_, kinds)| !kinds.contains(&kind)) {
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
         let verb = if names.len() == 1 { "has" } else { "have" };
         section.refuse(log, &[*key], &format!("only kind = {} {verb} it", quoted(&names)));
     }
     match kind {
-        Kind::Pause => FaultAction::Pause(target(section, row, log)),
-        Kind::Kill => FaultAction::Kill(target(section, row, log)),
-        Kind::Stop => FaultAction::Stop(target(section, row, log)),
-        Kind::RollingRestart => FaultAction::RollingRestart,
-        Kind::ScaleOut => FaultAction::ScaleOut { from: section.integer32(log, "from", 1..=NODES_MAX, None) },
-        Kind::RedisRestartEmpty => FaultAction::RedisRestartEmpty,
-        Kind::RedisRestartAof => FaultAction::RedisRestartAof,
-        Kind::RedisFlush => FaultAction::RedisFlush,
-        Kind::RedisEvict => {
+        FaultKind::Pause => FaultAction::Pause(target(section, row, log)),
+        FaultKind::Kill => FaultAction::Kill(target(section, row, log)),
+        FaultKind::Stop => FaultAction::Stop(target(section, row, log)),
+        FaultKind::RollingRestart => FaultAction::RollingRestart,
+        FaultKind::ScaleOut => {
+            FaultAction::ScaleOut { from: section.integer32(log, "from", 1..=NODES_MAX, None) }
+        }
+        FaultKind::RedisRestartEmpty => FaultAction::RedisRestartEmpty,
+        FaultKind::RedisRestartAof => FaultAction::RedisRestartAof,
+        FaultKind::RedisFlush => FaultAction::RedisFlush,
+        FaultKind::RedisEvict => {
             FaultAction::RedisEvict { room_kb: section.integer32(log, "room_kb", 0..=1_000_000, None) }
         }
-        Kind::RedisPromote => FaultAction::RedisPromote,
-        Kind::Link => link(section, row, log),
-        Kind::StuckQuery => {
+        FaultKind::RedisPromote => FaultAction::RedisPromote,
+        FaultKind::Link => link(section, row, log),
+        FaultKind::StuckQuery => {
             FaultAction::StuckQuery { queries: section.integer32(log, "queries", 1..=1_000, None) }
         }
-        Kind::LockClock => {
+        FaultKind::LockClock => {
             let rate = section.positive(log, "rate", 100.0, None);
             if rate == 1.0 {
                 section.tell(log, "rate", "changes nothing: 1 is the rate of a clock that is right");
             }
             FaultAction::LockClock { rate }
         }
-        Kind::Burst => {
+        FaultKind::Burst => {
             let factor = section.positive(log, "factor", 100.0, None);
             if section.is_sound(&["factor"]) && factor <= 1.0 {
                 section.tell(log, "factor", format!("must be a number above 1 up to 100, not {factor}"));
             }
             FaultAction::Burst { factor }
         }
-        Kind::Flood => {
+        FaultKind::Flood => {
             FaultAction::Flood { rate_per_s: section.integer32(log, "rate_per_s", 1..=100_000, None) }
         }
-        Kind::HangUp => FaultAction::HangUp { share: section.positive(log, "share", 1.0, None) },
+        FaultKind::HangUp => FaultAction::HangUp { share: section.positive(log, "share", 1.0, None) },
     }
 }
 

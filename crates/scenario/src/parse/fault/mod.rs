@@ -4,12 +4,11 @@ mod action;
 mod together;
 
 use super::claim::Facts;
-use crate::fault::{Fault, Once, Which};
+use crate::fault::{Fault, FaultKind, Once, Which};
 use crate::model::Fleet;
 use crate::named::Named;
 use crate::section::{At, Log, Section};
 use crate::words::nearest;
-use action::Kind;
 
 pub(super) use together::{check_together, check_window, fits_fleet};
 
@@ -48,9 +47,12 @@ pub(super) fn fault(
     log: &mut Log<'_>,
 ) -> Option<Read> {
     let told_before = log.count();
-    let kind = section.required_choice::<Kind>(log, "kind");
-    let name =
-        if section.has("name") { section.label(log, "name", 40) } else { kind.map_or("", Kind::name).into() };
+    let kind = section.required_choice::<FaultKind>(log, "kind");
+    let name = if section.has("name") {
+        section.label(log, "name", 40)
+    } else {
+        kind.map_or("", FaultKind::name).into()
+    };
     let rungs = rungs(&mut section, facts, log);
     let at_ms = section.integer32(log, "at_ms", 0..=MS_MAX, None);
     let once = section.choice(log, "once", Some(Wait::Now));
@@ -113,7 +115,7 @@ fn after(section: &mut Section<'_>, once: Wait, log: &mut Log<'_>) -> u32 {
 }
 
 /// How long it is held.
-fn held(section: &mut Section<'_>, kind: Kind, log: &mut Log<'_>) -> u32 {
+fn held(section: &mut Section<'_>, kind: FaultKind, log: &mut Log<'_>) -> u32 {
     if !kind.has_repair() {
         section.refuse(log, &["for_ms"], &format!("kind = \"{}\" has no repair to wait for", kind.name()));
         return 0;
@@ -123,7 +125,7 @@ fn held(section: &mut Section<'_>, kind: Kind, log: &mut Log<'_>) -> u32 {
 }
 
 /// From one injection to the next; 0 where there is one only.
-fn every(section: &mut Section<'_>, kind: Kind, times: u32, for_ms: u32, log: &mut Log<'_>) -> u32 {
+fn every(section: &mut Section<'_>, kind: FaultKind, times: u32, for_ms: u32, log: &mut Log<'_>) -> u32 {
     if kind.happens_once() {
         let why = format!("kind = \"{}\" happens once", kind.name());
         section.refuse(log, &["every_ms"], &why);

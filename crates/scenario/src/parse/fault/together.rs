@@ -3,6 +3,7 @@
 use super::super::claim::Facts;
 use super::Read;
 use crate::claim::{Claim, Property};
+use crate::clash::clash;
 use crate::fault::{Fault, FaultAction, FaultPart, Peer, Phase, Target, Which};
 use crate::model::{Fleet, Layer, Rung, Scenario};
 use crate::section::{Log, Section};
@@ -79,8 +80,8 @@ pub(in super::super) fn fits_fleet(action: &FaultAction, fleet: &Fleet) -> Optio
     }
 }
 
-/// Names are unique, and what happens once happens once in each rung.
-pub(in super::super) fn check_together(faults: &[Read], log: &mut Log<'_>) {
+/// Names are unique, what happens once happens once in each rung, and no fault's repair undoes another fault.
+pub(in super::super) fn check_together(faults: &[Read], fleet: &Fleet, facts: &Facts<'_>, log: &mut Log<'_>) {
     for (index, read) in faults.iter().enumerate() {
         let fault = &read.fault;
         let before = || faults[..index].iter().map(|read| &read.fault);
@@ -88,19 +89,17 @@ pub(in super::super) fn check_together(faults: &[Read], log: &mut Log<'_>) {
             log.add(&read.at, format!("there is already a fault {:?}: give each a name", fault.name));
         }
         let kind = fault.action.kind();
-        let is_once = matches!(fault.action, FaultAction::ScaleOut { .. } | FaultAction::RedisPromote);
-        if is_once && before().any(|other| other.action.kind() == kind && meet(other, fault)) {
+        if kind.happens_once() && before().any(|other| other.action.kind() == kind && other.meets(fault)) {
             log.add(&read.at, format!("there is another fault of kind = \"{kind}\" in the same rung"));
+            continue;
         }
-    }
-}
-
-/// Whether two faults happen in the same rung.
-fn meet(one: &Fault, other: &Fault) -> bool {
-    match (&one.rungs, &other.rungs) {
-        (Some(rungs), _) => rungs.iter().any(|rung| other.hits(rung)),
-        (None, Some(rungs)) => !rungs.is_empty(),
-        (None, None) => true,
+        // Of what is wrong itself nothing can be said beside others.
+        let sound = faults[..index].iter().filter(|other| other.is_sound && read.is_sound);
+        for other in sound.filter(|_| facts.is_fleet_sound) {
+            if let Some(clash) = clash(&other.fault, fault, fleet.nodes, 0) {
+                log.add(&read.at_ms, clash.told(&other.fault.name));
+            }
+        }
     }
 }
 

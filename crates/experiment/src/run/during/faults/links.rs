@@ -62,17 +62,21 @@ impl State {
     }
 }
 
-fn bad_link(node: &str, to: Peer, rule: LinkRule) -> v1::BadLink {
-    let peer = match to {
+/// The far end of a link, on the wire.
+pub(super) fn wire_peer(to: Peer) -> v1::Peer {
+    match to {
         Peer::Redis => v1::Peer::Redis,
         Peer::LockService => v1::Peer::LockService,
         Peer::Origin => v1::Peer::Origin,
-    };
+    }
+}
+
+fn bad_link(node: &str, to: Peer, rule: LinkRule) -> v1::BadLink {
     let rule = match rule {
         LinkRule::BlackHole => Rule::BlackHole(true),
         LinkRule::Reset => Rule::Reset(true),
         LinkRule::Delay { delay_ms, jitter_ms } => Rule::Delay(v1::LinkDelay { delay_ms, jitter_ms }),
         LinkRule::Loss { share } => Rule::Loss(share),
     };
-    v1::BadLink { instance: node.to_owned(), peer: peer.into(), rule: Some(rule) }
+    v1::BadLink { instance: node.to_owned(), peer: wire_peer(to).into(), rule: Some(rule) }
 }

@@ -50,7 +50,7 @@ impl<'a> Steps<'a> {
             at_us: step.at_us,
             rung: rung.clone(),
             fault: fault.name.clone(),
-            kind: fault.action.kind().to_owned(),
+            kind: fault.action.kind().to_string(),
             turn: self.turn.into(),
             target: step.target,
             phase: step.phase,

@@ -128,14 +128,14 @@ async fn cycle(
         return false;
     }
     let recovered = deed.recovered(scene, Instant::now() + RECOVER_LIMIT).await;
-    let well = recovered.iter().all(Result::is_ok);
+    let (well, hit) = (recovered.iter().all(Result::is_ok), deed.hit_in_all());
     let at_us = now_us();
     let step = |(target, seen): (&Target, Result<String, String>)| {
         let (phase, note) = match seen {
             Ok(note) => (FaultPhase::Recovered, note),
             Err(why) => (FaultPhase::Unrecovered, why),
         };
-        Step { at_us, target: target.name.clone(), phase, hit: 0, note }
+        Step { at_us, target: target.name.clone(), phase, hit, note }
     };
     steps.add(targets.iter().zip(recovered).map(step).collect());
     well

@@ -3,7 +3,7 @@
 use super::{Deed, End, Scene, Seen};
 use crate::{
     control::APPLY_LIMIT,
-    run::during::faults::{health, undo::Undo, witness::Lease},
+    run::during::faults::{health, links::wire_peer, undo::Undo, witness::Lease},
 };
 use herd_scenario::{LinkRule, Peer};
 use std::time::{Duration, Instant};
@@ -57,8 +57,8 @@ impl Deed for Link {
         Ok(self.words())
     }
 
-    /// A node has to acknowledge, and what passed over its link has to be touched. That nothing passed over some of the links is
-    /// no flaw as long as something did over one: only who rebuilds calls the origin.
+    /// A node has to acknowledge, and a call over this very link has to be hit. That nobody called over some of the links is no flaw as
+    /// long as somebody did over one: only who rebuilds calls the origin.
     async fn confirm(&mut self, scene: Scene<'_>) -> Vec<Result<Seen, String>> {
         let control = scene.ground.stage().control;
         let mut seen: Vec<Option<Seen>> = vec![None; scene.targets.len()];
@@ -71,10 +71,11 @@ impl Deed for Link {
                     continue;
                 };
                 let first = seen.get_or_insert_with(|| scene.seen(0, ""));
-                if node.links_hit > 0 && first.hit == 0 {
+                let hit = node.hits_of(wire_peer(self.to));
+                if hit > 0 && first.hit == 0 {
                     first.at_us = scene.ground.window.now_us();
                 }
-                first.hit = first.hit.max(node.links_hit);
+                first.hit = first.hit.max(hit);
             }
             if over {
                 break;
@@ -87,9 +88,9 @@ impl Deed for Link {
             scene.check_held(self.lease.as_ref())?;
             seen.bit = seen.hit > 0;
             seen.note = if seen.bit {
-                format!("touched {} connections of its link to {}", seen.hit, self.to)
+                format!("had calls over its link to {} hit {} times", self.to, seen.hit)
             } else {
-                format!("has a bad link to {}, over which nothing passed", self.to)
+                format!("has a bad link to {}, over which it made no call", self.to)
             };
             Ok(seen)
         };
@@ -97,7 +98,7 @@ impl Deed for Link {
     }
 
     fn no_bite(&self) -> &'static str {
-        "nothing passed over the link"
+        "no call was made over the link"
     }
 
     async fn recovered(&mut self, scene: Scene<'_>, until: Instant) -> Vec<Result<String, String>> {

@@ -73,6 +73,11 @@ pub(super) trait Deed: Send {
         "did not notice"
     }
 
+    /// How many it has hit in all, as far as that is known only once it was undone; 0 where it counts nothing beyond what was confirmed.
+    fn hit_in_all(&self) -> u64 {
+        0
+    }
+
     /// After it was undone: waits until the targets work as before.
     async fn recovered(&mut self, scene: Scene<'_>, _until: Instant) -> Vec<Result<String, String>> {
         scene.targets.iter().map(|_| Ok("as before".to_owned())).collect()

@@ -4,10 +4,19 @@ use super::{Deed, End, Looks, Scene, Seen};
 use crate::{run::during::faults::undo::Undo, testbed::RedisFault};
 use std::time::Instant;
 
+/// Writes a mark into the store just before it is hurt: that it is gone afterwards proves a loss, that it is there that nothing was lost.
+/// Keys prove neither: they end, and come back with every rebuild.
+pub(super) async fn mark(scene: Scene<'_>) -> Result<u64, String> {
+    let mark = scene.ground.window.now_us();
+    scene.ground.hands().redis(RedisFault::Mark { mark }).await?;
+    Ok(mark)
+}
+
 /// Everything is forgotten at once.
 #[derive(Debug, Default)]
 pub(super) struct Flush {
     was: u64,
+    mark: u64,
 }
 
 #[tonic::async_trait]
@@ -19,19 +28,24 @@ impl Deed for Flush {
     async fn inject(&mut self, scene: Scene<'_>) -> Result<String, String> {
         let hands = scene.ground.hands();
         self.was = hands.redis_info().await?.keys;
+        self.mark = mark(scene).await?;
         scene.ground.faults.lost_data("Redis was flushed");
         hands.redis(RedisFault::Flush).await?;
         Ok(format!("forgets {} keys", self.was))
     }
 
-    /// The first look counts: keys come back with every rebuild.
     async fn confirm(&mut self, scene: Scene<'_>) -> Vec<Result<Seen, String>> {
         let was = self.was;
         vec![match scene.ground.hands().redis_info().await {
             Err(why) => Err(why),
             Ok(_) if was == 0 => Err("had nothing to forget".to_owned()),
-            Ok(now) if now.keys >= was => Err(format!("has {} keys, no fewer than before", now.keys)),
-            Ok(now) => Ok(scene.seen(was - now.keys, format!("has {} keys, {was} before", now.keys))),
+            Ok(now) if now.mark == Some(self.mark) => {
+                Err("still has what was written just before: it forgot nothing".to_owned())
+            }
+            Ok(now) => {
+                let said = format!("has {} keys, {was} before, and not what was written last", now.keys);
+                Ok(scene.seen(was.saturating_sub(now.keys), said))
+            }
         }]
     }
 }
@@ -41,11 +55,12 @@ impl Deed for Flush {
 pub(super) struct Evict {
     room_kb: u32,
     was: u64,
+    evicted: u64,
 }
 
 impl Evict {
     pub(super) const fn new(room_kb: u32) -> Self {
-        Self { room_kb, was: 0 }
+        Self { room_kb, was: 0, evicted: 0 }
     }
 }
 
@@ -84,12 +99,23 @@ impl Deed for Evict {
         vec![first.ok_or_else(|| silence.unwrap_or_else(|| "evicted nothing".to_owned()))]
     }
 
+    fn hit_in_all(&self) -> u64 {
+        self.evicted
+    }
+
     async fn recovered(&mut self, scene: Scene<'_>, until: Instant) -> Vec<Result<String, String>> {
         let mut looks = Looks::until(until);
         let mut silence = String::new();
         while looks.again().await {
             match scene.ground.hands().redis_info().await {
-                Ok(now) => return vec![Ok(format!("answers with {} keys", now.keys))],
+                Ok(now) => {
+                    // Nothing is evicted any more: this is the whole sum.
+                    self.evicted = now.evicted.saturating_sub(self.was);
+                    return vec![Ok(format!(
+                        "answers with {} keys, after {} evictions",
+                        now.keys, self.evicted
+                    ))];
+                }
                 Err(why) => silence = why,
             }
         }

@@ -1,26 +1,30 @@
 //! Redis ends, and comes back: with nothing, with its append-only file, or as the replica that was kept behind.
 
-use super::{Deed, End, Looks, Scene, Seen};
+use super::{Deed, End, Looks, Scene, Seen, redis::mark};
 use crate::{
     run::during::faults::{undo::Undo, witness::Lease},
     testbed::{Part, PartState, RedisFault, RedisInfo, Signal},
 };
 use std::time::Instant;
 
-/// Keys that may have come since Redis began with nothing and before it was asked.
-const FEW_KEYS: u64 = 64;
-
-/// What Redis said before it ended.
+/// What Redis said before it ended, and what it was told last.
 #[derive(Debug, Default)]
 struct Life {
     was: RedisInfo,
+    mark: u64,
     ended: Option<Instant>,
 }
 
 impl Life {
     async fn look(&mut self, scene: Scene<'_>) -> Result<(), String> {
         self.was = scene.ground.hands().redis_info().await?;
+        self.mark = mark(scene).await?;
         Ok(())
+    }
+
+    /// Whether the one that answers has what the one that ended was told last.
+    fn is_kept(&self, now: &RedisInfo) -> bool {
+        now.mark == Some(self.mark)
     }
 
     async fn end(&mut self, scene: Scene<'_>) -> Result<(), String> {
@@ -93,17 +97,23 @@ impl Deed for Restart {
     }
 
     async fn recovered(&mut self, scene: Scene<'_>, until: Instant) -> Vec<Result<String, String>> {
-        let (was, now) = match self.life.next(scene, until).await {
-            Ok(now) => (self.life.was.keys, now.keys),
+        let now = match self.life.next(scene, until).await {
+            Ok(now) => now,
             Err(why) => return vec![Err(format!("does not answer: {why}"))],
         };
-        if self.empty && now > FEW_KEYS && now >= was {
-            return vec![Err(format!("came back with {now} keys: it was not empty"))];
-        }
-        if !self.empty && now < was {
-            scene.ground.faults.lost_data("Redis came back with less than its append-only file should hold");
-        }
-        vec![Ok(format!("came back with {now} keys, {was} before"))]
+        let came = format!("came back with {} keys, {} before", now.keys, self.life.was.keys);
+        vec![match (self.empty, self.life.is_kept(&now)) {
+            (true, true) => Err(format!("{came}, and with what was written last: it lost nothing")),
+            (true, false) => Ok(format!("{came}, and without what was written last")),
+            (false, true) => Ok(format!("{came}, and with what was written last")),
+            (false, false) => {
+                scene
+                    .ground
+                    .faults
+                    .lost_data("Redis came back without what its append-only file should hold");
+                Err(format!("{came}, and without what was written last: its append-only file was not kept"))
+            }
+        }]
     }
 }
 
@@ -138,6 +148,11 @@ impl Deed for Promote {
             Ok(now) => now,
             Err(why) => return vec![Err(format!("no replica answers: {why}"))],
         };
+        if self.life.is_kept(&now) {
+            return vec![Err(
+                "is the replica now, and has what was written last: it was not behind".to_owned()
+            )];
+        }
         let mut seen = scene
             .seen(0, format!("is the replica now, with {} keys, {} before", now.keys, self.life.was.keys));
         if let Some(lease) = &self.lease {

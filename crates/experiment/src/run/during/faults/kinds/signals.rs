@@ -1,6 +1,6 @@
 //! Processes that are frozen, killed or stopped: the system's own word is the witness.
 
-use super::{Deed, End, Looks, Scene, Seen};
+use super::{Deed, End, Looks, Scene, Seen, redis::mark};
 use crate::{
     run::during::faults::{
         health::{self, Before},
@@ -30,13 +30,15 @@ pub(super) struct Signals {
     before: Vec<Before>,
     /// The lease that one of the targets held.
     lease: Option<Lease>,
+    /// What Redis was told last, where it is what ends.
+    mark: Option<u64>,
 }
 
 impl Signals {
     pub(super) fn new(how: How, targets: &[Target]) -> Self {
         let part = targets.first().and_then(|target| target.part).unwrap_or(Part::CacheNode);
         let indices = targets.iter().map(|target| target.index).collect();
-        Self { how, part, indices, before: Vec::new(), lease: None }
+        Self { how, part, indices, before: Vec::new(), lease: None, mark: None }
     }
 
     /// Waits until the system says that one target is as it shall be.
@@ -77,6 +79,9 @@ impl Deed for Signals {
         let ground = scene.ground;
         if self.part == Part::CacheNode {
             self.lease = scene.lease_of_targets().await;
+        }
+        if self.part == Part::Redis && self.how != How::Pause {
+            self.mark = Some(mark(scene).await?);
         }
         let (signal, said) = match self.how {
             How::Pause => (Signal::Pause, "is frozen"),
@@ -133,11 +138,10 @@ impl Deed for Signals {
             health::works(ground, target, before, anew, until)
         });
         let works = join_all(each).await;
-        if self.part == Part::Redis && anew {
-            let was = self.before.first().and_then(|before| before.redis);
+        if let Some(mark) = self.mark {
             let now = ground.hands().redis_info().await.ok();
-            if was.zip(now).is_none_or(|(was, now)| now.keys < was.keys) {
-                ground.faults.lost_data("Redis came back with less than it had");
+            if now.is_none_or(|now| now.mark != Some(mark)) {
+                ground.faults.lost_data("Redis came back without what it was told last");
             }
         }
         works
