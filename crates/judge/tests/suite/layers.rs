@@ -10,7 +10,7 @@ use herd_scenario::{
 
 use crate::made::{
     FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown, history,
-    note_fault, plan, scenario, stale_history, verdict,
+    note_fault, plan, renumber, row, scenario, stale_history, verdict,
 };
 
 pub(crate) const FLEET: &str = "property = \"rebuilds_per_boundary\"";
@@ -275,6 +275,42 @@ fn counting_under_jitter_and_early_recomputation() {
     assert!(!holds && why.contains("which no rebuild had made yet"), "{why}");
     run.rungs[0].ledger[2].start_us += 1;
     assert!(named(&early, &run).0);
+}
+
+/// Goal: a herd cannot be hidden among cold fills: who names no generation long after one was made contradicts the ledger, whatever
+/// way of counting the rung has, but for what a loss of the store explains.
+#[test]
+fn cold_fills_come_first() {
+    let hidden = |at_ms: u64| {
+        let mut run = history(&[(0, 0)]);
+        let rung = &mut run.rungs[0];
+        rung.ledger.push(row(1, 0, 1, at_ms));
+        renumber(rung);
+        run
+    };
+    let early = with(LOCK, FLEET, Layer::Early);
+    for at_ms in [2_250, 3_400] {
+        expect_unknown(&early, &hidden(at_ms), "names no generation of item-1");
+    }
+    // The first value was made at 100 ms: who had looked before may start a little later.
+    let named = |at_ms: u64| {
+        let judgement = judge(&early, &hidden(at_ms));
+        judgement.rungs[0].assumptions.iter().find(|a| a.name == "counting agrees").unwrap().holds
+    };
+    assert!(named(350) && !named(351));
+    // Where the TTL is too short for time to tell, clients confirm the generations, and none of a hidden herd.
+    let short = changed(LOCK, FLEET, |scenario| scenario.policy.ttl_ms = 190);
+    expect_unknown(&short, &hidden(3_400), "names no generation of item-1");
+    // A store that lost the value explains it.
+    let mut lost = hidden(2_500);
+    let flushed = changed(LOCK, FLEET, |scenario| {
+        scenario.rungs[0].layers.push(Layer::Early);
+        plan(scenario, "flush", herd_scenario::FaultAction::RedisFlush);
+    });
+    note_fault(&mut lost, "flush", "redis", &[2_400, 2_401, 2_401, 2_402]);
+    let judgement = judge(&flushed, &lost);
+    let found = judgement.rungs[0].assumptions.iter().find(|a| a.name == "counting agrees").unwrap();
+    assert!(!found.why.contains("names no generation"), "{}", found.why);
 }
 
 /// Goal: without a wanted number of boundaries none is needed, and nothing is confirmed of what was not seen.
