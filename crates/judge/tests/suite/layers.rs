@@ -117,7 +117,8 @@ fn early_recomputation() {
     let lives = |each: u64, slow_ms: u64| {
         let mut run = history(&(0..each).map(|n| ((n % 4) as usize, n)).collect::<Vec<Start>>());
         let rung = &mut run.rungs[0];
-        rung.operations.iter_mut().for_each(|row| row.served = Served::Hit);
+        // Twice as many reads as rebuilds can need.
+        rung.operations.iter_mut().for_each(|row| (row.served, row.attempts) = (Served::Hit, 3));
         rung.ledger.iter_mut().for_each(|row| row.reason = Reason::Early);
         rung.ledger.iter_mut().for_each(|row| row.end_us = row.end_us.map(|us| us + slow_ms * 1_000));
         run
@@ -130,6 +131,16 @@ fn early_recomputation() {
     expect(&early, &lives(33, 50), Valid, 33);
     expect(&early, &lives(34, 50), Invalid, 34);
     expect_unknown(&early, &lives(60, 51), "early recomputation knows only the last one");
+    // However slow it is, what is counted must be more than an origin that was not slow explains; and it sets no bound of its own.
+    assert_eq!(verdict(&early, &lives(20, 900)).bound, Some(19));
+    // e^(1/beta) may be any number: a rebuild needs a read all the same. Reads come every 5 ms, from 105 ms before to 5 ms after.
+    let mut tiny = early.clone();
+    tiny.rungs[0].early_beta = Some(0.1);
+    let mut few = lives(40, 0);
+    few.rungs[0].operations.iter_mut().for_each(|row| row.attempts = 1);
+    let refuted = expect(&tiny, &few, Invalid, 40);
+    assert!(refuted.bound.unwrap() < 35, "{refuted:#?}");
+    assert!(refuted.bound_text.contains("reads then"), "{refuted:#?}");
     // Who missed may rebuild, too.
     let mut missed = lives(20, 0);
     let at_boundary = |row: &&mut herd_history::OperationRecord| row.sent_us == START_US + 1_110_000;
