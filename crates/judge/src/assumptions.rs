@@ -20,6 +20,9 @@ pub(crate) const CROWD_MIN: f64 = 20.0;
 /// The longest lag of a single request, microseconds, where D is not longer.
 const STALL_US: u64 = 500_000;
 
+/// Name of the assumption that requests were sent when they were meant to be.
+pub(crate) const GENERATOR_LAG: &str = "generator lag";
+
 /// One thing that was checked before the claims.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Assumption {
@@ -89,7 +92,7 @@ fn lag(case: &Case<'_>) -> Assumption {
         ms(max_us),
         ms(stall_us)
     );
-    found("generator lag", lag_us <= most_us && max_us <= stall_us, why)
+    found(GENERATOR_LAG, lag_us <= most_us && max_us <= stall_us, why)
 }
 
 /// A rung in which most requests fail did not put its load on anything. What a layer refuses, or a reader gives up, as the rung

@@ -11,8 +11,12 @@ use herd_scenario::Scenario;
 
 use crate::Case;
 use crate::boundary::{own_rows, prefix_of_answer, rows_in_lives, was_admitted};
+use crate::lives::WRITE_SLACK_US;
 use crate::readers::CLOCK_SLACK_US;
 use crate::stores::Stores;
+
+/// How long after a fault a node may still act on that it could not read the store.
+const BLIND_SLACK_US: u64 = 1_000_000;
 
 /// Whether time tells the same herds apart as generations do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,10 +100,11 @@ struct Told {
 /// The cross-check where time cannot tell herds apart: whether the clients saw the generations that the ledger's rows name. Every
 /// boundary must have been seen by a request that tells the trace of one of its rebuilds and was given the generation
 /// after the one that the rebuild named (or the expired one itself, if it was served stale meanwhile), and must begin a life
-/// after the rebuild that made the expired value.
+/// after the rebuild that made the expired value; nobody names no generation once there was one.
 ///
 /// Returns the number of such requests, or what contradicts or lacks.
 pub(crate) fn confirmed_by_clients(case: &Case<'_>, life_us: u64) -> Result<usize, String> {
+    cold_again(case)?;
     let history = case.history;
     let told = |row: &&OperationRecord| {
         row.outcome == Ended::Answered && row.generation > 0 && !row.rebuild_trace.is_empty()
@@ -148,10 +153,46 @@ pub(crate) fn confirmed_by_clients(case: &Case<'_>, life_us: u64) -> Result<usiz
     Ok(confirmed)
 }
 
-/// The cross-check where values may be replaced at any age: nobody can name a generation before the rebuild that made it ended.
+/// Who names no generation long after the first value was there hides a herd among cold fills: nothing takes a value's generation
+/// from the store but a loss, which begins another life of it, and a fault that keeps nodes from the store.
+fn cold_again(case: &Case<'_>) -> Result<(), String> {
+    for rows in rows_in_lives(case.history, &case.stores).into_values() {
+        let mut made_us: BTreeMap<u64, u64> = BTreeMap::new();
+        let is_cold = |(_, row): &&(u64, &LedgerRow)| row.generation == 0 && case.rows.is_row(&row.key);
+        for (life, row) in rows.iter().filter(is_cold) {
+            if let (Some(FetchOutcome::Fetched), Some(end_us)) = (row.outcome, row.end_us) {
+                made_us.entry(*life).and_modify(|us| *us = end_us.min(*us)).or_insert(end_us);
+            }
+        }
+        for (life, row) in rows.iter().filter(is_cold) {
+            let Some(made_us) = made_us.get(life) else { continue };
+            // It may have looked before the value was written, and started after.
+            let until_us = made_us.saturating_add(WRITE_SLACK_US);
+            let blind = || {
+                case.turns
+                    .iter()
+                    .any(|turn| turn.overlaps(row.start_us.saturating_sub(BLIND_SLACK_US), row.start_us))
+            };
+            if row.start_us > until_us && !blind() {
+                return Err(format!(
+                    "rebuild {} by {} names no generation of {}, {} ms after its first one was made",
+                    row.rebuild,
+                    row.node,
+                    row.key,
+                    (row.start_us - made_us) / 1_000
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The cross-check where values may be replaced at any age: nobody can name a generation before the rebuild that made it ended, nor
+/// none at all once there was one.
 ///
 /// Returns the number of herds, or what contradicts.
 pub(crate) fn in_order(case: &Case<'_>) -> Result<usize, String> {
+    cold_again(case)?;
     let mut made: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     let mut starts: BTreeMap<(&str, u64), &LedgerRow> = BTreeMap::new();
     for row in own_rows(case.history).filter(|row| was_admitted(row) && case.rows.is_row(&row.key)) {

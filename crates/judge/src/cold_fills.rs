@@ -1,5 +1,8 @@
 //! Property: rebuilds within the window of a key of which nothing was cached, per key and prefix, in scope `process` per process.
 //!
+//! A row that does not exist is never cached where nothing remembers absence: it has a cold herd again and again. Of such a key the
+//! rebuilds under way at once count as one herd, where most are.
+//!
 //! Fills before the window, and those that a deploy makes beside the old prefix before it switches, are what spares readers the
 //! cold start: they are not counted. Theory: a cold key's herd is bounded as any herd is; a key that was filled before, by the
 //! pre-warm or by a deploy with versioned keys, has none. After a fault that emptied the store every key is cold once more. Whether it was is what the ledger says, not the record of the fill.
@@ -13,6 +16,7 @@ use crate::Case;
 use crate::boundary::{own_rows, prefix_of, rows_in_lives, was_admitted};
 use crate::limit::Limit;
 use crate::lives::WRITE_SLACK_US;
+use crate::overlap::{peak_overlap, under_way_at};
 use crate::theory;
 use crate::verdict::Verdict;
 use crate::worst::{Count, counted, worst_of};
@@ -24,6 +28,9 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
             let node = if claim.scope == Scope::Process { row.node.as_str() } else { "" };
             groups.entry((key, life, node)).or_default().push(row);
         }
+    }
+    for rows in groups.values_mut().filter(|rows| !case.rows.is_row(&rows[0].key)) {
+        *rows = under_way_at(rows, peak_overlap(rows.iter().copied()).1);
     }
     let filled = filled(case);
     let counts: Vec<Count<'_>> = groups
@@ -70,7 +77,7 @@ fn is_cold(case: &Case<'_>, row: &LedgerRow) -> bool {
     let before_switch = record.deploy.as_ref().is_some_and(|deploy| {
         prefix_of(row) == deploy.prefix && deploy.switched_us.is_none_or(|us| row.start_us < us)
     });
-    row.generation == 0 && was_admitted(row) && in_window && !before_switch && case.rows.is_row(&row.key)
+    row.generation == 0 && was_admitted(row) && in_window && !before_switch && case.rows.is_known(&row.key)
 }
 
 /// When each cache key was first filled, by the ledger: the end of the first fetch that named no generation.

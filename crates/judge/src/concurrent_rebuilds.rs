@@ -1,6 +1,8 @@
 //! Property: how many rebuilds of one key were under way at the same instant.
 //!
-//! Counted per key over the whole rung, cold fills aside, so that the rebuilds of two generations that overlap are seen.
+//! Counted per key over the whole rung, so that the rebuilds of two generations that overlap are seen: those of boundaries, and from
+//! the window's start on those that name no generation too, of cold keys and of rows that do not exist. A cold herd is bounded as any
+//! other is. What filled keys before the window is no herd: no reader asked for it.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +10,7 @@ use herd_history::LedgerRow;
 use herd_scenario::{Claim, Scope};
 
 use crate::Case;
+use crate::boundary::rows_in_lives;
 use crate::limit::Limit;
 use crate::overlap::{peak_overlap, under_way_at};
 use crate::theory;
@@ -16,9 +19,13 @@ use crate::worst::{Count, worst_of};
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let mut groups: BTreeMap<(&str, &str), Vec<&LedgerRow>> = BTreeMap::new();
-    for row in case.boundaries.iter().flat_map(|boundary| &boundary.rebuilds) {
-        let node = if claim.scope == Scope::Process { row.node.as_str() } else { "" };
-        groups.entry((&row.cache_key, node)).or_default().push(row);
+    let window_us = case.history.record.window_start_us;
+    for (life, row) in rows_in_lives(case.history, &case.stores).into_values().flatten() {
+        let is_boundary = (life, row.generation) > (0, 0);
+        if is_boundary || row.start_us >= window_us {
+            let node = if claim.scope == Scope::Process { row.node.as_str() } else { "" };
+            groups.entry((&row.cache_key, node)).or_default().push(row);
+        }
     }
     let counts: Vec<Count<'_>> = groups
         .values()
@@ -31,7 +38,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         })
         .collect();
     let unit = if claim.scope == Scope::Process { "keys and processes" } else { "keys" };
-    worst_of(case, claim, &counts, unit, "no boundary was seen", |worst| {
+    worst_of(case, claim, &counts, unit, "no rebuild was seen", |worst| {
         format!("{} had {} rebuilding {} at once", worst.whose(claim.scope), worst.count, worst.key)
     })
 }

@@ -2,13 +2,15 @@
 //!
 //! Every rebuild that names the generation counts, whatever reason its caller gives. Without coalescing the number is e^(1/beta)
 //! on average: the first reader who recomputes comes when one such reader is expected, and while it rebuilds their rate grows
-//! by e^(1/beta) (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015, for the rule). The
-//! claim is confirmed where that value lies in Student's interval around the mean at 99 %, and refuted where the whole interval
-//! lies above it. Fewer rebuilds than theory says are no refutation of a bound, but no confirmation of the theory.
+//! by e^(1/beta) (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015, for the rule). Each
+//! count is geometric, and so is known how their sum is spread: a mean is refuted where the sum of all lives lies above what it is
+//! in all but half a percent of runs of that mean, and theory is confirmed where it lies in the middle 99 %. Fewer rebuilds than theory
+//! says are no refutation of a bound, but no confirmation of the theory.
 //!
 //! Readers go on recomputing until the store has taken the new value, a little longer than the rebuild took: the count is then
 //! e^(D/(beta*Delta)) with D up to the store's word and Delta the rebuild alone, both measured. What lies between that and
-//! e^(1/beta) is theory's, too.
+//! e^(1/beta) is theory's, too, as long as the store takes the value within half a rebuild time: beyond that who writes late would
+//! set its own bound.
 //!
 //! Where rebuilds are coalesced the bound is that of the coalescing layer for each single life.
 
@@ -17,18 +19,18 @@ use herd_scenario::{AtMost, Claim, Layer, OriginModel, Popularity, Scope};
 
 use crate::Case;
 use crate::boundary::{Boundary, prefix_of};
-use crate::chance::{Mean, mean_of};
+use crate::chance::{SUM_CONFIDENCE, geometric_sum_within};
 use crate::limit::Limit;
 use crate::lives::Lives;
 use crate::theory::{self, EARLY_CROWD_MIN};
 use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
-/// Lives below which the mean says too little: the counts are geometric, whose skew small samples do not show.
+/// Lives below which a mean says too little to confirm anything.
 const LIVES_MIN: usize = 30;
 
-/// The widest interval that still says something: half its width beside the mean.
-const REACH_MAX: f64 = 0.5;
+/// How many times as long as the rebuild it may take until the store has its value, on average over the lives.
+const TAKEN_MAX: f64 = 1.5;
 
 pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let Some(key) = hot_key(case) else {
@@ -47,8 +49,10 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     }
     let theory = match (claim.at_most, case.rung.early_beta) {
         (AtMost::Number(number), _) => Ok(Expected::exactly(number as f64 / 100.0)),
-        (AtMost::Theory, Some(beta)) => premise(case, key, beta, &lives)
-            .map(|()| Expected { mean: (1.0 / beta).exp(), most: (until_taken(case, &lives) / beta).exp() }),
+        (AtMost::Theory, Some(beta)) => premise(case, key, beta, &lives).and_then(|()| {
+            let most = (taken_in_time(case, &lives)? / beta).exp();
+            Ok(Expected { mean: (1.0 / beta).exp(), most })
+        }),
         (AtMost::Theory, None) => Err("no layer of the rung recomputes early".to_owned()),
     };
     let expected = match theory {
@@ -57,25 +61,36 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
             return Verdict { witness, ..Verdict::unknown(case.rung, claim, &format!("{why}; {told}")) };
         }
     };
-    let counts: Vec<f64> = lives.iter().map(|life| life.count() as f64).collect();
-    let Some(found) = mean_of(&counts) else {
-        return Verdict::unknown(case.rung, claim, "one life alone has no mean");
-    };
-    let (outcome, why) = decide(claim, found, expected, lives.len());
-    let bound = expected.mean;
-    let text = match claim.at_most {
-        AtMost::Theory => format!("e^(1/beta) = {bound:.2} on average"),
-        AtMost::Number(_) => format!("{bound:.2} on average"),
-    };
+    let found = Found { lives: lives.len() as u64, sum: lives.iter().map(|life| life.count()).sum() };
+    let (_, sum_most) = geometric_sum_within(found.lives, expected.most);
+    let (outcome, why) = decide(claim, found, expected);
+    let bound = hundredths(sum_most, found.lives);
+    let of_theory = if claim.at_most == AtMost::Theory { "e^(1/beta) = " } else { "" };
     Verdict {
-        bound: Some((bound * 100.0).round() as u64),
-        bound_text: text,
-        observed: Some((found.mean * 100.0).round() as u64),
+        bound: Some(bound),
+        bound_text: format!(
+            "{of_theory}{:.2} on average, {:.2} of {} lives at {SUM_CONFIDENCE}",
+            expected.mean,
+            bound as f64 / 100.0,
+            found.lives
+        ),
+        observed: Some(hundredths(found.sum, found.lives)),
         outcome,
         why,
         witness,
         ..Verdict::new(case.rung, claim)
     }
+}
+
+/// The rebuilds of a number of lives, 1 or more.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    lives: u64,
+    sum: u64,
+}
+
+fn hundredths(sum: u64, lives: u64) -> u64 {
+    (sum as f64 * 100.0 / lives as f64).round() as u64
 }
 
 /// The mean that is expected, and the largest one that the store's share of the time explains.
@@ -91,28 +106,44 @@ impl Expected {
     }
 }
 
-/// What the interval around the mean says of the bound.
-fn decide(claim: &Claim, found: Mean, expected: Expected, lives: usize) -> (Outcome, String) {
-    let Mean { mean, low, high } = found;
+/// What the sum of all lives says of the mean.
+fn decide(claim: &Claim, found: Found, expected: Expected) -> (Outcome, String) {
+    let Found { lives, sum } = found;
     let Expected { mean: bound, most } = expected;
-    let seen = format!("{mean:.2} on average of {lives} lives, {low:.2} to {high:.2} at 99 %");
+    let mean = |sum: u64| sum as f64 / lives as f64;
+    let (least_sum, _) = geometric_sum_within(lives, bound);
+    let (_, most_sum) = geometric_sum_within(lives, most);
+    let seen = format!("{:.2} on average of {lives} lives", mean(sum));
+    let within = format!("{:.2} to {:.2} at {SUM_CONFIDENCE}", mean(least_sum), mean(most_sum));
     let is_theory = claim.at_most == AtMost::Theory;
-    if low > most {
-        return (Outcome::Invalid, format!("{seen}: above {most:.2}"));
+    if sum > most_sum {
+        return (Outcome::Invalid, format!("{seen}: above {most:.2}, so many lives of which have {within}"));
     }
-    if lives < LIVES_MIN {
+    if lives < LIVES_MIN as u64 {
         return (Outcome::Unknown, format!("{lives} lives are too few, {LIVES_MIN} needed: {seen}"));
     }
-    if high - mean > REACH_MAX * mean {
-        return (Outcome::Unknown, format!("the lives differ too much for their number: {seen}"));
+    if is_theory && sum < least_sum {
+        let why = format!("{seen}: below {bound:.2}, so many lives of which have {within}");
+        return (Outcome::Unknown, format!("{why}: theory is not confirmed"));
     }
-    if is_theory && high < bound {
-        return (Outcome::Unknown, format!("{seen}: below {bound:.2}, so that theory is not confirmed"));
-    }
-    if !is_theory && mean > bound {
+    if !is_theory && mean(sum) > bound {
         return (Outcome::Unknown, format!("{seen}: above {bound:.2}, but by luck perhaps"));
     }
-    (Outcome::Valid, format!("{seen}; theory: {bound:.2}, {most:.2} with the time that the store took"))
+    let theory = format!("theory: {bound:.2}, {most:.2} with the time that the store took");
+    let why = if is_theory { format!("{seen}; {theory}; {within}") } else { seen };
+    (Outcome::Valid, why)
+}
+
+/// The same where it is short enough for e^(1/beta).
+fn taken_in_time(case: &Case<'_>, lives: &[&Boundary<'_>]) -> Result<f64, String> {
+    let ratio = until_taken(case, lives);
+    if ratio > TAKEN_MAX {
+        return Err(format!(
+            "the store took values {ratio:.2} times as long after the start as the rebuild took, at most {TAKEN_MAX}: \
+             readers recomputed for longer than early recomputation knows"
+        ));
+    }
+    Ok(ratio)
 }
 
 /// How much longer it takes until the store has the value than the rebuild took, from 1, on average over the lives.

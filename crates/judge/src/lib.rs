@@ -3,7 +3,8 @@
 //! [`judge`] takes a [`Scenario`] and the [`History`] of its run and says of every claim what the origin's ledger and the
 //! clients' records say of it. The bound is computed here from the scenario's own parameters, and the ledger decides
 //! how large a herd was, never a node's own word. Assumptions come first: a rung with too little load, missing
-//! nodes, a lagging generator or a ledger with gaps can refute a claim, but never confirm one.
+//! nodes, a lagging generator or a ledger with gaps can refute a claim, and then says so, but never confirm one; and what counts from
+//! the time at which a request was meant to be sent is not even refuted where the generator lagged.
 //!
 //! What it never does: share code with what it judges (no policy, no wire protocol), touch files, read a clock. The same
 //! history always gets the same verdicts, so that a run can be judged again from disk.
@@ -244,5 +245,5 @@ fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Property::RepeatedTokens => repeated_tokens::check(case, claim),
         Property::TakeoverMs => takeover::check(case, claim),
     };
-    verdict.under(&case.assumptions)
+    verdict.under(claim, &case.assumptions)
 }

@@ -10,7 +10,7 @@
 //! | xfetch alone | 10: geometric with mean e^(1/beta), plus 1 for readers who missed | the same |
 //! | single-flight | 2: N | 1 |
 //! | and owner routing | 16: 1, plus changes of the membership during the herd | 1 |
-//! | and lock | 3: 1; 4: ceil(D/E) if the lease ends before the rebuild; 6: plus losses of the lock store during the herd; 7: N while the lock is away and it fails open, 1 + k while k nodes cannot reach it, none where it fails closed | 1 |
+//! | and lock | 3: 1; 4: ceil(D/E) if the lease ends before the rebuild, until the first value is taken, of starts E apart; 6: plus losses of the lock store during the herd; 7: N while the lock is away and it fails open, 1 + k while k nodes cannot reach it, none where it fails closed | 1 |
 //! | and waiters that go to the origin | 8: on top of all these the readers whose wait ran out, about r*(D-W) | the same |
 //!
 //! What a confirmed fault adds, where it overlaps a herd and nowhere else: one for each rebuild that it took away (5: its holder was

@@ -1,10 +1,10 @@
 //! What the judge says.
 
-use herd_scenario::{AtMost, Claim, Rung};
+use herd_scenario::{AtMost, Claim, Property, Rung};
 use serde::Serialize;
 
 use crate::Case;
-use crate::assumptions::Assumption;
+use crate::assumptions::{Assumption, GENERATOR_LAG};
 use crate::limit::Limit;
 use crate::measures::RungFigures;
 use crate::witness::Witness;
@@ -184,13 +184,36 @@ impl Verdict {
         self
     }
 
-    /// What was seen can refute a claim whatever is missing; it confirms one only where every assumption holds.
-    pub(crate) fn under(mut self, assumptions: &[Assumption]) -> Self {
-        let failed: Vec<&str> = assumptions.iter().filter(|a| !a.holds).map(|a| a.why.as_str()).collect();
-        if self.outcome == Outcome::Valid && !failed.is_empty() {
-            self.outcome = Outcome::Unknown;
-            self.why = format!("not confirmed: {} ({})", failed.join("; "), self.why);
+    /// What was seen can refute a claim whatever is missing, and says what was; it confirms one only where every assumption holds. What
+    /// counts from the intended time shows nothing of the fleet where the generator lagged.
+    pub(crate) fn under(mut self, claim: &Claim, assumptions: &[Assumption]) -> Self {
+        let failed = || assumptions.iter().filter(|assumption| !assumption.holds);
+        let whys: Vec<&str> = failed().map(|assumption| assumption.why.as_str()).collect();
+        let lagged = failed().find(|assumption| assumption.name == GENERATOR_LAG);
+        match self.outcome {
+            Outcome::Valid if !whys.is_empty() => {
+                self.outcome = Outcome::Unknown;
+                self.why = format!("not confirmed: {} ({})", whys.join("; "), self.why);
+            }
+            Outcome::Invalid if counts_from_intended_time(claim.property) && lagged.is_some() => {
+                self.outcome = Outcome::Unknown;
+                let lag = lagged.map_or("", |lagged| lagged.why.as_str());
+                self.why = format!("neither confirmed nor refuted: {lag} ({})", self.why);
+            }
+            Outcome::Invalid if !whys.is_empty() => {
+                let those: Vec<String> = failed()
+                    .map(|assumption| format!("\"{}\": {}", assumption.name, assumption.why))
+                    .collect();
+                let number = if those.len() == 1 { "an assumption does" } else { "assumptions do" };
+                self.why = format!("{}; although {number} not hold: {}", self.why, those.join("; "));
+            }
+            _ => {}
         }
         self
     }
+}
+
+/// Whether a property's count grows with the time by which a request was sent later than intended.
+fn counts_from_intended_time(property: Property) -> bool {
+    matches!(property, Property::LatencyP99Ms | Property::GoodputLostPercent | Property::RecoveryMs)
 }

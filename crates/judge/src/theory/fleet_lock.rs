@@ -1,12 +1,18 @@
 //! The bounds of a fleet lock: rows 3 to 7.
 
-use herd_history::{LedgerRow, Reason};
+use herd_history::{FetchOutcome, LedgerRow, Reason, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict};
 use herd_scenario::{Lock, OnUnavailable, OnWaitTimeout};
 
-use super::{crowd, longest_ms, single_flight, toll};
+use super::{crowd, longest_ms, single_flight, starts_us, toll};
 use crate::Case;
 use crate::assumptions::CROWD_MIN;
+use crate::boundary::prefix_of;
 use crate::limit::Limit;
+use crate::lives::WRITE_SLACK_US;
+use crate::readers::CLOCK_SLACK_US;
+
+/// How much later after its grant one rebuild may reach the origin than another does, at most.
+const START_SLACK_US: u64 = 250_000;
 
 pub(super) fn fleet_lock(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
     let lock = case.rung.lock.as_ref().expect("a rung with the lock layer has a lock");
@@ -71,14 +77,21 @@ fn held(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow]) -> Limit {
     let expiry_ms = ((f64::from(lock.expiry_ms) / rate) as u64).max(1);
     let wait_ms = u64::from(lock.wait_ms);
     if (!lock.renew || rate > 1.0) && expiry_ms < rebuild_ms {
-        let rounds = measured_ms.div_ceil(expiry_ms);
+        let rounds = rounds_until_taken(case, rows, expiry_ms, measured_ms);
         // Exactly so many where readers wait; a crowd that leaves fewer never waited.
         let expected = rows.first().map_or(0.0, |row| crowd(case, &row.key));
         let waited = expected >= CROWD_MIN && rate <= 1.0;
         // What a slow link adds may come; what the rebuild alone takes must.
         let at_least = if waited { 0.75 * rebuild_ms.div_ceil(expiry_ms) as f64 } else { 0.0 };
         let clock = if rate > 1.0 { format!(" by a clock {rate} times as fast") } else { String::new() };
-        return Limit { at_least, ..Limit::exactly(rounds, format!("ceil(D/E) = {rounds}{clock}")) };
+        let text = format!("ceil(D/E) = {rounds}{clock}");
+        let limit = match apart(case, rows, expiry_ms) {
+            Some(apart) if apart < rounds => {
+                Limit::exactly(apart, format!("{text}, of which {apart} began E apart"))
+            }
+            _ => Limit::exactly(rounds, text),
+        };
+        return Limit { at_least, ..limit };
     }
     let gave_up = lock.on_wait_timeout == OnWaitTimeout::Origin && measured_ms > wait_ms;
     let broken_premise = if !lock.renew && measured_ms > expiry_ms {
@@ -95,4 +108,57 @@ fn held(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow]) -> Limit {
         None
     };
     Limit { broken_premise, ..Limit::exactly(1, "1 for the fleet") }
+}
+
+/// Row 4: leases that follow each other until the first value is taken. After that nobody begins: a later rebuild of the herd lengthens
+/// nothing, however long it takes.
+fn rounds_until_taken(case: &Case<'_>, rows: &[&LedgerRow], expiry_ms: u64, longest_ms: u64) -> u64 {
+    let (first_us, _) = starts_us(rows);
+    let fetched = rows.iter().filter(|row| row.outcome == Some(FetchOutcome::Fetched));
+    let fetched_us = fetched.filter_map(|row| row.end_us).min();
+    let taken_us = taken_us(case, rows, first_us);
+    // A write that its node holds back gives no more time than a write may take.
+    let slack_us = WRITE_SLACK_US + toll::link_delay_ms(case, rows) * 1_000;
+    let until_us = match (taken_us, fetched_us) {
+        (Some(taken_us), Some(fetched_us)) => taken_us.min(fetched_us.saturating_add(slack_us)),
+        (Some(taken_us), None) => taken_us,
+        (None, Some(fetched_us)) => fetched_us.saturating_add(toll::link_delay_ms(case, rows) * 1_000),
+        (None, None) => return longest_ms.div_ceil(expiry_ms),
+    };
+    until_us.saturating_sub(first_us).div_ceil(expiry_ms * 1_000).max(1)
+}
+
+/// When the store's record says that it took the first value, or absence, newer than the one that expired; `None` where it does not.
+fn taken_us(case: &Case<'_>, rows: &[&LedgerRow], first_us: u64) -> Option<u64> {
+    let row = rows.first()?;
+    let is_newer = |write: &&StoreWriteRecord| {
+        write.verdict == StoreWriteVerdict::Accepted
+            && write.kind != StoreWriteKind::Deletion
+            && write.generation > row.generation
+            && write.at_us.saturating_add(CLOCK_SLACK_US) >= first_us
+            && write.key == row.key
+            && write.prefix == prefix_of(row)
+    };
+    case.history.writes.iter().filter(is_newer).map(|write| write.at_us).min()
+}
+
+/// How many of these rebuilds can have begun each with a lease of its own, if leases begin E apart: any k starts take (k - 1)*E. `None`
+/// where all can, or where a fault may have held some of them up on their way to the origin.
+fn apart(case: &Case<'_>, rows: &[&LedgerRow], expiry_ms: u64) -> Option<u64> {
+    if toll::holds_up_starts(case, rows) {
+        return None;
+    }
+    let expiry_us = expiry_ms * 1_000;
+    let slack_us = START_SLACK_US.min(expiry_us / 2);
+    let mut starts: Vec<u64> = rows.iter().map(|row| row.start_us).collect();
+    starts.sort_unstable();
+    // Start j belongs to a lease that began (j - i)*E or more after that of start i: the most that any two of them lack.
+    let (mut earliest, mut lacking_us) = (i128::MAX, 0);
+    for (number, start_us) in (0_i128..).zip(&starts) {
+        let ahead_us = number * i128::from(expiry_us) - i128::from(*start_us);
+        earliest = earliest.min(ahead_us);
+        lacking_us = lacking_us.max(ahead_us - earliest - i128::from(slack_us));
+    }
+    let too_many = u64::try_from(lacking_us).map_or(u64::MAX, |us| us.div_ceil(expiry_us));
+    (too_many > 0).then(|| (starts.len() as u64).saturating_sub(too_many))
 }

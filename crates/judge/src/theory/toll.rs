@@ -276,6 +276,15 @@ fn round_trip_ms(turn: &Turn<'_>) -> u64 {
     }
 }
 
+/// Whether a fault may have held up rebuilds between their grant and their start, some more than others. The pace of the lock's clock
+/// is not the origin's.
+pub(super) fn holds_up_starts(case: &Case<'_>, rows: &[&LedgerRow]) -> bool {
+    let (first_us, last_us) = starts_us(rows);
+    let other = |turn: &&Turn<'_>| !matches!(turn.planned, Some(FaultAction::LockClock { .. }));
+    let near = |turn: &Turn<'_>| turn.overlaps(first_us.saturating_sub(REACH_SLACK_US), last_us);
+    case.turns.iter().filter(other).any(near)
+}
+
 /// Whether a link to the store lets things pass at all: late, or at the second or third try.
 fn passes(turn: &Turn<'_>) -> bool {
     let Some(FaultAction::Link { rule, .. }) = turn.planned else { return false };

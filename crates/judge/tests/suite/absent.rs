@@ -40,6 +40,44 @@ fn run(absences: &[(usize, u64, u64)]) -> History {
     run
 }
 
+/// Goal: where nothing remembers absence a missing row has a herd again and again, each bounded as any herd is: by the lock to one at
+/// once, by single-flight to one for each process.
+#[test]
+fn missing_rows_have_herds_too() {
+    let absent = |scenario: &mut Scenario| {
+        scenario.workload.absent = Some(AbsentReads { share: 0.1, ids: AbsentIds::Fixed { count: 20 } });
+    };
+    for property in ["concurrent_rebuilds", "cold_fills"] {
+        let of = |rung: &str, scope: &str| changed(rung, &claim(property, scope), absent);
+        let after = [(0, 0, 0), (1, 0, 100), (2, 0, 200), (3, 0, 300), (0, 0, 400)];
+        expect(&of(LOCK, "fleet"), &run(&after), Valid, 1);
+        let refuted = expect(&of(LOCK, "fleet"), &run(&[(0, 0, 0), (1, 0, 100), (2, 0, 199)]), Invalid, 2);
+        let witness = refuted.witness.unwrap();
+        assert_eq!((witness.key.as_deref(), witness.rebuilds_total), (Some("absent-1"), 2));
+        let each: Vec<(usize, u64, u64)> = (0..8).map(|n| (n % 4, 0, n as u64 * 25)).collect();
+        expect(&of(FLIGHT, "fleet"), &run(&each), Valid, 4);
+        expect(&of(FLIGHT, "process"), &run(&each), Valid, 1);
+        let twice: Vec<(usize, u64, u64)> = each.iter().copied().chain([(0, 0, 150)]).collect();
+        expect(&of(FLIGHT, "fleet"), &run(&twice), Invalid, 5);
+        expect(&of(FLIGHT, "process"), &run(&twice), Invalid, 2);
+    }
+}
+
+/// Goal: a cold key's rebuilds are counted with those of its boundaries.
+#[test]
+fn cold_keys_rebuild_at_once() {
+    let scenario = scenario(LOCK, &claim("concurrent_rebuilds", "fleet"));
+    let mut run = history(&[(0, 0)]);
+    run.rungs[0].ledger.insert(1, row(1, 0, 1, 50));
+    renumber(&mut run.rungs[0]);
+    expect(&scenario, &run, Invalid, 2);
+    // What filled it before the window is no herd.
+    for row in &mut run.rungs[0].ledger[..2] {
+        row.start_us -= 1_000_000;
+    }
+    expect(&scenario, &run, Valid, 1);
+}
+
 /// Goal: one herd in each negative TTL: one query with the lock, one per process with single-flight, wherever the window begins.
 #[test]
 fn negative_queries() {

@@ -2,7 +2,7 @@
 
 use herd_history::{FaultPhase, FaultRecord, History, Reason, Served};
 use herd_judge::Outcome::{Invalid, Unknown, Valid};
-use herd_scenario::{Layer, Stale};
+use herd_scenario::{Layer, Scenario, Stale, Workload};
 
 use crate::made::{FLIGHT, LOCK, START_US, changed, history, note_fault, scenario, stale_history, verdict};
 
@@ -21,7 +21,11 @@ fn breaks(name: &str, spoil: impl Fn(&mut History)) {
 
     let mut bad = history(&[(0, 0), (1, 10)]);
     spoil(&mut bad);
-    assert_eq!(verdict(&lock, &bad).outcome, Invalid, "a refuted claim stays refuted");
+    let refuted = verdict(&lock, &bad);
+    assert_eq!(refuted.outcome, Invalid, "a refuted claim stays refuted");
+    // And says what it was refuted in spite of.
+    let said = refuted.why.split_once("although").map(|(_, said)| said);
+    assert!(said.is_some_and(|said| said.contains(&format!("\"{name}\": "))), "{}", refuted.why);
 }
 
 /// Goal: the handmade run meets every assumption.
@@ -56,6 +60,36 @@ fn nodes() {
 #[test]
 fn lag() {
     breaks("generator lag", |run| run.rungs[0].record.load.lag_p99_us = 26_000);
+}
+
+/// Goal: what counts from the intended time is not refuted by a generator that stalled; what counts in the ledger is.
+#[test]
+fn a_stalled_generator_refutes_no_latency() {
+    let stalled = |lag_max_us: u64| {
+        let mut run = history(&[(0, 0), (1, 10)]);
+        for row in run.rungs[0].operations.iter_mut().skip(400).take(30) {
+            (row.sent_us, row.done_us) = (row.sent_us + 3_000_000, row.done_us + 3_000_000);
+        }
+        run.rungs[0].record.load.lag_max_us = lag_max_us;
+        run
+    };
+    let of = |property: &str, at_most: u64| {
+        scenario(LOCK, &format!("property = \"{property}\"\nat_most = {at_most}"))
+    };
+    for slow in [of("latency_p99_ms", 400), of("goodput_lost_percent", 0)] {
+        let slow = Scenario { workload: Workload { request_deadline_ms: 1_000, ..slow.workload }, ..slow };
+        assert_eq!(verdict(&slow, &stalled(0)).outcome, Invalid, "the fleet was slow");
+        let unknown = verdict(&slow, &stalled(3_000_000));
+        assert_eq!(unknown.outcome, Unknown, "{unknown:#?}");
+        assert!(
+            unknown.why.contains("the generator lagged") && unknown.observed.is_some(),
+            "{}",
+            unknown.why
+        );
+    }
+    assert_eq!(verdict(&scenario(LOCK, CLAIM), &stalled(3_000_000)).outcome, Invalid);
+    // Nothing is said of assumptions where all hold.
+    assert!(!verdict(&scenario(LOCK, CLAIM), &history(&[(0, 0), (1, 10)])).why.contains("although"));
 }
 
 /// Goal: a rung in which most requests fail did not put its load on the origin.

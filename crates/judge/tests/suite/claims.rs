@@ -4,7 +4,9 @@ use herd_history::Outcome as Ended;
 use herd_judge::Outcome::{self, Invalid, Unknown, Valid};
 use herd_scenario::{AbsentIds, AbsentReads};
 
-use crate::made::{FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, crowd, history, scenario, verdict};
+use crate::made::{
+    FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, crowd, history, renumber, scenario, verdict, with_writes,
+};
 
 const FLEET: &str = "property = \"rebuilds_per_boundary\"";
 const PROCESS: &str = "property = \"rebuilds_per_boundary\"\nscope = \"process\"";
@@ -126,11 +128,14 @@ fn uncoordinated_rebuilds_per_process() {
     assert_eq!((bad.outcome, bad.observed), (Invalid, Some(10)), "{bad:#?}");
 }
 
-/// Goal: no boundary at all is unknown, not zero rebuilds.
+/// Goal: no rebuild at all is unknown, not zero rebuilds.
 #[test]
 fn nothing_seen_is_unknown() {
+    let mut nothing = history(&[]);
+    nothing.rungs[0].ledger.clear();
+    renumber(&mut nothing.rungs[0]);
     for claim in [FLEET, PROCESS, AT_ONCE, AT_ONCE_PROCESS] {
-        let verdict = verdict(&scenario(LOCK, claim), &history(&[]));
+        let verdict = verdict(&scenario(LOCK, claim), &nothing);
         assert_eq!((verdict.outcome, verdict.observed), (Unknown, None), "{verdict:#?}");
     }
 }
@@ -143,6 +148,41 @@ fn lock_shorter_than_the_rebuild() {
     expect(&short, FLEET, &[(0, 0), (1, 40), (2, 80), (3, 90)], Invalid, 4);
     let renewed = format!("{short}\nrenew = true");
     expect(&renewed, FLEET, &[(0, 0), (1, 40)], Invalid, 2);
+}
+
+/// Goal: a lock that excludes nobody is no lock of a short lease: rebuilds that begin at nearly the same time are refuted, though one
+/// of them is slow at the origin.
+#[test]
+fn leases_follow_each_other() {
+    let short = LOCK.replace("1000", "40");
+    let herd: &[Start] = &[(0, 0), (1, 10), (2, 20), (3, 30)];
+    let slow = |mut run: herd_history::History, last_ms: u64| {
+        for rows in run.rungs[0].ledger[1..].chunks_mut(herd.len()) {
+            rows[herd.len() - 1].end_us = Some(rows[0].start_us + last_ms * 1_000);
+        }
+        run
+    };
+    let judged = |run: &herd_history::History| verdict(&scenario(&short, FLEET), run);
+    let refuted = judged(&slow(history(herd), 800));
+    assert_eq!(
+        (refuted.outcome, refuted.observed, refuted.bound),
+        (Invalid, Some(4), Some(2)),
+        "{refuted:#?}"
+    );
+    assert!(refuted.why.contains("began E apart"), "{}", refuted.why);
+    // E apart, and still too many: nobody begins after the first value was taken.
+    let late: &[Start] = &[(0, 0), (1, 40), (2, 80), (3, 130)];
+    for run in [slow(history(late), 800), with_writes(slow(history(late), 800))] {
+        let refuted = judged(&run);
+        assert_eq!((refuted.outcome, refuted.bound), (Invalid, Some(3)), "{refuted:#?}");
+    }
+    // Where the store's record says that it took the first value later, they are in time.
+    let mut in_time = with_writes(slow(history(late), 800));
+    in_time.rungs[0].writes.iter_mut().for_each(|write| write.at_us += 25_000);
+    assert_eq!(judged(&in_time).outcome, Valid);
+    // A node that holds its write back does not lengthen the time without end.
+    in_time.rungs[0].writes.iter_mut().for_each(|write| write.at_us += 3_000_000);
+    assert_eq!(judged(&in_time).bound, Some(4));
 }
 
 /// Goal: waiters that give up before D and go to the origin fall back to one per process.

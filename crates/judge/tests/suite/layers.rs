@@ -10,7 +10,7 @@ use herd_scenario::{
 
 use crate::made::{
     FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown, history,
-    note_fault, plan, scenario, stale_history, verdict,
+    note_fault, plan, renumber, row, scenario, stale_history, verdict,
 };
 
 pub(crate) const FLEET: &str = "property = \"rebuilds_per_boundary\"";
@@ -117,7 +117,8 @@ fn early_recomputation() {
     let lives = |each: u64, slow_ms: u64| {
         let mut run = history(&(0..each).map(|n| ((n % 4) as usize, n)).collect::<Vec<Start>>());
         let rung = &mut run.rungs[0];
-        rung.operations.iter_mut().for_each(|row| row.served = Served::Hit);
+        // Twice as many reads as rebuilds can need.
+        rung.operations.iter_mut().for_each(|row| (row.served, row.attempts) = (Served::Hit, 3));
         rung.ledger.iter_mut().for_each(|row| row.reason = Reason::Early);
         rung.ledger.iter_mut().for_each(|row| row.end_us = row.end_us.map(|us| us + slow_ms * 1_000));
         run
@@ -130,6 +131,16 @@ fn early_recomputation() {
     expect(&early, &lives(33, 50), Valid, 33);
     expect(&early, &lives(34, 50), Invalid, 34);
     expect_unknown(&early, &lives(60, 51), "early recomputation knows only the last one");
+    // However slow it is, what is counted must be more than an origin that was not slow explains; and it sets no bound of its own.
+    assert_eq!(verdict(&early, &lives(20, 900)).bound, Some(19));
+    // e^(1/beta) may be any number: a rebuild needs a read all the same. Reads come every 5 ms, from 105 ms before to 5 ms after.
+    let mut tiny = early.clone();
+    tiny.rungs[0].early_beta = Some(0.1);
+    let mut few = lives(40, 0);
+    few.rungs[0].operations.iter_mut().for_each(|row| row.attempts = 1);
+    let refuted = expect(&tiny, &few, Invalid, 40);
+    assert!(refuted.bound.unwrap() < 35, "{refuted:#?}");
+    assert!(refuted.bound_text.contains("reads then"), "{refuted:#?}");
     // Who missed may rebuild, too.
     let mut missed = lives(20, 0);
     let at_boundary = |row: &&mut herd_history::OperationRecord| row.sent_us == START_US + 1_110_000;
@@ -275,6 +286,42 @@ fn counting_under_jitter_and_early_recomputation() {
     assert!(!holds && why.contains("which no rebuild had made yet"), "{why}");
     run.rungs[0].ledger[2].start_us += 1;
     assert!(named(&early, &run).0);
+}
+
+/// Goal: a herd cannot be hidden among cold fills: who names no generation long after one was made contradicts the ledger, whatever
+/// way of counting the rung has, but for what a loss of the store explains.
+#[test]
+fn cold_fills_come_first() {
+    let hidden = |at_ms: u64| {
+        let mut run = history(&[(0, 0)]);
+        let rung = &mut run.rungs[0];
+        rung.ledger.push(row(1, 0, 1, at_ms));
+        renumber(rung);
+        run
+    };
+    let early = with(LOCK, FLEET, Layer::Early);
+    for at_ms in [2_250, 3_400] {
+        expect_unknown(&early, &hidden(at_ms), "names no generation of item-1");
+    }
+    // The first value was made at 100 ms: who had looked before may start a little later.
+    let named = |at_ms: u64| {
+        let judgement = judge(&early, &hidden(at_ms));
+        judgement.rungs[0].assumptions.iter().find(|a| a.name == "counting agrees").unwrap().holds
+    };
+    assert!(named(350) && !named(351));
+    // Where the TTL is too short for time to tell, clients confirm the generations, and none of a hidden herd.
+    let short = changed(LOCK, FLEET, |scenario| scenario.policy.ttl_ms = 190);
+    expect_unknown(&short, &hidden(3_400), "names no generation of item-1");
+    // A store that lost the value explains it.
+    let mut lost = hidden(2_500);
+    let flushed = changed(LOCK, FLEET, |scenario| {
+        scenario.rungs[0].layers.push(Layer::Early);
+        plan(scenario, "flush", herd_scenario::FaultAction::RedisFlush);
+    });
+    note_fault(&mut lost, "flush", "redis", &[2_400, 2_401, 2_401, 2_402]);
+    let judgement = judge(&flushed, &lost);
+    let found = judgement.rungs[0].assumptions.iter().find(|a| a.name == "counting agrees").unwrap();
+    assert!(!found.why.contains("names no generation"), "{}", found.why);
 }
 
 /// Goal: without a wanted number of boundaries none is needed, and nothing is confirmed of what was not seen.
