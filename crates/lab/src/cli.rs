@@ -1,10 +1,13 @@
-//! The command line. `sets` and `searches` hold that of the commands that run many experiments.
+//! The command line. `sets` and `searches` hold that of the commands that run many experiments, `traces` that of `trace`.
 
 mod searches;
 mod sets;
+mod traces;
 
+pub use crate::spans::SpanChoice;
 pub use searches::{BisectArgs, ExploreArgs};
 pub use sets::SetArgs;
+pub use traces::TraceArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
@@ -35,6 +38,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
     Report(DirArgs),
+    /// Show a request or a rebuild of a recorded run as a tree, by its reference id; or list the rebuilds
+    #[command(after_help = traces::TRACE_HELP)]
+    Trace(TraceArgs),
     /// Show the shipped scenarios: what each is about, the expected outcome, faults, how long its load lasts
     #[command(after_help = LIST_HELP)]
     List,
@@ -114,6 +120,9 @@ pub struct FleetArgs {
     /// name; without one the rungs are listed
     #[arg(long, value_name = "RUNG", conflicts_with = "out")]
     pub explain: Option<Option<String>>,
+    /// Which spans the run keeps.
+    #[command(flatten)]
+    pub spans: SpanChoice,
 }
 
 /// `herd ladder`

@@ -1,6 +1,6 @@
 //! `herd check` and `herd report`, and the end of every run: read the folder, judge it, write the reports, show the table.
 
-use crate::{exit::Exit, exit::UsageError, out};
+use crate::{exit::Exit, exit::UsageError, out, spans};
 use anyhow::Context;
 use herd_history::{History, HistoryError, Reader};
 use herd_judge::Judgement;
@@ -79,7 +79,8 @@ impl Run {
             error => anyhow::Error::new(error),
         })?;
         let dir = reader.path().to_path_buf();
-        let history = reader.load().with_context(|| format!("{} cannot be read", dir.display()))?;
+        let mut history = reader.load().with_context(|| format!("{} cannot be read", dir.display()))?;
+        history.notes.extend(spans::missing(&dir));
         let scenario = herd_judge::scenario_of(&history.manifest).context("the scenario in the manifest")?;
         Ok(Self { dir, history, scenario })
     }
