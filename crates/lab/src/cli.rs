@@ -336,6 +336,12 @@ pub struct AttendArgs {
     /// The shipped scenario to run
     #[arg(long, env = "HERD_PRESET", default_value = "ladder", value_name = "NAME")]
     pub preset: String,
+    /// Where the fleet sends the spans that the run keeps
+    #[arg(long, env = "HERD_SPANS", default_value = "0.0.0.0:7001", value_name = "ADDR:PORT")]
+    pub spans_listen: SocketAddr,
+    /// Which spans the run keeps.
+    #[command(flatten)]
+    pub spans: SpanChoice,
 }
 
 /// `herd bench`

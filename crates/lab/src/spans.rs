@@ -7,12 +7,9 @@ mod faults;
 
 use crate::screen::Screen;
 use clap::Args;
-use herd_experiment::{
-    run::Plan,
-    testbed::{Progress, Testbed},
-};
+use herd_experiment::{run::Plan, testbed::Progress};
 use herd_spans::{Keeper, Kept, Receiver, SUMMARY_FILE};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 /// The share of plain hits whose spans a run keeps where nobody says otherwise.
 const HITS_BY_DEFAULT: f64 = 0.01;
@@ -65,10 +62,11 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Begins to receive them into the run's folder. A run is worth driving without: what keeps it from that is said.
+    /// Begins to receive them at this address, into the run's folder. A run is worth driving without: what keeps it from that
+    /// is said.
     pub(crate) fn start(
         choice: SpanChoice,
-        testbed: &dyn Testbed,
+        listen: SocketAddr,
         dir: &Path,
         plan: &Plan,
         screen: &Screen,
@@ -78,7 +76,7 @@ impl Recording {
         }
         let rungs = plan.scenario.rungs.iter().map(|rung| rung.name.clone()).collect();
         let keeper = Keeper::new(dir, rungs, choice.sample_hits);
-        match Receiver::start(testbed.control_listen(), keeper) {
+        match Receiver::start(listen, keeper) {
             Ok(receiver) => Some(Self { receiver, sample_hits: choice.sample_hits }),
             Err(error) => {
                 screen.note(&format!("this run keeps no spans: {error}"));

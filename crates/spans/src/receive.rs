@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,19 +30,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Listens on a free port of this address.
-    ///
-    /// # Errors
-    /// There is none, or no thread.
-    pub fn start(listen: IpAddr, keeper: Keeper) -> io::Result<Self> {
-        Self::start_at(SocketAddr::new(listen, 0), keeper)
-    }
-
-    /// Listens on this address.
+    /// Listens on this address; port 0 takes any free one.
     ///
     /// # Errors
     /// It is taken, or there is no thread.
-    pub fn start_at(listen: SocketAddr, keeper: Keeper) -> io::Result<Self> {
+    pub fn start(listen: SocketAddr, keeper: Keeper) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

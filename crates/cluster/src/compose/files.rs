@@ -84,6 +84,8 @@ impl Project {
         let mut env: Vec<(String, String)> = PORTS.map(|name| (name.to_owned(), String::new())).to_vec();
         env.extend([
             ("HERD_CONTROL_URL".to_owned(), format!("http://{HOST}:{control_port}")),
+            // There is no service `herd`; a lab that keeps spans says where, in the experiment's environment.
+            ("HERD_SPANS_URL".to_owned(), String::new()),
             ("HERD_NODES".to_owned(), spec.nodes.to_string()),
             ("HERD_ROWS".to_owned(), spec.origin_rows.to_string()),
             ("HERD_POOL_SIZE".to_owned(), spec.origin_pool.to_string()),

@@ -27,7 +27,7 @@ async fn what_is_answered_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut keeper = Keeper::new(dir.path(), vec!["none".to_owned()], 1.0);
     keeper.begins("none");
-    let receiver = Receiver::start(Ipv4Addr::LOCALHOST.into(), keeper).unwrap();
+    let receiver = Receiver::start((Ipv4Addr::LOCALHOST, 0).into(), keeper).unwrap();
     let mut client = TraceServiceClient::connect(format!("http://{}", receiver.address())).await.unwrap();
     client.export(export(0xab)).await.unwrap();
     client.export(export(0xcd)).await.unwrap();
