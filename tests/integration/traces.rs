@@ -1,6 +1,6 @@
 //! Traces as a collector receives them: one tree a request, a rebuild of its own, a link from everyone who waited.
 
-use crate::fleet::{TestFleet, locked, coalesced};
+use crate::fleet::{TestFleet, coalesced, locked};
 use crate::otlp::{Collector, Received};
 use futures::future::join_all;
 use herd_spans::{Keeper, Receiver, Spans};
@@ -28,8 +28,10 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
     let rebuild = ledger[0].trace.clone();
 
     let complete = |spans: &[Received]| {
-        let roots =
-            spans.iter().filter(|r| r.span.name == "herd.v1.Edge/Get" && references.contains(&trace(r))).count();
+        let roots = spans
+            .iter()
+            .filter(|r| r.span.name == "herd.v1.Edge/Get" && references.contains(&trace(r)))
+            .count();
         let nodes =
             spans.iter().filter(|r| r.span.name == "herd.v1.CacheNode/Get" && references.contains(&trace(r)));
         let fetches = spans.iter().filter(|r| fetched(r)).count();
@@ -82,7 +84,10 @@ async fn the_files_of_a_run_hold_every_rebuild() {
     };
     let rebuilds = of("herd-cache-node", "rebuild");
     assert_eq!(rebuilds.iter().cloned().collect::<BTreeSet<_>>(), ledger, "every rebuild of the ledger");
-    assert_eq!((rebuilds.len(), of("herd-origin", "herd.v1.Origin/Fetch").len()), (ledger.len(), ledger.len()));
+    assert_eq!(
+        (rebuilds.len(), of("herd-origin", "herd.v1.Origin/Fetch").len()),
+        (ledger.len(), ledger.len())
+    );
     assert!(ledger.len() > 1, "without a lock each process rebuilds");
     for answer in waited {
         let answer = answer.expect("the fleet answers");

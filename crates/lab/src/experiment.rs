@@ -99,13 +99,8 @@ pub(crate) async fn driven(
     told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;
     let partial = writer.partial_path().to_path_buf();
-    let recording = Recording::start(
-        spans,
-        SocketAddr::new(testbed.control_listen(), 0),
-        &partial,
-        &plan,
-        screen,
-    );
+    let recording =
+        Recording::start(spans, SocketAddr::new(testbed.control_listen(), 0), &partial, &plan, screen);
     let measured = tokio::select! {
         () = stop.cancelled() => None,
         measured = measure(&plan, testbed.as_mut(), writer, recording.as_ref(), screen) => Some(measured),

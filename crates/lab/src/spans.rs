@@ -88,10 +88,7 @@ impl Recording {
     /// What the processes of the fleet have to know, which reach the lab under this name.
     pub(crate) fn env(&self, lab_host: &str) -> [(String, String); 2] {
         let url = format!("http://{lab_host}:{}", self.receiver.address().port());
-        [
-            ("HERD_SPANS_URL".to_owned(), url),
-            ("HERD_SAMPLE_HITS".to_owned(), self.sample_hits.to_string()),
-        ]
+        [("HERD_SPANS_URL".to_owned(), url), ("HERD_SAMPLE_HITS".to_owned(), self.sample_hits.to_string())]
     }
 
     /// Ends the files, with the faults of the run in them, and says what is in them.

@@ -180,14 +180,13 @@ impl OpenFile {
         let offered = spans.len() as u64;
         // Requests may take three quarters; the rest is for rebuilds, and for trees that were begun.
         let crowded = self.about.bytes > self.bytes_max / 4 * 3;
-        let wanted = |span: &Span| !crowded || self.begun.contains(&span.trace_id) || !of_request(span, is_edge);
+        let wanted =
+            |span: &Span| !crowded || self.begun.contains(&span.trace_id) || !of_request(span, is_edge);
         let spans: Vec<Span> = spans.into_iter().filter(wanted).collect();
         let traces: Vec<String> = spans.iter().map(|span| span.trace_id.clone()).collect();
         let scope = Scope { name: "herdproof".to_owned() };
-        let line = ResourceSpans {
-            resource: resource.clone(),
-            scope_spans: vec![ScopeSpans { scope, spans }],
-        };
+        let line =
+            ResourceSpans { resource: resource.clone(), scope_spans: vec![ScopeSpans { scope, spans }] };
         let text = serde_json::to_vec(&line).map_err(io::Error::other)?;
         let bytes = text.len() as u64 + 2;
         if traces.is_empty() || self.about.bytes + bytes + TAIL.len() as u64 > self.bytes_max {

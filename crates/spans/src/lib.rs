@@ -24,7 +24,7 @@ mod read;
 mod receive;
 mod tree;
 
-pub use keep::{BYTES_MAX, FILE_BYTES_MAX, Kept, KeptFile, Keeper, SUMMARY_FILE};
+pub use keep::{BYTES_MAX, FILE_BYTES_MAX, Keeper, Kept, KeptFile, SUMMARY_FILE};
 pub use read::{Found, Meant, PREFIX_MIN, ReadError, Spans};
 pub use receive::Receiver;
 pub use tree::{Node, Tree};

@@ -169,8 +169,13 @@ impl Spans {
         if !(PREFIX_MIN..=ID_DIGITS).contains(&id.len()) || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Meant::NoId;
         }
-        let mut found: Vec<String> =
-            self.traces.range(id.clone()..).take_while(|(trace, _)| trace.starts_with(&id)).map(|(trace, _)| trace.clone()).take(10).collect();
+        let mut found: Vec<String> = self
+            .traces
+            .range(id.clone()..)
+            .take_while(|(trace, _)| trace.starts_with(&id))
+            .map(|(trace, _)| trace.clone())
+            .take(10)
+            .collect();
         match found.len() {
             0 => Meant::Nothing,
             1 => Meant::One(found.remove(0)),

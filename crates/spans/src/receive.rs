@@ -103,7 +103,9 @@ impl TraceService for Service {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         match &mut *lock(&self.0) {
-            Some(keeper) => request.into_inner().resource_spans.into_iter().for_each(|sent| keeper.keep(sent)),
+            Some(keeper) => {
+                request.into_inner().resource_spans.into_iter().for_each(|sent| keeper.keep(sent))
+            }
             None => return Err(Status::unavailable("the run is over")),
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))

@@ -24,7 +24,9 @@ pub struct Node<'a> {
 impl<'a> Tree<'a> {
     pub(crate) fn new(trace: &str, spans: impl Iterator<Item = &'a Found>) -> Self {
         let mut spans: Vec<&Found> = spans.collect();
-        spans.sort_by_key(|found| (found.span.start_time_unix_nano, std::cmp::Reverse(found.span.end_time_unix_nano)));
+        spans.sort_by_key(|found| {
+            (found.span.start_time_unix_nano, std::cmp::Reverse(found.span.end_time_unix_nano))
+        });
         let ids: BTreeSet<&str> = spans.iter().map(|found| found.span.span_id.as_str()).collect();
         let mut below: BTreeMap<&str, Vec<&Found>> = BTreeMap::new();
         for found in spans {
@@ -64,8 +66,5 @@ impl<'a> Tree<'a> {
 /// Takes each span at most once, so that ids that go round in circles end.
 fn grow<'a>(below: &mut BTreeMap<&str, Vec<&'a Found>>, parent: &str) -> Vec<Node<'a>> {
     let children = below.remove(parent).unwrap_or_default();
-    children
-        .into_iter()
-        .map(|found| Node { found, children: grow(below, &found.span.span_id) })
-        .collect()
+    children.into_iter().map(|found| Node { found, children: grow(below, &found.span.span_id) }).collect()
 }

@@ -6,8 +6,8 @@ use super::lookups::read_outcome;
 use crate::errors::store_failure;
 use crate::metrics::write_name;
 use crate::peers::{Call, Fetched, Wanted};
-use crate::store::{Place, redis_span};
 use crate::store::write::{Guard, NewValue, Refusal as StoreRefusal};
+use crate::store::{Place, redis_span};
 use crate::value::{Maker, Value};
 use herd_policy::{
     Action, Cause, Config, Failure, FetchOutcome, HolderEnd, Lease, LeaseOutcome, OpId, Owner, ReadOutcome,
@@ -30,7 +30,9 @@ pub(super) struct Work {
 }
 
 enum Kind {
-    Read { op: OpId },
+    Read {
+        op: OpId,
+    },
     Acquire {
         op: OpId,
         rebuild: RebuildId,
@@ -39,10 +41,29 @@ enum Kind {
         volatile_tokens: bool,
         deadline: Time,
     },
-    Renew { op: OpId, rebuild: RebuildId, owner: Owner, lease: Lease, expiry: Duration, deadline: Time },
-    Release { owner: Owner, end: HolderEnd, unconditional: bool },
-    Fetch { op: OpId, rebuild: RebuildId, wanted: Wanted, deadline: Time },
-    Write { op: OpId, write: Write },
+    Renew {
+        op: OpId,
+        rebuild: RebuildId,
+        owner: Owner,
+        lease: Lease,
+        expiry: Duration,
+        deadline: Time,
+    },
+    Release {
+        owner: Owner,
+        end: HolderEnd,
+        unconditional: bool,
+    },
+    Fetch {
+        op: OpId,
+        rebuild: RebuildId,
+        wanted: Wanted,
+        deadline: Time,
+    },
+    Write {
+        op: OpId,
+        write: Write,
+    },
 }
 
 /// What a flight has Redis keep.
@@ -153,7 +174,8 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
             #[cfg(test)]
             node.panic_if_told();
             let maker = Maker::of(&flight.context);
-            let Fetched { outcome, pushback } = node.origin.fetch(&wanted, maker, call(deadline, &span)).await;
+            let Fetched { outcome, pushback } =
+                node.origin.fetch(&wanted, maker, call(deadline, &span)).await;
             note_fetch(&span, &outcome);
             drop(span);
             node.lock().flights.push_back(rebuild, pushback);

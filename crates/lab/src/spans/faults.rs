@@ -71,7 +71,10 @@ fn of_turn(steps: &[FaultRecord]) -> Option<Span> {
         said("herd.fault.kind", &first.kind),
         said("herd.fault.targets", &targets.join(" ")),
         said("herd.rung", &first.rung),
-        KeyValue { value: Some(AnyValue { value: Some(Value::IntValue(turn)) }), ..said("herd.fault.turn", "") },
+        KeyValue {
+            value: Some(AnyValue { value: Some(Value::IntValue(turn)) }),
+            ..said("herd.fault.turn", "")
+        },
     ];
     Some(Span {
         trace_id: rand::random::<u128>().max(1).to_be_bytes().to_vec(),

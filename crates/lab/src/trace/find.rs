@@ -22,7 +22,8 @@ pub(super) fn run(asked: Option<&Path>, runs: &Path) -> Result<PathBuf, UsageErr
         let mut partial = asked.components().as_path().as_os_str().to_owned();
         partial.push(".partial");
         let found = [asked.to_path_buf(), partial.into()].into_iter().find(|dir| dir.is_dir());
-        return found.ok_or_else(|| UsageError(format!("--run {}: there is no such folder", asked.display())));
+        return found
+            .ok_or_else(|| UsageError(format!("--run {}: there is no such folder", asked.display())));
     }
     let mut newest: Option<(SystemTime, PathBuf)> = None;
     let sets = folders(runs);

@@ -100,7 +100,8 @@ impl Picture {
             .map(|tree| waiter(&tree, zero))
             .collect();
         waiters.sort_by(|a, b| a.offset_ms.total_cmp(&b.offset_ms));
-        let rung = tree.as_ref().and_then(Tree::root).map_or_else(String::new, |root| root.found.rung.clone());
+        let rung =
+            tree.as_ref().and_then(Tree::root).map_or_else(String::new, |root| root.found.rung.clone());
         let kind = kind_of(tree.as_ref());
         Self { trace: trace.to_owned(), kind, rung, spans: shown(tree.as_ref(), zero), rebuilds, waiters }
     }
@@ -166,7 +167,8 @@ fn show(node: &Node<'_>, zero: u64) -> Shown {
 
 fn waiter(tree: &Tree<'_>, zero: u64) -> Waiter {
     let spans = tree.walk();
-    let text = |key: &str| spans.iter().find_map(|(_, found)| found.span.text(key)).unwrap_or_default().to_owned();
+    let text =
+        |key: &str| spans.iter().find_map(|(_, found)| found.span.text(key)).unwrap_or_default().to_owned();
     let node = spans.iter().find(|(_, found)| found.service == "herd-cache-node");
     let root = tree.root().map(|root| &root.found.span);
     Waiter {

@@ -23,7 +23,13 @@ fn whole(key: &str, value: i64) -> Attribute {
     Attribute::new(key, Value::IntValue(value))
 }
 
-fn span(trace: &str, (id, parent): (u64, u64), name: &str, (start, took): (u64, u64), said: Vec<Attribute>) -> Span {
+fn span(
+    trace: &str,
+    (id, parent): (u64, u64),
+    name: &str,
+    (start, took): (u64, u64),
+    said: Vec<Attribute>,
+) -> Span {
     Span {
         trace_id: trace.to_owned(),
         span_id: format!("{id:016x}"),

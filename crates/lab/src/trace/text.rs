@@ -111,7 +111,10 @@ fn waiters(page: &mut String, waiters: &[Waiter]) {
     }
     line(page, "");
     let node_wide = waiters.iter().map(|waiter| waiter.node.len()).max().unwrap_or(0).max(4);
-    line(page, &format!("  {:>9}  {:>9}  {:<node_wide$}  {:<14}  trace", "offset ms", "took ms", "node", "served"));
+    line(
+        page,
+        &format!("  {:>9}  {:>9}  {:<node_wide$}  {:<14}  trace", "offset ms", "took ms", "node", "served"),
+    );
     for waiter in waiters.iter().take(WAITERS_MAX) {
         let Waiter { trace, node, served, offset_ms, took_ms, .. } = waiter;
         line(page, &format!("  {offset_ms:>9.2}  {took_ms:>9.2}  {node:<node_wide$}  {served:<14}  {trace}"));

@@ -70,7 +70,8 @@ impl Queued {
         delay: Duration,
         mut stop: oneshot::Receiver<oneshot::Sender<()>>,
     ) {
-        let mut outlets: Vec<_> = exporters.into_iter().map(|exporter| Outlet { exporter, lost: 0 }).collect();
+        let mut outlets: Vec<_> =
+            exporters.into_iter().map(|exporter| Outlet { exporter, lost: 0 }).collect();
         loop {
             let mut batch = Vec::new();
             let stopping = tokio::select! {
@@ -234,7 +235,8 @@ mod tests {
         gone.away.store(true, Ordering::Relaxed);
         export(queued, vec![gone, there.clone()]).await;
         assert_eq!(dropped.get(), 1_000);
-        let got = there.got.lock().unwrap().iter().filter(|s| lost(std::slice::from_ref(s)).is_empty()).count();
+        let got =
+            there.got.lock().unwrap().iter().filter(|s| lost(std::slice::from_ref(s)).is_empty()).count();
         assert_eq!(got, 1_000);
     }
 }

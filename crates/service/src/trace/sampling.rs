@@ -53,7 +53,9 @@ mod tests {
         assert_eq!((kept(0.0), kept(1.0), kept(7.0)), (0, 20_000, 20_000));
         let some = kept(0.1);
         assert!((1_700..2_300).contains(&some), "{some}");
-        assert!(traces.iter().all(|t| !Sampling::hits(0.1).keeps(t) || Sampling::hits(0.2).keeps(&t.child())));
+        assert!(
+            traces.iter().all(|t| !Sampling::hits(0.1).keeps(t) || Sampling::hits(0.2).keeps(&t.child()))
+        );
     }
 
     /// The standard's sampler names are understood; anything else is the default.

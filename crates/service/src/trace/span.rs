@@ -173,7 +173,12 @@ impl Span {
     }
 
     /// Something happened in it.
-    pub fn event_at<const N: usize>(&self, name: &'static str, at: Instant, about: [(&'static str, Value); N]) {
+    pub fn event_at<const N: usize>(
+        &self,
+        name: &'static str,
+        at: Instant,
+        about: [(&'static str, Value); N],
+    ) {
         let Some(open) = &self.0 else { return };
         self.tell(|told| {
             if told.events.len() < EVENTS_MAX {

@@ -130,7 +130,8 @@ fn ids_links_and_trees() {
     let rebuild = format!("{:0<32}", "cccc");
     assert_eq!(read.linking_to(&rebuild).collect::<Vec<_>>(), [whole.as_str()]);
     let tree = read.tree(&whole).unwrap();
-    let rows: Vec<(usize, &str)> = tree.walk().into_iter().map(|(depth, f)| (depth, f.span.name.as_str())).collect();
+    let rows: Vec<(usize, &str)> =
+        tree.walk().into_iter().map(|(depth, f)| (depth, f.span.name.as_str())).collect();
     assert_eq!(rows, [(0, "herd.v1.Edge/Get"), (1, "herd.v1.CacheNode/Get")]);
     let orphan = read.tree(&format!("{:0<32}", "aaaabbbb2")).unwrap();
     assert_eq!(orphan.walk().len(), 1, "whose parent was not kept stands at the top");
