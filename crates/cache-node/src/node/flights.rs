@@ -127,6 +127,8 @@ impl Flights {
         if let Some(waited) = summary.lock_waited {
             span.set("herd.lock.wait_ms", waited);
         }
+        // The release of its lease holds on to it.
+        span.end();
         Some(flight.context)
     }
 }

@@ -162,6 +162,11 @@ impl Span {
         });
     }
 
+    /// It is over now, also if others hold on to it for a while.
+    pub fn end(&self) {
+        self.tell(|told| told.ended = Some(Instant::now()));
+    }
+
     /// Gives it another name.
     pub fn rename(&self, name: &'static str) {
         self.tell(|told| told.name = name.into());
