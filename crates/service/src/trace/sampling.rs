@@ -3,7 +3,7 @@
 use super::TraceContext;
 
 /// The share of plain hits whose spans are kept where nobody says otherwise.
-pub const HITS_BY_DEFAULT: f64 = 0.01;
+const HITS_BY_DEFAULT: f64 = 0.01;
 
 /// A share of traces, chosen by their ids alone: every process that is given the same share chooses the same traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
