@@ -27,7 +27,7 @@ pub(crate) fn got(call: Call, result: &Result<GetResponse, Status>, http: Option
     }
     match result {
         Ok(answer) => {
-            span.set("herd.served", served_name(answer.served()));
+            span.set("herd.served", served_in_spans(answer.served()));
             span.set("herd.node", answer.node.as_str());
             span.set("herd.generation", answer.generation);
             span.set("herd.config.version", answer.config_version);
@@ -37,7 +37,7 @@ pub(crate) fn got(call: Call, result: &Result<GetResponse, Status>, http: Option
         }
         Err(error) => {
             if let Some(absent) = absent::read(error) {
-                span.set("herd.served", served_name(absent.served));
+                span.set("herd.served", served_in_spans(absent.served));
                 span.set("herd.node", absent.node);
                 span.set("herd.generation", absent.generation);
                 span.set("herd.config.version", absent.config_version);
@@ -51,7 +51,12 @@ pub(crate) fn ended(call: Call, error: Option<&Status>, http: Option<StatusCode>
     drop(call.end(error.is_some(), error, http.map(|status| status.as_u16())));
 }
 
-/// How an answer came about, as JSON and spans spell it.
+/// How an answer came about, as spans and the labels of metrics spell it.
+fn served_in_spans(served: Served) -> String {
+    served_name(served).replace('-', "_")
+}
+
+/// How an answer came about, as JSON spells it.
 pub(crate) const fn served_name(served: Served) -> &'static str {
     match served {
         Served::Unspecified => "unspecified",

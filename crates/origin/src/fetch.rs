@@ -369,9 +369,12 @@ fn fetch_span(request: &FetchRequest, caller: Option<TraceContext>) -> Span {
         span.set("herd.key", request.key.as_str());
         span.set("herd.cache_key", request.cache_key.as_str());
         span.set("herd.generation", request.generation);
-        span.set("herd.rebuild.reason", request.reason().as_str_name().to_lowercase());
-        span.set("herd.fencing_token", request.token);
-        span.set("herd.epoch", request.epoch);
+        let reason = request.reason().as_str_name();
+        span.set("herd.rebuild.reason", reason.strip_prefix("REASON_").unwrap_or(reason).to_lowercase());
+        if request.token > 0 {
+            span.set("herd.fencing_token", request.token);
+            span.set("herd.epoch", request.epoch);
+        }
         span.set("herd.node", request.node.as_str());
         span.set("herd.config.version", request.config_version);
     }

@@ -188,7 +188,7 @@ impl OpenFile {
         let line =
             ResourceSpans { resource: resource.clone(), scope_spans: vec![ScopeSpans { scope, spans }] };
         let text = serde_json::to_vec(&line).map_err(io::Error::other)?;
-        let bytes = text.len() as u64 + 2;
+        let bytes = text.len() as u64 + if self.about.spans > 0 { 2 } else { 0 };
         if traces.is_empty() || self.about.bytes + bytes + TAIL.len() as u64 > self.bytes_max {
             self.about.left_out += offered;
             return Ok(());

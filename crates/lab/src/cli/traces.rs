@@ -14,7 +14,7 @@ Examples:
   herd trace 4bf92f35                                   in the newest run under runs/
   herd trace 4bf92f3577b34da6a3ce929d0e0e4736 --run runs/20260131T235959Z-ladder --json
   herd trace --rebuilds                                 how many rebuilds at each boundary, rung by rung
-  herd trace --rebuilds --rung lock --generation 3      each rebuild of one boundary, with its id";
+  herd trace --rebuilds --key item-1 --generation 3     each rebuild of one boundary, with its id";
 
 /// `herd trace`
 #[derive(Clone, Debug, Args)]
@@ -31,6 +31,9 @@ pub struct TraceArgs {
     /// Of this rung only
     #[arg(long, value_name = "NAME", requires = "rebuilds")]
     pub rung: Option<String>,
+    /// Of this row only
+    #[arg(long, value_name = "KEY", requires = "rebuilds")]
+    pub key: Option<String>,
     /// Of the boundaries at which this generation expired, each rebuild on a line
     #[arg(long, value_name = "N", requires = "rebuilds")]
     pub generation: Option<i64>,

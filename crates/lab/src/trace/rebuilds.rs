@@ -62,6 +62,7 @@ pub(super) fn show(dir: &Path, spans: &Spans, args: &TraceArgs) -> anyhow::Resul
     let boundaries: Vec<Boundary> = of(dir, spans)
         .into_iter()
         .filter(|boundary| args.rung.as_ref().is_none_or(|rung| *rung == boundary.rung))
+        .filter(|boundary| args.key.as_ref().is_none_or(|key| *key == boundary.key))
         .filter(|boundary| args.generation.is_none_or(|generation| generation == boundary.generation))
         .collect();
     if args.json {

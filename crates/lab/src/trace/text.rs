@@ -55,17 +55,22 @@ pub(super) fn of(picture: &Picture) -> String {
 }
 
 fn heading(picture: &Picture, rebuild: &Rebuild) -> String {
-    let led = picture.spans.iter().any(|span| served(span) == Some("led"));
+    let says = |key: &str, text: &str| picture.spans.iter().any(|span| said(span, key) == Some(text));
     match rebuild.kind {
-        Kind::Flight => format!("in its process it led flight {}, which waited for another", rebuild.trace),
-        _ if led => format!("led rebuild {}", rebuild.trace),
+        Kind::Flight => format!("its process's own flight {}, which waited for another's", rebuild.trace),
+        // Its own was in vain: what it was served another one made.
+        _ if !says("herd.rebuild.trace_id", &rebuild.trace) => {
+            format!("its process's own rebuild {}", rebuild.trace)
+        }
+        _ if says("herd.served", "led") => format!("led rebuild {}", rebuild.trace),
         _ => format!("waited on rebuild {}", rebuild.trace),
     }
 }
 
-fn served(span: &Shown) -> Option<&str> {
-    let own = span.attributes.get("herd.served").and_then(serde_json::Value::as_str);
-    own.or_else(|| span.children.iter().find_map(served))
+/// What a span, or else one below it, says about something.
+fn said<'a>(span: &'a Shown, key: &str) -> Option<&'a str> {
+    let own = span.attributes.get(key).and_then(serde_json::Value::as_str);
+    own.or_else(|| span.children.iter().find_map(|child| said(child, key)))
 }
 
 fn tree(page: &mut String, spans: &[Shown]) {
