@@ -16,7 +16,7 @@ pub const BYTES_MAX: u64 = 64 << 20;
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Beside the span files: what is in them and what is not.
-pub const SUMMARY_FILE: &str = "spans-kept.json";
+pub const SUMMARY_FILE: &str = "spans.kept.json";
 
 /// Attribute of the span by which a process says how many it lost.
 const LOST_ATTRIBUTE: &str = "herd.spans.dropped";

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spans-<rung>.json   {"resourceSpans":[ .. ]}, one line for what one process sent at once; Jaeger's upload reads it
-//! spans-kept.json     what is in them and what is not ([`Kept`])
+//! spans.kept.json     what is in them and what is not ([`Kept`])
 //! ```
 //!
 //! A file that a crash cut off lacks its last line and is read all the same. All files of a run together stay below

@@ -199,6 +199,5 @@ impl Spans {
 /// `lock` of `spans-lock.json`.
 fn rung_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    let rung = name.strip_prefix("spans-")?.strip_suffix(".json")?;
-    (name != SUMMARY_FILE).then(|| rung.to_owned())
+    name.strip_prefix("spans-")?.strip_suffix(".json").map(ToOwned::to_owned)
 }
