@@ -1,9 +1,11 @@
 //! Traces as a collector receives them: one tree a request, a rebuild of its own, a link from everyone who waited.
 
-use crate::fleet::{TestFleet, locked};
+use crate::fleet::{TestFleet, coalesced, locked};
 use crate::otlp::{Collector, Received};
 use futures::future::join_all;
+use herd_spans::{Keeper, Receiver, Spans};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 /// Requests for one cold key at once, over all nodes.
 const REQUESTS: usize = 24;
@@ -26,18 +28,20 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
     let rebuild = ledger[0].trace.clone();
 
     let complete = |spans: &[Received]| {
-        let roots =
-            spans.iter().filter(|r| r.span.name == "edge.get" && references.contains(&trace(r))).count();
+        let roots = spans
+            .iter()
+            .filter(|r| r.span.name == "herd.v1.Edge/Get" && references.contains(&trace(r)))
+            .count();
         let nodes =
-            spans.iter().filter(|r| r.span.name == "cache_node.get" && references.contains(&trace(r)));
+            spans.iter().filter(|r| r.span.name == "herd.v1.CacheNode/Get" && references.contains(&trace(r)));
         let fetches = spans.iter().filter(|r| fetched(r)).count();
         roots == REQUESTS && nodes.count() == REQUESTS && fetches == 1
     };
     let spans = collector.wait_for("every request at edge and node, and the fetch", complete).await;
     for reference in &references {
         let of_request: Vec<_> = spans.iter().filter(|r| trace(r) == *reference).collect();
-        let edge = of_request.iter().find(|r| r.span.name == "edge.get").expect("counted above");
-        let node = of_request.iter().find(|r| r.span.name == "cache_node.get").expect("counted above");
+        let edge = of_request.iter().find(|r| r.span.name == "herd.v1.Edge/Get").expect("counted above");
+        let node = of_request.iter().find(|r| r.span.name == "herd.v1.CacheNode/Get").expect("counted above");
         assert!(edge.span.parent_span_id.is_empty(), "the edge begins the tree");
         let ids: BTreeSet<_> = of_request.iter().map(|r| r.span.span_id.clone()).collect();
         assert!(ids.contains(&node.span.parent_span_id), "the node's span hangs in the same tree");
@@ -53,6 +57,52 @@ async fn waiters_link_to_the_rebuild_they_waited_for() {
     fleet.down().await;
 }
 
+/// Goal: where hits are sampled away, a run's files still hold every rebuild that the ledger counts, and for everybody who led or
+/// waited one whole tree; of hits they hold none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_files_of_a_run_hold_every_rebuild() {
+    let folder = tempfile::tempdir().expect("a folder for spans");
+    let mut keeper = Keeper::new(folder.path(), vec!["run".to_owned()], 0.0);
+    keeper.begins("run");
+    let receiver = Receiver::start((Ipv4Addr::LOCALHOST, 0).into(), keeper).expect("a free port");
+    let url = format!("http://{}", receiver.address());
+    let env = [("HERD_SPANS_URL", url.as_str()), ("HERD_SAMPLE_HITS", "0")];
+    let mut fleet = TestFleet::processes(3, coalesced(600_000), &env).await;
+    fleet.origin_takes(300).await;
+    let waited = join_all((0..REQUESTS).map(|_| fleet.get("item-1"))).await;
+    let hits = join_all((0..REQUESTS).map(|_| fleet.get("item-1"))).await;
+    let ledger: BTreeSet<String> = fleet.ledger("item-1").await.into_iter().map(|row| row.trace).collect();
+    // The processes send what is left when they end.
+    fleet.down().await;
+    let kept = tokio::task::spawn_blocking(|| receiver.finish()).await.expect("it ends");
+    assert_eq!((kept.lost, kept.error), (0, None));
+
+    let spans = Spans::read(folder.path()).expect("the files are readable");
+    let of = |service: &str, name: &str| {
+        let found = spans.all().iter().filter(|f| f.service == service && f.span.name == name);
+        found.map(|found| found.span.trace_id.clone()).collect::<Vec<_>>()
+    };
+    let rebuilds = of("herd-cache-node", "rebuild");
+    assert_eq!(rebuilds.iter().cloned().collect::<BTreeSet<_>>(), ledger, "every rebuild of the ledger");
+    assert_eq!(
+        (rebuilds.len(), of("herd-origin", "herd.v1.Origin/Fetch").len()),
+        (ledger.len(), ledger.len())
+    );
+    assert!(ledger.len() > 1, "without a lock each process rebuilds");
+    for answer in waited {
+        let answer = answer.expect("the fleet answers");
+        let tree = spans.tree(&answer.reference).expect("whoever led or waited is kept");
+        let rows: Vec<(usize, &str)> =
+            tree.walk().into_iter().map(|(depth, found)| (depth, found.span.name.as_str())).collect();
+        assert_eq!(rows, [(0, "herd.v1.Edge/Get"), (1, "herd.v1.CacheNode/Get"), (2, "GET")]);
+        assert!(ledger.contains(&answer.rebuild_trace), "{answer:?}");
+        assert!(spans.linking_to(&answer.rebuild_trace).any(|waiter| waiter == answer.reference));
+    }
+    for answer in hits {
+        assert!(spans.tree(&answer.expect("the fleet answers").reference).is_none(), "hits are sampled away");
+    }
+}
+
 /// Goal: an exporter that nobody answers breaks nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_collector_breaks_nothing() {
@@ -64,7 +114,7 @@ async fn an_unreachable_collector_breaks_nothing() {
 
 /// The origin's own span; the node's, around its call, bears the same name.
 fn fetched(received: &Received) -> bool {
-    received.service == "herd-origin" && received.span.name == "origin.fetch"
+    received.service == "herd-origin" && received.span.name == "herd.v1.Origin/Fetch"
 }
 
 fn trace(received: &Received) -> String {

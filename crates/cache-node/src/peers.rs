@@ -171,6 +171,14 @@ pub struct Wanted {
     pub config: Arc<Config>,
 }
 
+impl Wanted {
+    /// The row's key, without the prefix.
+    #[must_use]
+    pub fn row(&self) -> &str {
+        self.cache_key.strip_prefix(&*self.config.key_prefix).unwrap_or(&self.cache_key)
+    }
+}
+
 impl Origin {
     /// Asks in the name of the node `instance`.
     #[must_use]
@@ -178,12 +186,11 @@ impl Origin {
         Self { client: OriginClient::new(channel), node: instance.clone() }
     }
 
-    /// Fetches a row. The value carries the rebuild that asked for it.
-    pub async fn fetch(&self, wanted: &Wanted, call: Call) -> Fetched {
-        let prefix = &*wanted.config.key_prefix;
+    /// Fetches a row. The value carries its `maker`, the rebuild that asked for it.
+    pub async fn fetch(&self, wanted: &Wanted, maker: Maker, call: Call) -> Fetched {
         let (token, epoch) = wanted.lease.map_or((0, 0), |lease| (lease.token, lease.epoch));
         let request = v1::FetchRequest {
-            key: wanted.cache_key.strip_prefix(prefix).unwrap_or(&wanted.cache_key).to_owned(),
+            key: wanted.row().to_owned(),
             cache_key: wanted.cache_key.as_ref().to_owned(),
             generation: wanted.generation,
             node: self.node.as_ref().to_owned(),
@@ -194,7 +201,6 @@ impl Origin {
         };
         let error = match call.limit(self.client.clone().fetch(call.request(request))).await {
             Ok(row) => {
-                let maker = Maker::of(&call.trace);
                 let value = Value { body: row.value, version: row.version, age_ms: 0, maker };
                 return Fetched { outcome: FetchOutcome::Fetched(value), pushback: None };
             }
@@ -255,7 +261,7 @@ pub struct Fetched {
 pub struct Call {
     /// What is left until its deadline.
     pub remaining: Duration,
-    /// The rebuild on whose behalf it is made.
+    /// What it continues: a part of the rebuild on whose behalf it is made, or of the request.
     pub trace: TraceContext,
 }
 

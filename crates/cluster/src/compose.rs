@@ -298,6 +298,10 @@ impl Testbed for ComposeTestbed {
         Ipv4Addr::UNSPECIFIED.into()
     }
 
+    fn lab_host(&self) -> &'static str {
+        files::HOST
+    }
+
     fn up<'a>(
         &'a mut self,
         spec: &'a FleetSpec,

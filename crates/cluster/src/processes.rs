@@ -236,6 +236,10 @@ impl Testbed for ProcessTestbed {
         Ipv4Addr::LOCALHOST.into()
     }
 
+    fn lab_host(&self) -> &'static str {
+        "127.0.0.1"
+    }
+
     fn up<'a>(
         &'a mut self,
         spec: &'a FleetSpec,

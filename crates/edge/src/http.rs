@@ -14,7 +14,7 @@
 mod answer;
 
 use crate::forward::{Forwarder, VALUE_BYTES_MAX, with_reference};
-use crate::grpc::{get_span, record_error, record_get, request_span};
+use crate::spans;
 use answer::{Item, error, error_with, json};
 use axum::Router;
 use axum::body::Bytes;
@@ -24,14 +24,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use herd_service::rpc::Deadline;
-use herd_service::trace::{self, TraceContext};
+use herd_service::trace::{Call, TraceContext};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::{InvalidateRequest, PutRequest, PutResponse};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
-use tracing::Instrument as _;
 
 /// Header with a request's deadline in milliseconds, 1 to 600,000.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
@@ -61,18 +60,20 @@ pub(crate) fn router(forwarder: Arc<Forwarder>) -> Router {
 
 async fn get_item(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap, key: Key) -> Response {
     let key = key_of(key);
-    let span = get_span(key.as_deref().unwrap_or_default(), "http");
-    let context = trace::begin(&span, TraceContext::extract_http(&headers));
-    let (key, budget) = match asked(key, &headers, forwarder.default_deadline) {
-        Ok(asked) => asked,
-        Err(bad) => return error(with_reference(*bad, &context), &context),
+    let caller = TraceContext::extract_http(&headers);
+    let call = Call::begin(spans::GET_ITEM, key.as_deref().unwrap_or_default(), caller);
+    let context = call.context();
+    let (key, budget) = match wanted(key, &headers, forwarder.default_deadline) {
+        Ok(wanted) => wanted,
+        Err(bad) => return refused(call, *bad),
     };
-    let result = forwarder.get(key.clone(), budget, &context).instrument(span.clone()).await;
-    record_get(&span, &result);
-    match result {
-        Ok(answer) => json(StatusCode::OK, &Item::new(&key, &answer), &context),
+    let result = forwarder.get(key.clone(), budget, &context).await;
+    let response = match &result {
+        Ok(answer) => json(StatusCode::OK, &Item::new(&key, answer), &context),
         Err(failed) => error(failed, &context),
-    }
+    };
+    spans::got(call, &result, Some(response.status()));
+    response
 }
 
 #[derive(Serialize)]
@@ -85,27 +86,34 @@ struct Written<'a> {
 
 async fn put_item(State(forwarder): State<Arc<Forwarder>>, key: Key, request: extract::Request) -> Response {
     let key = key_of(key);
-    let span = request_span("edge.put", key.as_deref().unwrap_or_default(), "http");
-    let context = trace::begin(&span, TraceContext::extract_http(request.headers()));
-    let (key, budget) = match asked(key, request.headers(), forwarder.default_deadline) {
-        Ok(asked) => asked,
-        Err(bad) => return error(with_reference(*bad, &context), &context),
+    let caller = TraceContext::extract_http(request.headers());
+    let call = Call::begin_kept(spans::PUT_ITEM, key.as_deref().unwrap_or_default(), caller);
+    let context = call.context();
+    let (key, budget) = match wanted(key, request.headers(), forwarder.default_deadline) {
+        Ok(wanted) => wanted,
+        Err(bad) => return refused(call, *bad),
     };
     let deadline = Deadline::after(budget);
     let value = match body_of(request, deadline).await {
         Ok(value) => value.to_vec(),
-        Err((http_status, bad)) => return error_with(http_status, &with_reference(*bad, &context), &context),
+        Err((http_status, bad)) => {
+            let bad = with_reference(*bad, &context);
+            spans::ended(call, Some(&bad), Some(http_status));
+            return error_with(http_status, &bad, &context);
+        }
     };
     let message = PutRequest { key: key.clone(), value };
-    let result = forwarder.pass(message, deadline.remaining(), &context).instrument(span.clone()).await;
-    record_error(&span, result.as_ref().err());
-    match result {
+    let result = forwarder.pass(message, deadline.remaining(), &context).await;
+    let response = match &result {
         Ok(PutResponse { version, generation }) => {
+            let (version, generation) = (*version, *generation);
             let written = Written { key: &key, version, generation, reference: context.trace_id() };
             json(StatusCode::OK, &written, &context)
         }
         Err(failed) => error(failed, &context),
-    }
+    };
+    spans::ended(call, result.as_ref().err(), Some(response.status()));
+    response
 }
 
 #[derive(Serialize)]
@@ -117,28 +125,30 @@ struct Deleted<'a> {
 
 async fn delete_item(State(forwarder): State<Arc<Forwarder>>, headers: HeaderMap, key: Key) -> Response {
     let key = key_of(key);
-    let span = request_span("edge.invalidate", key.as_deref().unwrap_or_default(), "http");
-    let context = trace::begin(&span, TraceContext::extract_http(&headers));
-    let (key, budget) = match asked(key, &headers, forwarder.default_deadline) {
-        Ok(asked) => asked,
-        Err(bad) => return error(with_reference(*bad, &context), &context),
+    let caller = TraceContext::extract_http(&headers);
+    let call = Call::begin_kept(spans::DELETE_ITEM, key.as_deref().unwrap_or_default(), caller);
+    let context = call.context();
+    let (key, budget) = match wanted(key, &headers, forwarder.default_deadline) {
+        Ok(wanted) => wanted,
+        Err(bad) => return refused(call, *bad),
     };
     let message = InvalidateRequest { key: key.clone() };
-    let result = forwarder.pass(message, budget, &context).instrument(span.clone()).await;
-    record_error(&span, result.as_ref().err());
-    match result {
+    let result = forwarder.pass(message, budget, &context).await;
+    let response = match &result {
         Ok(answer) => {
             let deleted = Deleted { key: &key, generation: answer.generation, reference: context.trace_id() };
             json(StatusCode::OK, &deleted, &context)
         }
         Err(failed) => error(failed, &context),
-    }
+    };
+    spans::ended(call, result.as_ref().err(), Some(response.status()));
+    response
 }
 
 async fn no_key(headers: HeaderMap) -> Response {
     let context = context_of(&headers);
     let why = herd_wire::key::KeyError::Empty.to_string();
-    error(with_reference(status(Code::InvalidArgument, ErrorSource::Client, why), &context), &context)
+    error(&with_reference(status(Code::InvalidArgument, ErrorSource::Client, why), &context), &context)
 }
 
 #[derive(Serialize)]
@@ -199,8 +209,17 @@ fn key_of(key: Key) -> Result<String, Box<Status>> {
     })
 }
 
+/// The answer to a request that asks for nonsense.
+fn refused(call: Call, bad: Status) -> Response {
+    let context = call.context();
+    let bad = with_reference(bad, &context);
+    let response = error(&bad, &context);
+    spans::ended(call, Some(&bad), Some(response.status()));
+    response
+}
+
 /// The key and the time that a request has.
-fn asked(
+fn wanted(
     key: Result<String, Box<Status>>,
     headers: &HeaderMap,
     default: Duration,

@@ -12,6 +12,7 @@
 //! - `fleet`, `node`: membership, ejection and return.
 //! - `forward`: the way of a request: gate, deadline, routing, the call.
 //! - `grpc`, [`http`]: the two protocols in front of it.
+//! - `spans`: what a request leaves in its trace.
 //! - `metrics`: the edge's own metrics.
 
 mod fleet;
@@ -22,6 +23,7 @@ mod metrics;
 mod node;
 pub mod routing;
 pub mod settings;
+mod spans;
 
 pub use forward::REFERENCE_HEADER;
 pub use settings::{EdgeArgs, ROLE};

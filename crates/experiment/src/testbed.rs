@@ -19,6 +19,9 @@ pub trait Testbed: Send {
     /// processes, all addresses (or the bridge's) for containers. The port is the control plane's choice.
     fn control_listen(&self) -> IpAddr;
 
+    /// The name by which the fleet reaches this host, and so whatever the lab serves on [`Testbed::control_listen`].
+    fn lab_host(&self) -> &'static str;
+
     /// Brings the fleet up: builds what is missing (binaries, images), starts Redis, database, origin, lock service,
     /// edge and `spec.nodes` cache nodes, all of them told to join the control plane at `control_port`.
     /// Returns when Redis, origin, lock service and edge are ready and every node has been *started*; the caller
@@ -305,6 +308,8 @@ pub trait Progress: Send + Sync {
     fn note(&self, line: &str);
     /// The current step, replaced by the next ("starting cache nodes 12/50"); `done` of `total` where it counts.
     fn step(&self, what: &str, done: u64, total: u64);
+    /// A rung begins: what is done to the fleet from now on is done for it.
+    fn begins(&self, _rung: &str) {}
 }
 
 /// Hears nothing.

@@ -2,7 +2,13 @@
 //! the fleet can be used afterwards.
 
 use crate::{
-    backend, cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, told, verdict,
+    backend,
+    cli::AttendArgs,
+    exit::Exit,
+    experiment, fleet, out, pick, place,
+    screen::Screen,
+    spans::{Heard, Recording},
+    told, verdict,
 };
 use anyhow::Context;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
@@ -19,6 +25,9 @@ use std::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// How long after a span ended its process has sent it, if it can.
+const SPANS_DUE: Duration = Duration::from_secs(1);
 
 /// How long the report's server may take to end what is under way.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -73,15 +82,24 @@ async fn ladder(
     picked.scenario.apply(&Overrides { nodes: Some(args.nodes), ..Overrides::default() })?;
     backend::check_able(None, &picked.file, &picked.scenario)?;
     let place = place::run_dir(None, &args.out, &picked.scenario.name)?;
-    let plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
+    let mut plan = Plan::new(picked.scenario, &picked.file, &picked.text, Backend::Compose.as_str());
+    plan.extra.extend(args.spans.options());
     told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;
+    let recording = Recording::start(args.spans, args.spans_listen, writer.partial_path(), &plan, screen);
     let partial = begun.get_or_init(|| writer.partial_path().to_path_buf());
     let joined = run::await_nodes(control, args.nodes, None, screen).await?;
     screen.note(&format!("{} joined", experiment::nodes(joined)));
     let endpoints = endpoints(args);
     // The fleet is others': there is no testbed for faults.
-    let finished = match run::drive(&plan, &endpoints, control, None, writer, screen).await {
+    let heard = Heard { screen, recording: recording.as_ref() };
+    let driven = run::drive(&plan, &endpoints, control, None, writer, &heard).await;
+    if let Some(recording) = recording {
+        // The fleet lives on, and sends what it has not sent yet when it is due.
+        tokio::time::sleep(SPANS_DUE).await;
+        recording.finish(partial, screen).await;
+    }
+    let finished = match driven {
         Ok(writer) => experiment::finish(writer),
         Err(error) => {
             screen.note(&format!("error: {:#}", anyhow::Error::new(error)));

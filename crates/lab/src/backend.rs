@@ -11,7 +11,8 @@ use std::path::PathBuf;
 pub(crate) const ORIGIN_ROWS: u32 = 100_000;
 
 /// Settings that a person makes for the whole fleet and that every process reads from its environment.
-const PASSED_ON: [&str; 1] = ["OTEL_EXPORTER_OTLP_ENDPOINT"];
+const PASSED_ON: [&str; 4] =
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "HERD_SAMPLE_HITS"];
 
 /// The testbed of the choice; for `auto` a line says what was taken and why.
 ///

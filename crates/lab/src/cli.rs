@@ -1,10 +1,13 @@
-//! The command line. `sets` and `searches` hold that of the commands that run many experiments.
+//! The command line. `sets` and `searches` hold that of the commands that run many experiments, `traces` that of `trace`.
 
 mod searches;
 mod sets;
+mod traces;
 
+pub use crate::spans::SpanChoice;
 pub use searches::{BisectArgs, ExploreArgs};
 pub use sets::SetArgs;
+pub use traces::TraceArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
@@ -36,6 +39,9 @@ pub enum Command {
     /// Write a run's reports again (results.json, report.md, report.html, junit.xml)
     #[command(after_help = REPORT_HELP)]
     Report(DirArgs),
+    /// Show a request or a rebuild of a recorded run as a tree, by its reference id; or list the rebuilds
+    #[command(after_help = traces::TRACE_HELP)]
+    Trace(TraceArgs),
     /// Show the shipped scenarios: what each is about, the expected outcome, faults, how long its load lasts
     #[command(after_help = LIST_HELP)]
     List,
@@ -115,6 +121,9 @@ pub struct FleetArgs {
     /// name; without one the rungs are listed
     #[arg(long, value_name = "RUNG", conflicts_with = "out")]
     pub explain: Option<Option<String>>,
+    /// Which spans the run keeps.
+    #[command(flatten)]
+    pub spans: SpanChoice,
 }
 
 /// `herd ladder`
@@ -335,6 +344,12 @@ pub struct AttendArgs {
     /// The shipped scenario to run
     #[arg(long, env = "HERD_PRESET", default_value = "ladder", value_name = "NAME")]
     pub preset: String,
+    /// Where the fleet sends the spans that the run keeps
+    #[arg(long, env = "HERD_SPANS", default_value = "0.0.0.0:7001", value_name = "ADDR:PORT")]
+    pub spans_listen: SocketAddr,
+    /// Which spans the run keeps.
+    #[command(flatten)]
+    pub spans: SpanChoice,
 }
 
 /// `herd bench`

@@ -9,6 +9,7 @@ use crate::{
     pick::{self, Picked},
     place::{self, RunDir},
     screen::Screen,
+    spans::{Heard, Recording, SpanChoice},
     told, verdict,
 };
 use herd_experiment::{
@@ -54,7 +55,7 @@ async fn experiment_or_words(
 
 async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let place = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
-    let Some(driven) = driven(picked, args.backend, &place, &Screen::new(), stop).await? else {
+    let Some(driven) = driven(picked, args.backend, args.spans, &place, &Screen::new(), stop).await? else {
         return Ok(Exit::Interrupted);
     };
     let exit = verdict::judge_write_and_show(&driven.dir)?;
@@ -87,19 +88,23 @@ impl Driven {
 pub(crate) async fn driven(
     picked: Picked,
     backend: BackendChoice,
+    spans: SpanChoice,
     place: &RunDir,
     screen: &Screen,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Driven>> {
     let mut testbed = backend::testbed(backend, screen).await?;
     backend::check_able(Some(testbed.backend()), &picked.file, &picked.scenario)?;
-    let plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
+    let mut plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
+    plan.extra.extend(spans.options());
     told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;
     let partial = writer.partial_path().to_path_buf();
+    let recording =
+        Recording::start(spans, SocketAddr::new(testbed.control_listen(), 0), &partial, &plan, screen);
     let measured = tokio::select! {
         () = stop.cancelled() => None,
-        measured = measure(&plan, testbed.as_mut(), writer, screen) => Some(measured),
+        measured = measure(&plan, testbed.as_mut(), writer, recording.as_ref(), screen) => Some(measured),
     };
     let failed = |error: RunError| screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
     let measured = measured.map(|measured| measured.map_err(failed));
@@ -107,6 +112,10 @@ pub(crate) async fn driven(
     if let Err(error) = testbed.down().await {
         screen
             .note(&format!("{:#}", anyhow::Error::new(error).context("something of the fleet may be left")));
+    }
+    // After the fleet, whose processes send their last spans when they end.
+    if let Some(recording) = recording {
+        recording.finish(&partial, screen).await;
     }
     screen.clear();
     let finished = match measured {
@@ -155,11 +164,12 @@ async fn measure(
     plan: &Plan,
     testbed: &mut dyn Testbed,
     writer: Writer,
+    recording: Option<&Recording>,
     screen: &Screen,
 ) -> Result<Writer, RunError> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let fleet = &plan.scenario.fleet;
-    let spec = backend::with_faults(
+    let mut spec = backend::with_faults(
         backend::fleet_spec(
             fleet.nodes,
             plan.scenario.workload.keys,
@@ -168,11 +178,13 @@ async fn measure(
         ),
         &plan.scenario,
     );
+    spec.env.extend(recording.into_iter().flat_map(|recording| recording.env(testbed.lab_host())));
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
     screen.note(&format!("{} joined after {:.1} s", nodes(nodes_joined), ready_after.as_secs_f64()));
-    let driven = run::drive(plan, &endpoints, &control, Some(&mut *testbed), writer, screen).await;
+    let heard = Heard { screen, recording };
+    let driven = run::drive(plan, &endpoints, &control, Some(&mut *testbed), writer, &heard).await;
     for failure in testbed.failures().await.into_iter().take(3) {
         screen.note(&deaths::told(&failure));
     }

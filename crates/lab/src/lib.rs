@@ -8,6 +8,7 @@
 //! - `list`: the scenarios that the program carries; `chaos`: those of the regression set in a row, the known-bad ones among them.
 //! - `bisect`: the value of a field at which an outcome tips; `explore`: fault plans drawn at random, reduced to the smallest that fails;
 //!   `trial`: one experiment of such a row.
+//! - `spans`: the spans of a run, kept in its folder; `trace`: one of them shown again.
 //! - `repair`: what labs that crashed left behind.
 //! - [`fleet`]: `up` and `down`; [`load`]: `load`; `prewarm`: the gate before a cold fleet's traffic; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
@@ -36,7 +37,9 @@ mod place;
 mod prewarm;
 mod repair;
 mod screen;
+mod spans;
 mod told;
+mod trace;
 mod trial;
 pub mod verdict;
 
@@ -69,6 +72,7 @@ async fn obey(command: Command, stop: &CancellationToken) -> anyhow::Result<Exit
         Command::Run(args) => experiment::run(&args, stop).await,
         Command::Check(args) => verdict::check(&args.dir, !args.no_write),
         Command::Report(args) => verdict::report(&args.dir),
+        Command::Trace(args) => trace::trace(&args),
         Command::List => list::list(),
         Command::Chaos(args) => chaos::run(chaos::Family::Regression, &args, stop).await,
         Command::Zoo(args) => chaos::run(chaos::Family::KnownBad, &args, stop).await,

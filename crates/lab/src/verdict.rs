@@ -1,6 +1,6 @@
 //! `herd check` and `herd report`, and the end of every run: read the folder, judge it, write the reports, show the table.
 
-use crate::{exit::Exit, exit::UsageError, out};
+use crate::{exit::Exit, exit::UsageError, out, spans};
 use anyhow::Context as _;
 use herd_history::{History, HistoryError, Reader};
 use herd_judge::Judgement;
@@ -81,7 +81,8 @@ impl Run {
             error => damaged(error, dir),
         })?;
         let dir = reader.path().to_path_buf();
-        let history = reader.load().map_err(|error| damaged(error, &dir))?;
+        let mut history = reader.load().map_err(|error| damaged(error, &dir))?;
+        history.notes.extend(spans::missing(&dir));
         let scenario = herd_judge::scenario_of(&history.manifest)
             .context("the scenario in its manifest")
             .map_err(|error| damaged(error, &dir))?;

@@ -6,7 +6,8 @@ use crate::locks::{Answer, Locks, LocksError, Wanted};
 use crate::metrics::{LockMetrics, outcome_name};
 use herd_lease::arbiter::{Failure, Reply};
 use herd_lease::{HolderEnd, HolderFailure, Token};
-use herd_service::trace::{self, TraceContext};
+use herd_service::trace::conventions::{rpc_ended, rpc_server};
+use herd_service::trace::{Span, TraceContext};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::acquire_response::Outcome;
 use herd_wire::v1::lock_admin_server::{LockAdmin, LockAdminServer};
@@ -17,7 +18,6 @@ use herd_wire::v1::{
 };
 use std::time::Instant;
 use tonic::{Code, Request, Response, Status};
-use tracing::{Instrument as _, Span, field};
 
 /// `herd.v1.LockService`. Cloning shares it.
 pub struct LockGrpc<S, C> {
@@ -56,10 +56,13 @@ impl<S: KnownBad, C: Counters> LockGrpc<S, C> {
             Err(LocksError::Failed(_)) => "failed",
         };
         self.metrics.count_acquire(outcome, began.elapsed());
-        span.record("herd.outcome", outcome);
-        if let Ok(Answer { reply: Reply::Granted(grant), .. }) = &answer {
-            span.record("herd.token", grant.token.0);
-            span.record("herd.epoch", grant.epoch.0);
+        span.set("herd.lock.outcome", outcome);
+        if let Ok(Answer { reply, waited_ms }) = &answer {
+            span.set("herd.lock.wait_ms", *waited_ms);
+            if let Reply::Granted(grant) = reply {
+                span.set("herd.fencing_token", grant.token.0);
+                span.set("herd.epoch", grant.epoch.0);
+            }
         }
         answer
     }
@@ -68,19 +71,13 @@ impl<S: KnownBad, C: Counters> LockGrpc<S, C> {
 #[tonic::async_trait]
 impl<S: KnownBad, C: Counters> LockService for LockGrpc<S, C> {
     async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<AcquireResponse>, Status> {
-        let span = herd_service::span!(
-            "lock.acquire",
-            otel.kind = "server",
-            herd.lease = %request.get_ref().name,
-            herd.owner = %request.get_ref().owner,
-            herd.outcome = field::Empty,
-            herd.token = field::Empty,
-            herd.epoch = field::Empty,
-        );
-        let _ = trace::begin(&span, TraceContext::extract(request.metadata()));
+        let span = span_of("herd.v1.LockService/Acquire", &request, &request.get_ref().name);
+        span.set("herd.lease.owner", request.get_ref().owner.as_str());
         let request = request.into_inner();
-        let answer = self.answer(&request, &span).instrument(span.clone()).await;
-        let Answer { reply, waited_ms } = answer.map_err(|error| locks_status(&error))?;
+        let answer = self.answer(&request, &span).await;
+        let answer = answer.map_err(|error| locks_status(&error));
+        rpc_ended(&span, true, answer.as_ref().err());
+        let Answer { reply, waited_ms } = answer?;
         let outcome = match reply {
             Reply::Granted(grant) => Outcome::Granted(Grant {
                 token: grant.token.0,
@@ -99,24 +96,31 @@ impl<S: KnownBad, C: Counters> LockService for LockGrpc<S, C> {
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
-        let span = span_of("lock.renew", &request, &request.get_ref().name);
+        let span = span_of("herd.v1.LockService/Renew", &request, &request.get_ref().name);
         let RenewRequest { name, owner, token, expiry_ms } = request.into_inner();
-        let renewed = self.locks.renew(&name, &owner, Token(token), expiry_ms).instrument(span).await;
-        let held = renewed.map_err(|error| locks_status(&error))?;
+        let renewed = self.locks.renew(&name, &owner, Token(token), expiry_ms).await;
+        let renewed = renewed.map_err(|error| locks_status(&error));
+        rpc_ended(&span, true, renewed.as_ref().err());
+        let held = renewed?;
+        if !held {
+            span.event("herd.lease.expired", [("herd.known_by", "lock service".into())]);
+        }
         Ok(Response::new(RenewResponse { held }))
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
-        let span = span_of("lock.release", &request, &request.get_ref().name);
+        let span = span_of("herd.v1.LockService/Release", &request, &request.get_ref().name);
         let request = request.into_inner();
         let end = holder_end(&request);
         let ReleaseRequest { name, owner, unconditional, .. } = request;
         let freed = if unconditional {
-            self.locks.release_unconditionally(&name, end).instrument(span).await
+            self.locks.release_unconditionally(&name, end).await
         } else {
-            self.locks.release(&name, &owner, end).instrument(span).await
+            self.locks.release(&name, &owner, end).await
         };
-        let released = freed.map_err(|error| locks_status(&error))?;
+        let freed = freed.map_err(|error| locks_status(&error));
+        rpc_ended(&span, true, freed.as_ref().err());
+        let released = freed?;
         self.metrics.count_release(released);
         Ok(Response::new(ReleaseResponse { released }))
     }
@@ -153,9 +157,10 @@ impl<S: KnownBad, C: Counters> LockAdmin for LockLab<S, C> {
     }
 }
 
-fn span_of<T>(operation: &'static str, request: &Request<T>, name: &str) -> Span {
-    let span = herd_service::span!("lock", otel.name = operation, otel.kind = "server", herd.lease = %name);
-    let _ = trace::begin(&span, TraceContext::extract(request.metadata()));
+/// The span of a call about a lease, in the trace of whoever asks for it.
+fn span_of<T>(method: &'static str, request: &Request<T>, lease: &str) -> Span {
+    let span = rpc_server(method, TraceContext::extract(request.metadata()));
+    span.set("herd.lease.name", lease);
     span
 }
 

@@ -11,8 +11,8 @@ use crate::metrics::OriginMetrics;
 use crate::store::{Connection, Row, SELECT, Store, StoreError, VALUE_BYTES_MAX};
 use crate::stuck::{BadStuck, StuckQueries};
 use herd_service::gate::{BadLimits, Gate, Limits, NotAdmitted, Refused};
-use herd_service::trace::TraceContext;
-use herd_service::{span, trace};
+use herd_service::trace::conventions::rpc_server;
+use herd_service::trace::{Kind, Span, TraceContext};
 use herd_wire::key::{KeyError, check_key};
 use herd_wire::v1::{Failures, FetchOutcome, FetchRequest, Latency, OriginGate, Stuck};
 use rebuild::{Rebuild, Wait};
@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{Instrument as _, Span, field::Empty};
 
 /// What a fetch brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +119,9 @@ impl Fetcher {
         deadline: Instant,
     ) -> Result<Fetched, FetchError> {
         check_key(&request.key)?;
-        let span = fetch_span(&request);
-        // The ledger names the caller's trace: the rebuild's. The context that begins here is only for spans below.
-        let _ = trace::begin(&span, caller);
-        self.recorded(request, caller, deadline, &span).instrument(span.clone()).await
+        // The ledger names the caller's trace: the rebuild's.
+        let span = fetch_span(&request, caller);
+        self.recorded(request, caller, deadline, &span).await
     }
 
     async fn recorded(
@@ -186,7 +184,7 @@ impl Fetcher {
         let acquired = self.store.acquire(deadline).await;
         self.metrics.observe_pool_wait(rebuild.queue.stop());
         let mut connection = self.heed(acquired)?;
-        let row = self.read(&mut connection, key, deadline).await;
+        let row = self.read(&mut connection, key, deadline, rebuild.span()).await;
         let connection = self.stuck.pass(connection).await;
         // Held until the delay is over, or given back before.
         let _held = delay.holds_connection.then_some(connection);
@@ -200,20 +198,23 @@ impl Fetcher {
         connection: &mut Connection,
         key: &str,
         deadline: Instant,
+        span: &Span,
     ) -> Result<Option<Row>, FetchError> {
         if self.failures().draw(Instant::now().into_std()) {
             return Err(FetchError::OnCommand);
         }
-        let query = span!(
-            "SELECT items",
-            otel.kind = "client",
-            db.system.name = self.store.system_name(),
-            db.operation.name = "SELECT",
-            db.collection.name = "items",
-            db.query.text = SELECT,
-        );
+        let query = span
+            .child("SELECT items", Kind::Client)
+            .with("db.system.name", self.store.system_name())
+            .with("db.operation.name", "SELECT")
+            .with("db.collection.name", "items")
+            .with("db.query.text", SELECT);
         self.metrics.db_query.inc();
-        let row = connection.select(key, deadline).instrument(query).await;
+        let row = connection.select(key, deadline).await;
+        if let Err(error) = &row {
+            query.fail("database", error.to_string());
+        }
+        drop(query);
         Ok(self.heed(row)?)
     }
 
@@ -362,19 +363,20 @@ async fn sleep_exactly(time: Duration) {
     }
 }
 
-fn fetch_span(request: &FetchRequest) -> Span {
-    span!(
-        "origin.fetch",
-        otel.kind = "server",
-        herd.key = %request.key,
-        herd.generation = request.generation,
-        herd.reason = request.reason().as_str_name(),
-        herd.token = request.token,
-        herd.node = %request.node,
-        herd.rebuild = Empty,
-        herd.outcome = Empty,
-        herd.gate_us = Empty,
-        herd.queued_us = Empty,
-        otel.status_code = Empty,
-    )
+fn fetch_span(request: &FetchRequest, caller: Option<TraceContext>) -> Span {
+    let span = rpc_server("herd.v1.Origin/Fetch", caller);
+    if span.is_recording() {
+        span.set("herd.key", request.key.as_str());
+        span.set("herd.cache_key", request.cache_key.as_str());
+        span.set("herd.generation", request.generation);
+        let reason = request.reason().as_str_name();
+        span.set("herd.rebuild.reason", reason.strip_prefix("REASON_").unwrap_or(reason).to_lowercase());
+        if request.token > 0 {
+            span.set("herd.fencing_token", request.token);
+            span.set("herd.epoch", request.epoch);
+        }
+        span.set("herd.node", request.node.as_str());
+        span.set("herd.config.version", request.config_version);
+    }
+    span
 }

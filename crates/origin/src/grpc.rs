@@ -6,6 +6,7 @@ use crate::store::KEYS_MAX;
 use futures::{Stream, StreamExt as _, stream};
 use herd_service::rpc::{self, Deadline};
 use herd_service::trace::TraceContext;
+use herd_service::trace::conventions::{rpc_ended, rpc_server};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::v1::origin_admin_server::{OriginAdmin, OriginAdminServer};
 use herd_wire::v1::origin_server::{Origin, OriginServer};
@@ -93,9 +94,12 @@ impl Origin for OriginService {
 impl OriginService {
     async fn write(&self, request: Request<PutRowRequest>) -> Result<Response<PutRowResponse>, Status> {
         let deadline = deadline(request.metadata());
+        let span = rpc_server("herd.v1.Origin/Put", TraceContext::extract(request.metadata()));
         let PutRowRequest { key, value } = request.into_inner();
-        let version = self.0.put(&key, &value, deadline).await.map_err(|e| fetch_status(&e))?;
-        Ok(Response::new(PutRowResponse { version }))
+        span.set("herd.key", key.as_str());
+        let written = self.0.put(&key, &value, deadline).await.map_err(|e| fetch_status(&e));
+        rpc_ended(&span, true, written.as_ref().err());
+        Ok(Response::new(PutRowResponse { version: written? }))
     }
 }
 

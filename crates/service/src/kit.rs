@@ -27,7 +27,7 @@
 //! ```
 
 use crate::metrics::Metrics;
-use crate::telemetry::LogFilter;
+use crate::telemetry::{self, LogFilter, SpanArgs};
 use crate::{admin, rpc};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -83,6 +83,9 @@ pub struct ServiceArgs {
     /// Which log lines go to standard error, as in `info,herd_edge=debug`
     #[arg(long, env = "HERD_LOG", value_name = "FILTER", default_value = "info")]
     pub log: LogFilter,
+    /// Which spans go where.
+    #[command(flatten)]
+    pub spans: SpanArgs,
 }
 
 impl ServiceArgs {
@@ -92,7 +95,7 @@ impl ServiceArgs {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let instance = instance.parse().ok();
         let log = "info".parse().expect("a level name is a filter");
-        Self { listen: any, admin: any, instance, drain_ms: 5000, log }
+        Self { listen: any, admin: any, instance, drain_ms: 5000, log, spans: SpanArgs::default() }
     }
 }
 
@@ -200,6 +203,7 @@ impl Service {
         let (grpc, grpc_address) = bind("gRPC", args.listen).await?;
         let (admin, admin_address) = bind("admin", args.admin).await?;
         let (metrics, readiness, ended) = (Metrics::new(), Readiness::new(), CancellationToken::new());
+        telemetry::register(&metrics);
         let serving = axum::serve(admin, admin::router(metrics.clone(), readiness.clone()));
         let admin_ended = ended.clone();
         tokio::spawn(async move {

@@ -10,7 +10,7 @@
 //! - [`kit`]: the common settings, the service, start and drain.
 //! - [`settings`]: reads flags and environment and reports every bad setting at once.
 //! - [`telemetry`]: logs to standard error; spans over OTLP when an endpoint is set.
-//! - [`trace`]: W3C trace context, with or without an exporter; links between spans.
+//! - [`trace`]: W3C trace context, with or without an exporter; which spans are kept; links between spans.
 //! - [`metrics`]: the six metrics of every process, and the registry for its own.
 //! - [`control`]: the session with the control plane: configuration, membership, the state of links.
 //! - [`links`]: links to peers that can be made bad, for faults.
@@ -28,8 +28,3 @@ mod run;
 pub mod settings;
 pub mod telemetry;
 pub mod trace;
-
-#[doc(hidden)]
-pub mod private {
-    pub use tracing;
-}

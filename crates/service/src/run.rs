@@ -62,7 +62,7 @@ where
 {
     let common = args.service();
     let instance = common.instance.clone().unwrap_or_else(InstanceName::of_host);
-    let telemetry = telemetry::start(role.name, &instance.0, &common.log)?;
+    let telemetry = telemetry::start(role.name, &instance.0, &common.log, &common.spans)?;
     let mut service = Service::start(role, common).await?;
     service.announce = true;
     let stopping = stop_on_signals(service.shutdown())?;

@@ -1,33 +1,42 @@
-//! Logs to standard error, and spans over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+//! Logs to standard error, and spans over OTLP to where `OTEL_EXPORTER_OTLP_ENDPOINT` says, to the lab of a run, or to both.
 //!
-//! With the endpoint unset there is no OpenTelemetry at all. With a collector that is away, spans are dropped from a bounded
-//! queue, silently; nothing waits for it but the last flush, and that for two seconds at most. The exporter lives on a thread
-//! of its own, so that it takes no turn on the thread that serves requests.
+//! With neither set there are no spans at all. Which are made is decided in [`crate::trace`]; here they wait in a bounded queue
+//! and go out in batches. A collector that is away, or slower than the process, loses spans: they are counted in
+//! `herd_spans_dropped_total`, and the next batch that gets through carries a span that says how many. Nothing waits for a
+//! collector but the last flush, and that for two seconds at most. The exporter lives on a thread of its own, so that it takes
+//! no turn on the thread that serves requests.
 
-use crate::trace;
-use opentelemetry::{KeyValue, trace::TracerProvider as _};
+mod export;
+
+pub use export::DROPPED_ATTRIBUTE;
+pub(crate) use export::Queue;
+
+use crate::metrics::Metrics;
+use crate::trace::{self, Recorder, Sampling};
+use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanLimits,
-};
+use opentelemetry_sdk::trace::SpanExporter as _;
 use std::str::FromStr;
 use std::time::Duration;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, Targets, filter_fn};
+use tokio::sync::oneshot;
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
+/// How long one message to a collector, and the last flush, may take.
+const EXPORT_MAX: Duration = Duration::from_secs(2);
+
 /// How long the last flush of spans may take.
-pub const FLUSH_MAX: Duration = Duration::from_secs(2);
+pub const FLUSH_MAX: Duration = EXPORT_MAX;
 
 /// Spans that wait for export at most; later ones are dropped.
 const QUEUED_SPANS_MAX: usize = 8192;
 
-/// Environment variable: where spans go. Unset or empty: nowhere.
-pub const ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// How long a span waits for others, unless `OTEL_BSP_SCHEDULE_DELAY` (milliseconds) says otherwise.
+const DELAY: Duration = Duration::from_millis(500);
 
-/// Crates whose spans would only describe the export itself or every frame on a connection.
-const NOT_EXPORTED: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower", "opentelemetry"];
+/// Environment variable: where spans go. Unset or empty: nowhere, or only to the lab.
+pub const ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// Which log lines are written, in the syntax of tracing's env-filter; checked when it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +71,58 @@ pub enum TelemetryError {
     Thread(#[source] std::io::Error),
 }
 
+/// Which spans go where; flatten it into a process's settings with `#[command(flatten)]`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct SpanArgs {
+    /// Also send spans to this OTLP/gRPC address: that of the lab, which keeps them with its run
+    #[arg(long, env = "HERD_SPANS_URL", value_name = "URL")]
+    pub spans_url: Option<String>,
+    /// The share of plain hits whose spans are kept, 0 to 1; rebuilds, errors and whoever waited are kept always
+    /// [default: what OTEL_TRACES_SAMPLER says, else 0.01]
+    #[arg(long, env = "HERD_SAMPLE_HITS", value_name = "SHARE", value_parser = share)]
+    pub sample_hits: Option<f64>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("must be 0 to 1".to_owned()) }
+}
+
+impl SpanArgs {
+    /// `None`: nothing is kept.
+    fn sampling(&self) -> Option<Sampling> {
+        match self.sample_hits {
+            Some(share) => Some(Sampling::hits(share)),
+            None => {
+                let name = std::env::var("OTEL_TRACES_SAMPLER").unwrap_or_default();
+                Sampling::named(&name, std::env::var("OTEL_TRACES_SAMPLER_ARG").ok().as_deref())
+            }
+        }
+    }
+
+    fn exporters(&self) -> Result<Vec<SpanExporter>, TelemetryError> {
+        let build = |endpoint: Option<&str>| {
+            let builder = SpanExporter::builder().with_tonic().with_timeout(EXPORT_MAX);
+            let builder = match endpoint {
+                Some(endpoint) => builder.with_endpoint(endpoint),
+                // The exporter reads the environment itself.
+                None => builder,
+            };
+            builder.build().map_err(|e| TelemetryError::Exporter(Box::new(e)))
+        };
+        let wanted = std::env::var(ENDPOINT_VARIABLE).is_ok_and(|endpoint| !endpoint.trim().is_empty());
+        let lab = self.spans_url.as_deref().filter(|url| !url.trim().is_empty());
+        let mut exporters = Vec::new();
+        if wanted {
+            exporters.push(build(None)?);
+        }
+        if let Some(lab) = lab {
+            exporters.push(build(Some(lab))?);
+        }
+        Ok(exporters)
+    }
+}
+
 /// Running telemetry; end it with [`Telemetry::flush`].
 #[derive(Debug)]
 #[must_use = "spans that are not flushed at exit are lost"]
@@ -71,82 +132,78 @@ pub struct Telemetry {
 
 #[derive(Debug)]
 struct Exporting {
-    provider: SdkTracerProvider,
+    /// Ends the export: what is queued is sent, then it is said that it is done.
+    stop: oneshot::Sender<oneshot::Sender<()>>,
     /// Ends the exporter's runtime when dropped.
-    _runtime: tokio::sync::oneshot::Sender<()>,
+    _runtime: oneshot::Sender<()>,
 }
 
-/// Starts logging and, if an endpoint is set, the export of spans, for the whole process.
+/// Starts logging and, if there is somewhere to send them, the export of spans, for the whole process.
 ///
 /// # Errors
 /// The exporter's settings are bad or a subscriber is already installed.
-pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Telemetry, TelemetryError> {
-    let wanted = EnvFilter::builder().parse_lossy(&log.0);
-    // Spans belong to the exporter: log lines carry the reference id where they need one.
-    let lines = wanted.and(filter_fn(|about| about.is_event()));
+pub fn start(
+    role: &'static str,
+    instance: &str,
+    log: &LogFilter,
+    spans: &SpanArgs,
+) -> Result<Telemetry, TelemetryError> {
+    let lines = EnvFilter::builder().parse_lossy(&log.0);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let to_stderr =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(lines);
-    let subscriber = tracing_subscriber::registry().with(to_stderr);
-
-    let endpoint_set = std::env::var(ENDPOINT_VARIABLE).is_ok_and(|endpoint| !endpoint.trim().is_empty());
-    if !endpoint_set {
-        tracing::subscriber::set_global_default(subscriber)?;
-        return Ok(Telemetry { exporting: None });
-    }
-    let exporting = start_exporting(role, instance)?;
-    let ours = Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_targets(NOT_EXPORTED.map(|t| (t, LevelFilter::OFF)));
-    let tracer = exporting.provider.tracer("herdproof");
-    let exported = tracing_opentelemetry::layer()
-        .with_tracer(tracer)
-        .with_location(false)
-        .with_threads(false)
-        .with_target(false)
-        .with_tracked_inactivity(false)
-        .with_filter(ours.and(filter_fn(|about| about.is_span())));
-    tracing::subscriber::set_global_default(subscriber.with(exported))?;
-    trace::set_enabled(true);
-    Ok(Telemetry { exporting: Some(exporting) })
+    let exporting = match spans.sampling() {
+        Some(sampling) => start_exporting(role, instance, sampling, spans)?,
+        None => None,
+    };
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(to_stderr))?;
+    Ok(Telemetry { exporting })
 }
 
-fn start_exporting(role: &'static str, instance: &str) -> Result<Exporting, TelemetryError> {
+/// Shows on `/metrics` how many spans were lost.
+pub(crate) fn register(metrics: &Metrics) {
+    metrics.registry().register(
+        "herd_spans_dropped",
+        "Spans that no collector got: the queue was full, or the collector away",
+        export::DROPPED.clone(),
+    );
+}
+
+fn start_exporting(
+    role: &'static str,
+    instance: &str,
+    sampling: Sampling,
+    spans: &SpanArgs,
+) -> Result<Option<Exporting>, TelemetryError> {
     let (runtime, handle) = exporter_runtime().map_err(TelemetryError::Thread)?;
     // The channel's worker is spawned where it is built.
     let entered = handle.enter();
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_timeout(FLUSH_MAX)
-        .build()
-        .map_err(|e| TelemetryError::Exporter(Box::new(e)))?;
+    let mut exporters = spans.exporters()?;
     drop(entered);
-    let batches = BatchConfigBuilder::default()
-        .with_max_queue_size(QUEUED_SPANS_MAX)
-        .with_max_export_batch_size(512)
-        .with_scheduled_delay(Duration::from_secs(1))
-        .build();
+    if exporters.is_empty() {
+        return Ok(None);
+    }
     let resource = Resource::builder()
         .with_service_name(format!("herd-{role}"))
         .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    let limits = SpanLimits { max_links_per_span: 128, max_events_per_span: 64, ..SpanLimits::default() };
-    let provider = SdkTracerProvider::builder()
-        .with_sampler(sampler())
-        .with_span_limits(limits)
-        .with_resource(resource)
-        .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
-        .build();
-    Ok(Exporting { provider, _runtime: runtime })
+    exporters.iter_mut().for_each(|exporter| exporter.set_resource(&resource));
+    let asked = std::env::var("OTEL_BSP_SCHEDULE_DELAY").ok().and_then(|millis| millis.parse().ok());
+    let delay = asked.map_or(DELAY, Duration::from_millis);
+    let (queue, queued) = export::queue(QUEUED_SPANS_MAX, export::DROPPED.clone());
+    let (stop, stopping) = oneshot::channel();
+    handle.spawn(queued.export(exporters, delay, stopping));
+    trace::record_with(Recorder { queue, sampling });
+    Ok(Some(Exporting { stop, _runtime: runtime }))
 }
 
 /// A runtime on a thread of its own, which ends when the sender is dropped.
-fn exporter_runtime() -> std::io::Result<(tokio::sync::oneshot::Sender<()>, tokio::runtime::Handle)> {
+fn exporter_runtime() -> std::io::Result<(oneshot::Sender<()>, tokio::runtime::Handle)> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     let handle = runtime.handle().clone();
-    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
     std::thread::Builder::new().name("span-export".to_owned()).spawn(move || {
         // Err is the signal: the sender was dropped.
         let _ = runtime.block_on(stopped);
@@ -155,37 +212,14 @@ fn exporter_runtime() -> std::io::Result<(tokio::sync::oneshot::Sender<()>, toki
     Ok((stop, handle))
 }
 
-/// The sampler that `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` name; parent-based, always on, by default.
-fn sampler() -> Sampler {
-    let name = std::env::var("OTEL_TRACES_SAMPLER").unwrap_or_default();
-    let argument = std::env::var("OTEL_TRACES_SAMPLER_ARG").ok();
-    sampler_of(&name, argument.as_deref())
-}
-
-fn sampler_of(name: &str, argument: Option<&str>) -> Sampler {
-    let ratio = argument.and_then(|text| text.parse::<f64>().ok()).unwrap_or(1.0).clamp(0.0, 1.0);
-    match name {
-        "always_on" => Sampler::AlwaysOn,
-        "always_off" => Sampler::AlwaysOff,
-        "traceidratio" => Sampler::TraceIdRatioBased(ratio),
-        "parentbased_always_off" => Sampler::ParentBased(Box::new(Sampler::AlwaysOff)),
-        "parentbased_traceidratio" => Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))),
-        _ => Sampler::ParentBased(Box::new(Sampler::AlwaysOn)),
-    }
-}
-
 impl Telemetry {
-    /// Exports what is queued, for [`FLUSH_MAX`] at most, off the runtime's thread, and ends the export.
+    /// Exports what is queued, for [`FLUSH_MAX`] at most, and ends the export. A collector that is away is no reason to end
+    /// badly: its spans are lost, which is its own fault.
     pub async fn flush(self) {
-        let Some(exporting) = self.exporting else { return };
-        trace::set_enabled(false);
-        let (done, flushed) = tokio::sync::oneshot::channel();
-        let started = std::thread::Builder::new().name("span-flush".to_owned()).spawn(move || {
-            // A collector that is away is no reason to end badly: its spans are lost, which is its own fault.
-            let _ = exporting.provider.shutdown_with_timeout(FLUSH_MAX);
-            let _ = done.send(());
-        });
-        if started.is_ok() {
+        let Some(Exporting { stop, _runtime }) = self.exporting else { return };
+        trace::stop_recording();
+        let (done, flushed) = oneshot::channel();
+        if stop.send(done).is_ok() {
             let _ = tokio::time::timeout(FLUSH_MAX, flushed).await;
         }
     }
@@ -195,21 +229,24 @@ impl Telemetry {
 mod tests {
     use super::*;
 
-    /// The standard's sampler names are understood; anything else is the default.
-    #[test]
-    fn samplers() {
-        assert!(matches!(sampler_of("always_off", None), Sampler::AlwaysOff));
-        assert!(
-            matches!(sampler_of("traceidratio", Some("0.25")), Sampler::TraceIdRatioBased(r) if r == 0.25)
-        );
-        assert!(matches!(sampler_of("traceidratio", Some("7")), Sampler::TraceIdRatioBased(r) if r == 1.0));
-        assert!(matches!(sampler_of("", None), Sampler::ParentBased(_)));
-    }
-
     /// A log filter is checked when it is read.
     #[test]
     fn log_filters() {
         assert!("info,herd_edge=debug".parse::<LogFilter>().is_ok());
         assert!("herd_edge=loud".parse::<LogFilter>().is_err());
+    }
+
+    /// A share is one, or a mistake.
+    #[test]
+    fn shares() {
+        assert_eq!(share("0.25"), Ok(0.25));
+        assert!(share("2").is_err() && share("often").is_err() && share("NaN").is_err());
+    }
+
+    /// What is asked for by name goes before the standard's variable.
+    #[test]
+    fn hits_by_name() {
+        let asked = SpanArgs { sample_hits: Some(0.5), ..SpanArgs::default() };
+        assert_eq!(asked.sampling(), Some(Sampling::hits(0.5)));
     }
 }

@@ -1,14 +1,41 @@
-//! W3C trace context: every request has a trace id, with or without an exporter.
+//! W3C trace context, and spans that cost nothing unless they are exported.
 //!
-//! With no exporter a request costs no span: [`span!`](crate::span) gives a disabled one and [`begin`] only does arithmetic on
-//! ids. With an exporter, [`begin`] ties the span to the caller's and the context that is passed on is the span's own.
+//! Every request has a trace id, with or without an exporter: it is the reference id that clients get. Whether spans of it are
+//! *kept* is decided so:
+//!
+//! - **Rebuilds, always.** A rebuild is a trace of its own, begun where its flight begins ([`root`]); its context is
+//!   marked as sampled, and lock service and origin, which only follow their callers ([`server`]), keep theirs.
+//!   Fills on command (pre-warm, background fill) are no herd and would be most of all rebuilds: by ratio.
+//! - **Requests that are no plain hit, always**: those that led, waited, were served stale, failed, were shed or were given up.
+//!   Nobody knows that when a request arrives. So a request begins as a [`Pending`], which is two clock readings and two random
+//!   numbers, and its span is made when it is over, with the ids that were passed on. Edge and node come to the same
+//!   conclusion without a word more on the wire, as the answer itself says how it was served: trees stay whole.
+//! - **Plain hits, by ratio** ([`Sampling`]), by the trace id as `TraceIdRatioBased` does it, decided where the trace
+//!   begins and passed on in `traceparent`: who is asked to sample (flag 01) keeps its span, whatever the ratio. A caller that
+//!   says no (flag 00) is heeded for hits, not for the rest.
+//!
+//! Spans are plain data until they end; then they go to a bounded queue ([`crate::telemetry`]), and what does not fit is
+//! dropped and counted.
+//!
+//! - `call`: [`Call`], a request under way.
+//! - [`conventions`]: the names that OpenTelemetry gives to calls over gRPC.
+//! - `span`: [`Span`], [`Pending`].
+//! - `sampling`: [`Sampling`].
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+mod call;
+pub mod conventions;
+mod sampling;
+mod span;
+
+pub use call::{Call, Name};
+pub use sampling::Sampling;
+pub use span::{IntoValue, Kind, Pending, Span, root, server};
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// Name of the header and metadata key that carries a [`TraceContext`].
 pub const TRACEPARENT: &str = "traceparent";
@@ -17,6 +44,13 @@ pub const TRACEPARENT: &str = "traceparent";
 const FORMATTED: usize = 55;
 
 static EXPORTING: AtomicBool = AtomicBool::new(false);
+static RECORDER: OnceLock<Recorder> = OnceLock::new();
+
+/// Where ended spans go, and which hits are kept.
+pub(crate) struct Recorder {
+    pub(crate) queue: crate::telemetry::Queue,
+    pub(crate) sampling: Sampling,
+}
 
 /// Whether spans are exported by this process. Ask before doing work that only a span needs.
 #[must_use]
@@ -24,8 +58,16 @@ pub fn enabled() -> bool {
     EXPORTING.load(Ordering::Relaxed)
 }
 
-pub(crate) fn set_enabled(on: bool) {
-    EXPORTING.store(on, Ordering::Relaxed);
+/// Begins to keep spans. The first recorder of a process is its only one.
+pub(crate) fn record_with(recorder: Recorder) {
+    if RECORDER.set(recorder).is_ok() {
+        EXPORTING.store(true, Ordering::Relaxed);
+    }
+}
+
+/// No more spans are begun; those under way still end.
+pub(crate) fn stop_recording() {
+    EXPORTING.store(false, Ordering::Relaxed);
 }
 
 /// A position in a trace: which trace, which span of it, and whether it is sampled.
@@ -37,7 +79,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A new trace, with random ids; not sampled, as nobody has decided to record it.
+    /// A new trace, with random ids; not sampled, as nobody has decided to keep it.
     #[must_use]
     pub fn root() -> Self {
         Self { trace: rand::random::<u128>().max(1), span: rand::random::<u64>().max(1), sampled: false }
@@ -153,15 +195,7 @@ impl TraceContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         let (trace, span) =
             (TraceId::from_bytes(self.trace.to_be_bytes()), SpanId::from_bytes(self.span.to_be_bytes()));
-        SpanContext::new(trace, span, flags, true, TraceState::default())
-    }
-
-    fn from_otel(context: &SpanContext) -> Option<Self> {
-        context.is_valid().then(|| Self {
-            trace: u128::from_be_bytes(context.trace_id().to_bytes()),
-            span: u64::from_be_bytes(context.span_id().to_bytes()),
-            sampled: context.is_sampled(),
-        })
+        SpanContext::new(trace, span, flags, false, TraceState::default())
     }
 }
 
@@ -169,53 +203,6 @@ impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.traceparent())
     }
-}
-
-/// Begins the work that `span` stands for and gives the context to pass on and to answer with.
-///
-/// With a parent the span continues its trace; without one it begins a new trace. Call it before the span is entered. With a
-/// disabled span (no exporter) the context is made here.
-#[must_use]
-pub fn begin(span: &Span, parent: Option<TraceContext>) -> TraceContext {
-    let of_span = if span.is_disabled() { None } else { begin_exported(span, parent) };
-    of_span.unwrap_or_else(|| parent.map_or_else(TraceContext::root, |parent| parent.child()))
-}
-
-fn begin_exported(span: &Span, parent: Option<TraceContext>) -> Option<TraceContext> {
-    // An empty context makes a root, whatever span is current where this runs.
-    let context = opentelemetry::Context::new();
-    let context = match parent {
-        Some(parent) => context.with_remote_span_context(parent.to_otel()),
-        None => context,
-    };
-    span.set_parent(context).ok()?;
-    of(span)
-}
-
-/// The context of a span, if it is exported or would be if sampled.
-#[must_use]
-pub fn of(span: &Span) -> Option<TraceContext> {
-    if span.is_disabled() { None } else { TraceContext::from_otel(span.context().span().span_context()) }
-}
-
-/// Links `span` to another one, as a waiter to the rebuild it waited for. Does nothing without an exporter.
-pub fn link(span: &Span, to: &TraceContext) {
-    if !span.is_disabled() {
-        span.add_link(to.to_otel());
-    }
-}
-
-/// Makes an info span if spans are exported, else a disabled one that costs nothing:
-/// `span!("edge.get", otel.kind = "server", herd.key = %key)`.
-#[macro_export]
-macro_rules! span {
-    ($($args:tt)*) => {
-        if $crate::trace::enabled() {
-            $crate::private::tracing::info_span!($($args)*)
-        } else {
-            $crate::private::tracing::Span::none()
-        }
-    };
 }
 
 fn hex(bytes: &[u8], out: &mut [u8]) {
@@ -287,15 +274,17 @@ mod tests {
         );
     }
 
-    /// Without an exporter a request still has a trace: the caller's, or a new one.
+    /// Without an exporter a request still has a trace, its caller's or a new one, and no span.
     #[test]
-    fn begin_without_exporter() {
+    fn without_exporter() {
         let parent = TraceContext::parse(SAMPLE).unwrap();
-        let span = crate::span!("nothing");
-        assert!(span.is_disabled());
-        let inside = begin(&span, Some(parent));
-        assert_eq!(inside.trace_id(), parent.trace_id());
-        assert_ne!(inside, parent);
-        assert_ne!(begin(&span, None).trace_id(), parent.trace_id());
+        let pending = Pending::begin(Some(parent));
+        assert_eq!(pending.context().trace_id(), parent.trace_id());
+        assert_ne!(pending.context(), parent);
+        assert!(!pending.end(true, "nothing", Kind::Server).is_recording());
+        assert_ne!(Pending::begin(None).context().trace_id(), parent.trace_id());
+        let (span, context) = root("nothing", Kind::Internal, true);
+        assert!(!span.is_recording() && !context.sampled());
+        assert!(!server("nothing", Some(parent)).is_recording());
     }
 }

@@ -7,11 +7,13 @@
 //! - [`key`]: what a key may look like.
 //! - [`error`]: how an error crosses a process: status, source, and whether and when a retry makes sense.
 //! - [`absent`]: what a NOT_FOUND says beside its message.
+//! - [`served`]: which answers are plain hits.
 //! - [`descriptors`]: the file descriptor set that gRPC reflection serves.
 
 pub mod absent;
 pub mod error;
 pub mod key;
+pub mod served;
 
 /// Generated from `proto/herd/v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::large_futures, clippy::needless_pass_by_value)]

@@ -4,23 +4,27 @@ use super::CacheNodeService;
 use crate::errors::status_of;
 use crate::metrics::{HIT_LOCAL, absent_name, served_name};
 use crate::node::Answered;
+use crate::store::redis_span;
 use crate::value::Value;
 use herd_policy::{AbsentBy, Answer, Cause, Error, Failure, Served};
-use herd_service::trace::{self, TraceContext};
+use herd_service::trace::{Call, Kind, Span, TraceContext};
 use herd_wire::v1::{GetResponse, Served as WireServed, WarmResponse};
 use herd_wire::{absent, error::set_pushback};
+use std::time::{Duration, Instant};
 use tonic::Status;
-use tracing::Span;
 
 impl CacheNodeService {
     pub(super) fn answer(
         &self,
-        answered: Answered,
-        span: &Span,
-        context: &TraceContext,
+        call: Call,
+        answered: Result<Answered, Status>,
     ) -> Result<GetResponse, Status> {
-        let (config_version, local) = (answered.serve.config_version, answered.local);
-        let answer = self.found(answered, span)?;
+        let reference = call.context();
+        let plain = answered.as_ref().is_ok_and(is_plain_hit);
+        let told = answered.as_ref().ok().map(|answered| (answered.serve.config_version, answered.local));
+        let (config_version, local) = told.unwrap_or_default();
+        let answer = self.found(call, !plain, answered);
+        let answer = answer.inspect_err(|status| self.metrics.refused(status))?;
         let hit = answer.served == Served::Hit;
         Ok(GetResponse {
             version: answer.value.version,
@@ -29,75 +33,135 @@ impl CacheNodeService {
             generation: answer.generation,
             config_version,
             node: self.instance.as_ref().to_owned(),
-            reference: context.trace_id(),
+            reference: reference.trace_id(),
             rebuild_trace: if hit { String::new() } else { answer.value.maker.trace_id() },
             value: answer.value.body,
         })
     }
 
     /// To whoever warms, that there is no such row is an answer like any other: there is nothing to have in the cache.
-    pub(super) fn warmed(&self, answered: Answered, span: &Span) -> Result<WarmResponse, Status> {
-        let absent = match &answered.serve.result {
-            Err(Error::NotFound { by: AbsentBy::Filter }) => Some(WireServed::Filtered),
-            Err(Error::NotFound { by: AbsentBy::Sentinel | AbsentBy::Origin }) => Some(WireServed::Negative),
-            _ => None,
+    pub(super) fn warmed(
+        &self,
+        call: Call,
+        answered: Result<Answered, Status>,
+    ) -> Result<WarmResponse, Status> {
+        let absent = match &answered {
+            Ok(Answered { serve, seen, .. }) => match &serve.result {
+                Err(Error::NotFound { by: AbsentBy::Filter }) => Some((WireServed::Filtered, *seen)),
+                Err(Error::NotFound { by: AbsentBy::Sentinel | AbsentBy::Origin }) => {
+                    Some((WireServed::Negative, *seen))
+                }
+                _ => None,
+            },
+            Err(_) => None,
         };
-        let seen = answered.seen;
-        match (self.found(answered, span), absent) {
+        // Fills are many, and nobody waits for them: those that failed are kept.
+        let failed = match &answered {
+            Ok(answered) => answered.serve.result.is_err() && absent.is_none(),
+            Err(_) => true,
+        };
+        match (self.found(call, failed, answered), absent) {
             (Ok(answer), _) => {
                 let served = wire_served(answer.served, false).into();
                 Ok(WarmResponse { served, generation: answer.generation })
             }
-            (Err(_), Some(served)) => Ok(WarmResponse { served: served.into(), generation: seen }),
-            (Err(status), None) => Err(status),
+            (Err(_), Some((served, generation))) => Ok(WarmResponse { served: served.into(), generation }),
+            (Err(status), None) => {
+                self.metrics.refused(&status);
+                Err(status)
+            }
         }
     }
 
-    /// The value, or why there is none; counted, and noted in the request's span.
-    fn found(&self, answered: Answered, span: &Span) -> Result<Answer<Value>, Status> {
-        let Answered { serve, flight, pushback, seen, local } = answered;
+    /// The value, or why there is none; counted, and noted in the request's span, which is kept if it is `worth` it.
+    fn found(
+        &self,
+        call: Call,
+        worth: bool,
+        answered: Result<Answered, Status>,
+    ) -> Result<Answer<Value>, Status> {
+        let Answered { serve, flight, pushback, seen, local, looked } = match answered {
+            Ok(answered) => answered,
+            Err(status) => {
+                drop(call.end(worth, Some(&status), None));
+                return Err(status);
+            }
+        };
+        let config_version = serve.config_version;
         let answer = match serve.result {
             Ok(answer) => answer,
             Err(error) => {
-                if let Some(flight) = flight {
-                    link(span, &flight);
+                let status = self.no_value(&error, config_version, seen, pushback);
+                let span = call.end(worth, Some(&status), None);
+                if let Error::NotFound { by } = &error {
+                    span.set("herd.served", absent_name(*by));
                 }
-                let mut status = status_of(&error);
-                match &error {
-                    Error::NotFound { by } => {
-                        self.metrics.absent(*by);
-                        span.record("herd.served", absent_name(*by));
-                        let served = served_absent(*by);
-                        absent::describe(&mut status, served, &self.instance, serve.config_version, seen);
-                    }
-                    // The origin's own word on when to come back.
-                    Error::Origin(Failure { cause: Cause::Overloaded, .. }) => {
-                        if let Some(wait) = pushback {
-                            set_pushback(&mut status, wait);
-                        }
-                    }
-                    _ => {}
+                tell_of_look(&span, looked, config_version, seen);
+                if let Some(flight) = flight {
+                    link(&span, &flight);
                 }
                 return Err(status);
             }
         };
         self.metrics.served(answer.served, local);
-        if !span.is_disabled() {
-            span.record("herd.served", if local { HIT_LOCAL } else { served_name(answer.served) });
-            span.record("herd.generation", answer.generation);
+        let span = call.end(worth, None, None);
+        if span.is_recording() {
+            span.set("herd.served", if local { HIT_LOCAL } else { served_name(answer.served) });
+            tell_of_look(&span, looked, config_version, answer.generation);
             if let Some(maker) = answer.value.maker.context().filter(|_| answer.served != Served::Hit) {
-                link(span, &maker);
+                link(&span, &maker);
+                // Who led its process and waited for another's rebuild did so in a flight of its own.
+                if let Some(flight) = flight.filter(|flight| flight.trace_bytes() != maker.trace_bytes()) {
+                    span.link(&flight);
+                }
             }
         }
         Ok(answer)
+    }
+
+    /// What a client is told that gets no value.
+    fn no_value(&self, error: &Error, config_version: u64, seen: u64, pushback: Option<Duration>) -> Status {
+        let mut status = status_of(error);
+        match error {
+            Error::NotFound { by } => {
+                self.metrics.absent(*by);
+                absent::describe(&mut status, served_absent(*by), &self.instance, config_version, seen);
+            }
+            // The origin's own word on when to come back.
+            Error::Origin(Failure { cause: Cause::Overloaded, .. }) => {
+                if let Some(wait) = pushback {
+                    set_pushback(&mut status, wait);
+                }
+            }
+            _ => {}
+        }
+        status
+    }
+}
+
+/// Whether nobody rebuilt or waited, and nothing old was served. The edge concludes the same from the answer.
+fn is_plain_hit(answered: &Answered) -> bool {
+    match &answered.serve.result {
+        Ok(answer) => wire_served(answer.served, answered.local).is_plain_hit(),
+        Err(Error::NotFound { by }) => served_absent(*by).is_plain_hit(),
+        Err(_) => false,
+    }
+}
+
+/// What a request's own look at Redis took, and what it was decided by.
+fn tell_of_look(span: &Span, looked: Option<(Instant, Instant)>, config_version: u64, generation: u64) {
+    span.set("herd.config.version", config_version);
+    span.set("herd.generation", generation);
+    if let Some(times) = looked {
+        drop(redis_span(span.past("GET", Kind::Client, times), "GET"));
     }
 }
 
 /// Jaeger shows links and does not draw them: the attribute makes a waiter findable from the rebuild.
 fn link(span: &Span, rebuild: &TraceContext) {
-    if !span.is_disabled() {
-        trace::link(span, rebuild);
-        span.record("herd.rebuild.trace_id", rebuild.trace_id());
+    if span.is_recording() {
+        span.link(rebuild);
+        span.set("herd.rebuild.trace_id", rebuild.trace_id());
     }
 }
 

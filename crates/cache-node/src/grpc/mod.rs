@@ -8,7 +8,7 @@ use crate::node::{Answered, Node, NotConfigured, Put};
 use crate::store::record::Extent;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use herd_service::rpc::{Deadline, deadline_exceeded};
-use herd_service::trace::{self, TraceContext};
+use herd_service::trace::{Call, Name, TraceContext};
 use herd_wire::error::{ErrorSource, status};
 use herd_wire::key::{KeyError, check_key, check_prefix};
 use herd_wire::v1::cache_node_server::CacheNode;
@@ -20,8 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Code, Request, Response, Status};
-use tracing::Span;
-use tracing::field::Empty;
 
 /// The largest value that a client may write, bytes.
 pub const PUT_BYTES_MAX: usize = 1 << 20;
@@ -87,10 +85,14 @@ impl CacheNodeService {
         self.node.put(&request.key, request.value, deadline, context).await.map_err(put_status)
     }
 
-    fn refused(&self, status: &Status, span: &Span) {
-        self.metrics.refused(status);
-        span.record("otel.status_code", "ERROR");
-        span.record("herd.error", status.message());
+    /// Ends a call that is no look-up: its span is kept if it was begun so, or if it failed.
+    fn over<T>(&self, call: Call, result: Result<T, Status>) -> Result<T, Status> {
+        let error = result.as_ref().err();
+        if let Some(status) = error {
+            self.metrics.refused(status);
+        }
+        drop(call.end(error.is_some(), error, None));
+        result
     }
 }
 
@@ -100,20 +102,9 @@ impl CacheNode for CacheNodeService {
         let deadline = self.deadline(&request);
         let caller = TraceContext::extract(request.metadata());
         let key = &request.get_ref().key;
-        let span = herd_service::span!(
-            "cache_node.get",
-            otel.kind = "server",
-            herd.key = key.as_str(),
-            herd.served = Empty,
-            herd.generation = Empty,
-            herd.rebuild.trace_id = Empty,
-            herd.error = Empty,
-            otel.status_code = Empty,
-        );
-        let context = trace::begin(&span, caller);
+        let call = Call::begin(Name::Rpc("herd.v1.CacheNode/Get"), key, caller);
         let answered = self.look_up(key, deadline).await;
-        let answer = answered.and_then(|answered| self.answer(answered, &span, &context));
-        answer.map(Response::new).inspect_err(|status| self.refused(status, &span))
+        self.answer(call, answered).map(Response::new)
     }
 
     async fn invalidate(
@@ -121,17 +112,11 @@ impl CacheNode for CacheNodeService {
         request: Request<InvalidateRequest>,
     ) -> Result<Response<InvalidateResponse>, Status> {
         let deadline = self.deadline(&request);
+        let caller = TraceContext::extract(request.metadata());
         let key = &request.get_ref().key;
-        let span = herd_service::span!(
-            "cache_node.invalidate",
-            otel.kind = "server",
-            herd.key = key.as_str(),
-            herd.error = Empty,
-            otel.status_code = Empty,
-        );
-        let _context = trace::begin(&span, TraceContext::extract(request.metadata()));
-        let generation =
-            self.delete(key, deadline).await.inspect_err(|status| self.refused(status, &span))?;
+        let call = Call::begin_kept(Name::Rpc("herd.v1.CacheNode/Invalidate"), key, caller);
+        let generation = self.delete(key, deadline).await;
+        let generation = self.over(call, generation)?;
         Ok(Response::new(InvalidateResponse { generation }))
     }
 
@@ -139,18 +124,9 @@ impl CacheNode for CacheNodeService {
         let deadline = self.deadline(&request);
         let caller = TraceContext::extract(request.metadata());
         let request = request.into_inner();
-        let span = herd_service::span!(
-            "cache_node.put",
-            otel.kind = "server",
-            herd.key = request.key.as_str(),
-            herd.generation = Empty,
-            herd.error = Empty,
-            otel.status_code = Empty,
-        );
-        let context = trace::begin(&span, caller);
-        let written = self.write(request, deadline, context).await;
-        let Put { version, generation } = written.inspect_err(|status| self.refused(status, &span))?;
-        span.record("herd.generation", generation);
+        let call = Call::begin_kept(Name::Rpc("herd.v1.CacheNode/Put"), &request.key, caller);
+        let written = self.write(request, deadline, call.context()).await;
+        let Put { version, generation } = self.over(call, written)?;
         Ok(Response::new(PutResponse { version, generation }))
     }
 
@@ -158,20 +134,9 @@ impl CacheNode for CacheNodeService {
         let deadline = self.deadline(&request);
         let caller = TraceContext::extract(request.metadata());
         let request = request.get_ref();
-        let span = herd_service::span!(
-            "cache_node.warm",
-            otel.kind = "server",
-            herd.key = request.key.as_str(),
-            herd.served = Empty,
-            herd.generation = Empty,
-            herd.rebuild.trace_id = Empty,
-            herd.error = Empty,
-            otel.status_code = Empty,
-        );
-        let _context = trace::begin(&span, caller);
+        let call = Call::begin(Name::Rpc("herd.v1.CacheNode/Warm"), &request.key, caller);
         let answered = self.look_up_to_warm(request, deadline).await;
-        let answer = answered.and_then(|answered| self.warmed(answered, &span));
-        answer.map(Response::new).inspect_err(|status| self.refused(status, &span))
+        self.warmed(call, answered).map(Response::new)
     }
 
     type WritesStream = Pin<Box<dyn Stream<Item = Result<WritesResponse, Status>> + Send>>;

@@ -1,28 +1,49 @@
 //! The trace of each flight under way: a trace of its own, whoever began it and whoever waits for it.
 
-use herd_policy::{Config, Ending, RebuildId, Summary};
-use herd_service::trace::{self, TraceContext};
-use opentelemetry::trace::TraceContextExt as _;
+use crate::metrics::write_name;
+use herd_policy::{
+    Config, Ending, Lease, LeaseOutcome, Reason, RebuildId, RenewOutcome, Summary, WriteOutcome,
+};
+use herd_service::trace::{self, Kind, Span, TraceContext};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use std::time::{Duration, Instant};
 
-/// A flight's span and the context that goes to lock service and origin.
+/// A flight's span and the context that values carry and waiters link to.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
-    /// Disabled without an exporter.
+    /// None without an exporter.
     pub(super) span: Span,
     /// Always there.
     pub(super) context: TraceContext,
 }
 
 impl Flight {
+    /// No flight: nobody is told the trace of this.
+    pub(super) fn none() -> Self {
+        Self { span: Span::none(), context: TraceContext::root() }
+    }
+
     /// From now on it is a rebuild, not only a wait for somebody else's: its span says so in its name.
-    pub(super) fn rebuilds(&self) {
-        if !self.span.is_disabled() {
-            self.span.context().span().update_name("rebuild");
+    pub(super) fn rebuilds(&self, row: &str, reason: Reason, config: &Config) {
+        if self.span.is_recording() {
+            self.span.rename("rebuild");
+            self.span.set("herd.key", row);
+            self.span.set("herd.rebuild.reason", reason_name(reason));
+            self.span.set("herd.config.version", config.version);
+        }
+    }
+
+    /// What a call on its behalf continues: the call's own span, or the flight.
+    pub(super) fn continued_by(&self, call: &Span) -> TraceContext {
+        call.context().unwrap_or(self.context)
+    }
+
+    /// Notes what the store said to its value.
+    pub(super) fn wrote(&self, written: &WriteOutcome) {
+        self.span.set("herd.write.outcome", write_name(written));
+        if matches!(written, WriteOutcome::Refused(_)) {
+            self.span.event("herd.write.rejected", [("herd.write.outcome", write_name(written).into())]);
         }
     }
 }
@@ -34,55 +55,80 @@ pub(super) struct Known {
     pub(super) config: Option<Arc<Config>>,
     /// What the origin, refusing for load, said last.
     pub(super) pushback: Option<Duration>,
+    /// When the lease that it holds ends by this process's clock, if it is not extended.
+    lease_ends: Option<Instant>,
 }
 
 /// The flights under way; the core limits how many.
 #[derive(Default)]
-pub(super) struct Flights(HashMap<RebuildId, Known>);
+pub(super) struct Flights {
+    under_way: HashMap<RebuildId, Known>,
+    /// The flights that begin now fill the cache on command: they are kept by the ratio of hits.
+    pub(super) filling: bool,
+}
 
 impl Flights {
     /// The flight, whose trace begins when it is first named.
-    pub(super) fn named(&mut self, rebuild: RebuildId, key: &str) -> &mut Known {
-        self.0.entry(rebuild).or_insert_with(|| {
-            let span = herd_service::span!(
-                parent: None,
-                "flight",
-                herd.key = key,
-                herd.generation = tracing::field::Empty,
-                herd.reason = tracing::field::Empty,
-                herd.token = tracing::field::Empty,
-                herd.write = tracing::field::Empty,
-                herd.ending = tracing::field::Empty,
-                herd.fetches = tracing::field::Empty,
-                herd.waiters_max = tracing::field::Empty,
-                herd.lease_lost = tracing::field::Empty,
-            );
-            let context = trace::begin(&span, None);
-            Known { flight: Flight { span, context }, config: None, pushback: None }
+    pub(super) fn named(&mut self, rebuild: RebuildId, cache_key: &str) -> &mut Known {
+        let always = !self.filling;
+        self.under_way.entry(rebuild).or_insert_with(|| {
+            let (span, context) = trace::root("flight", Kind::Internal, always);
+            span.set("herd.cache_key", cache_key);
+            Known { flight: Flight { span, context }, config: None, pushback: None, lease_ends: None }
         })
     }
 
     /// A flight, if it was named.
     pub(super) fn get(&self, rebuild: RebuildId) -> Option<&Known> {
-        self.0.get(&rebuild)
+        self.under_way.get(&rebuild)
     }
 
     /// Notes how long the origin told a flight to wait.
     pub(super) fn push_back(&mut self, rebuild: RebuildId, wait: Option<Duration>) {
-        if let Some(known) = self.0.get_mut(&rebuild) {
+        if let Some(known) = self.under_way.get_mut(&rebuild) {
             known.pushback = wait;
+        }
+    }
+
+    /// Notes what the lock service said when it was asked for a lease of `expiry`.
+    pub(super) fn leased(&mut self, rebuild: RebuildId, leased: &LeaseOutcome, expiry: Duration) {
+        let Some(known) = self.under_way.get_mut(&rebuild) else { return };
+        if let LeaseOutcome::Granted(Lease { token, epoch }) = leased {
+            known.flight.span.set("herd.fencing_token", *token);
+            known.flight.span.set("herd.epoch", *epoch);
+            known.lease_ends = Some(Instant::now() + expiry);
+        }
+    }
+
+    /// Notes what the lock service said when it was asked to extend the lease to `expiry` from now.
+    pub(super) fn renewed(&mut self, rebuild: RebuildId, renewed: &RenewOutcome, expiry: Duration) {
+        let Some(known) = self.under_way.get_mut(&rebuild) else { return };
+        match renewed {
+            RenewOutcome::Held => known.lease_ends = Some(Instant::now() + expiry),
+            RenewOutcome::Lost => {
+                known.lease_ends = None;
+                known.flight.span.event("herd.lease.expired", [("herd.known_by", "renewal".into())]);
+            }
+            RenewOutcome::Unavailable => {}
         }
     }
 
     /// Ends a flight's span.
     pub(super) fn end(&mut self, summary: &Summary) -> Option<TraceContext> {
-        let Known { flight, .. } = self.0.remove(&summary.rebuild)?;
+        let Known { flight, lease_ends, .. } = self.under_way.remove(&summary.rebuild)?;
         let span = &flight.span;
-        span.record("herd.ending", ending_name(summary.ending));
-        span.record("herd.generation", summary.generation);
-        span.record("herd.fetches", summary.fetches);
-        span.record("herd.waiters_max", summary.waiters_max);
-        span.record("herd.lease_lost", summary.lease_lost);
+        if let Some(ended) = lease_ends.filter(|ends| *ends < Instant::now()) {
+            span.event_at("herd.lease.expired", ended, [("herd.known_by", "clock".into())]);
+        }
+        span.set("herd.rebuild.ending", ending_name(summary.ending));
+        span.set("herd.generation", summary.generation);
+        span.set("herd.rebuild.fetches", summary.fetches);
+        span.set("herd.rebuild.waiters", summary.waiters_max);
+        if let Some(waited) = summary.lock_waited {
+            span.set("herd.lock.wait_ms", waited);
+        }
+        // The release of its lease holds on to it.
+        span.end();
         Some(flight.context)
     }
 }
@@ -93,5 +139,20 @@ const fn ending_name(ending: Ending) -> &'static str {
         Ending::FoundFresh => "found_fresh",
         Ending::Uncached => "uncached",
         Ending::Failed => "failed",
+    }
+}
+
+/// As the origin's ledger has it.
+const fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Uncoordinated => "uncoordinated",
+        Reason::FlightLeader => "flight_leader",
+        Reason::LeaseHolder => "lease_holder",
+        Reason::FailOpen => "fail_open",
+        Reason::WaitTimeout => "wait_timeout",
+        Reason::Retry => "retry",
+        Reason::Refresh => "refresh",
+        Reason::Early => "early",
+        Reason::Warm => "warm",
     }
 }

@@ -9,6 +9,7 @@ use crate::store::{Look, Store, StoreError};
 use crate::value::Value;
 use herd_policy::{Action, Config, Life, LookupId, OpId, ReadOutcome, Time};
 use herd_service::rpc::Deadline;
+use herd_service::trace;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,7 +29,7 @@ impl Node {
             let (local, filter) = state.tiers.for_lookups();
             Ok((state.core.handle_lookup(now, cache_key, deadline), local, filter))
         })?;
-        Ok(self.see_through(key, deadline, began).await)
+        Ok(self.see_through(key, deadline, began, false).await)
     }
 
     /// Has a row in the cache under `prefix`, which may be another than that of the configuration (`None`): by a rebuild for
@@ -51,7 +52,7 @@ impl Node {
             let filter = state.tiers.for_lookups().1;
             Ok((state.core.handle_warm(now, cache_key, config, deadline), None, filter))
         })?;
-        Ok(self.see_through(key, deadline, began).await)
+        Ok(self.see_through(key, deadline, began, true).await)
     }
 
     async fn see_through(
@@ -59,12 +60,15 @@ impl Node {
         key: &str,
         deadline: Deadline,
         (mut waiting, look): (Waiting<'_>, Option<OwnLook>),
+        fills: bool,
     ) -> Answered {
         if let Some(look) = look {
+            let began = trace::enabled().then(Instant::now);
             let (found, local) = look.at(&self.store, time_left(deadline)).await;
+            waiting.looked = began.filter(|_| !local).map(|began| (began, Instant::now()));
             waiting.seen = found.as_ref().map_or(0, Look::generation);
             let outcome = read_outcome(found, || look.filter.is_none_or(|filter| filter.may_exist(key)));
-            if let Some(mut answered) = self.tell_of_look(&waiting, look.op, outcome) {
+            if let Some(mut answered) = self.tell_of_look(&waiting, look.op, outcome, fills) {
                 answered.local = local;
                 return waiting.done(answered);
             }
@@ -94,7 +98,7 @@ impl Node {
         drop(state);
         self.start(jobs);
         let look = read.map(|(op, cache_key)| OwnLook { op, cache_key, local, filter });
-        Ok((Waiting { node: self, lookup, seen: 0, served: false }, look))
+        Ok((Waiting { node: self, lookup, seen: 0, looked: None, served: false }, look))
     }
 
     /// Tells the core what a request's own look found. The hit path: the answer comes straight back, no seat is taken.
@@ -103,9 +107,11 @@ impl Node {
         waiting: &Waiting<'_>,
         op: OpId,
         outcome: ReadOutcome<Value>,
+        fills: bool,
     ) -> Option<Answered> {
         let now = self.now();
         let mut state = self.lock();
+        state.flights.filling = fills;
         state.core.handle_read(now, op, outcome);
         let mut mine = None;
         let jobs = self.drain(&mut state, |action| match action {
@@ -115,6 +121,7 @@ impl Node {
             }
             other => Some(other),
         });
+        state.flights.filling = false;
         let mine = mine.map(|serve| self.answered(&state, serve));
         drop(state);
         self.start(jobs);
@@ -158,6 +165,8 @@ struct Waiting<'a> {
     lookup: LookupId,
     /// The newest generation that its own look saw.
     seen: u64,
+    /// When its own look at Redis began and ended.
+    looked: Option<(Instant, Instant)>,
     served: bool,
 }
 
@@ -168,7 +177,7 @@ impl Waiting<'_> {
 
     fn done(mut self, mut answered: Answered) -> Answered {
         self.served = true;
-        answered.seen = self.seen;
+        (answered.seen, answered.looked) = (self.seen, self.looked);
         answered
     }
 }

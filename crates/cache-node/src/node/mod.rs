@@ -214,6 +214,7 @@ impl Node {
             serve,
             seen: 0,
             local: false,
+            looked: None,
         }
     }
 

@@ -9,7 +9,7 @@ use herd_policy::{LookupId, Serve};
 use herd_service::trace::TraceContext;
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An answer, and the flight behind it.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Answered {
     pub seen: u64,
     /// The process itself had the value: Redis was not asked.
     pub local: bool,
+    /// When the request's own look at Redis began and ended, where spans are exported.
+    pub looked: Option<(Instant, Instant)>,
 }
 
 /// All of them. Seats grow to the most lookups that were ever live at once, which the core limits.

@@ -6,17 +6,18 @@ use super::lookups::read_outcome;
 use crate::errors::store_failure;
 use crate::metrics::write_name;
 use crate::peers::{Call, Fetched, Wanted};
-use crate::store::Place;
 use crate::store::write::{Guard, NewValue, Refusal as StoreRefusal};
+use crate::store::{Place, redis_span};
 use crate::value::{Maker, Value};
 use herd_policy::{
     Action, Cause, Config, Failure, FetchOutcome, HolderEnd, Lease, LeaseOutcome, OpId, Owner, ReadOutcome,
     RebuildId, Refusal, RenewOutcome, Time, WriteGuard, WriteOutcome,
 };
-use herd_service::trace::TraceContext;
+use herd_service::trace::conventions::rpc_client;
+use herd_service::trace::{self, Span};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{Span, debug, warn};
+use tracing::{debug, warn};
 
 /// The largest body that is cached, bytes; larger ones are served and fetched again.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -29,12 +30,40 @@ pub(super) struct Work {
 }
 
 enum Kind {
-    Read { op: OpId },
-    Acquire { op: OpId, owner: Owner, times: (Duration, Duration), volatile_tokens: bool, deadline: Time },
-    Renew { op: OpId, owner: Owner, lease: Lease, expiry: Duration, deadline: Time },
-    Release { owner: Owner, end: HolderEnd, unconditional: bool },
-    Fetch { op: OpId, rebuild: RebuildId, wanted: Wanted, deadline: Time },
-    Write { op: OpId, write: Write },
+    Read {
+        op: OpId,
+    },
+    Acquire {
+        op: OpId,
+        rebuild: RebuildId,
+        owner: Owner,
+        times: (Duration, Duration),
+        volatile_tokens: bool,
+        deadline: Time,
+    },
+    Renew {
+        op: OpId,
+        rebuild: RebuildId,
+        owner: Owner,
+        lease: Lease,
+        expiry: Duration,
+        deadline: Time,
+    },
+    Release {
+        owner: Owner,
+        end: HolderEnd,
+        unconditional: bool,
+    },
+    Fetch {
+        op: OpId,
+        rebuild: RebuildId,
+        wanted: Wanted,
+        deadline: Time,
+    },
+    Write {
+        op: OpId,
+        write: Write,
+    },
 }
 
 /// What a flight has Redis keep.
@@ -55,10 +84,10 @@ impl Work {
             Action::Read { op, key, rebuild, .. } => (key, rebuild, Kind::Read { op }),
             Action::Acquire { op, key, rebuild, owner, expiry, wait, volatile_tokens, deadline } => {
                 let times = (expiry, wait);
-                (key, Some(rebuild), Kind::Acquire { op, owner, times, volatile_tokens, deadline })
+                (key, Some(rebuild), Kind::Acquire { op, rebuild, owner, times, volatile_tokens, deadline })
             }
             Action::Renew { op, key, rebuild, owner, lease, expiry, deadline } => {
-                (key, Some(rebuild), Kind::Renew { op, owner, lease, expiry, deadline })
+                (key, Some(rebuild), Kind::Renew { op, rebuild, owner, lease, expiry, deadline })
             }
             Action::Release { key, rebuild, owner, end, unconditional } => {
                 (key, Some(rebuild), Kind::Release { owner, end, unconditional })
@@ -101,27 +130,34 @@ impl Work {
 /// Runs one task and tells the core what came of it, also when it panics or is dropped.
 pub(super) async fn perform(node: Arc<Node>, work: Work) {
     let Work { key, flight, kind } = work;
-    // Only a lookup's own look has no flight, and nobody is told its trace.
-    let flight = flight.unwrap_or_else(|| Flight { span: Span::none(), context: TraceContext::root() });
-    let call = |deadline: Time| Call { remaining: deadline.since(node.now()), trace: flight.context };
+    // Only a lookup's own look has no flight.
+    let flight = flight.unwrap_or_else(Flight::none);
+    let call = |deadline: Time, span: &Span| Call {
+        remaining: deadline.since(node.now()),
+        trace: flight.continued_by(span),
+    };
     match kind {
         Kind::Read { op } => {
             let report = Report::new(&node, Outcome::Read(op, ReadOutcome::Failed(lost())));
+            let span = redis_span(flight.span.child("GET", trace::Kind::Client), "GET");
             let found = node.store.look(&key).await;
+            drop(span);
             // The filter of existing keys has its say at a lookup's own look; a flight has set out to find out.
             report.send(Outcome::Read(op, read_outcome(found, || true)));
         }
-        Kind::Acquire { op, owner, times, volatile_tokens, deadline } => {
+        Kind::Acquire { op, rebuild, owner, times, volatile_tokens, deadline } => {
             let report = Report::new(&node, Outcome::Lease(op, LeaseOutcome::Unknown(lost())));
-            let span = herd_service::span!(parent: &flight.span, "lock.acquire", herd.owner = %owner);
-            let leased = node.locks.acquire(&key, owner, times, volatile_tokens, call(deadline)).await;
+            let span = rpc_client(&flight.span, "herd.v1.LockService/Acquire");
+            let leased = node.locks.acquire(&key, owner, times, volatile_tokens, call(deadline, &span)).await;
+            note_lease(&span, &leased);
             drop(span);
-            note_lease(&flight.span, &leased);
+            node.lock().flights.leased(rebuild, &leased, times.0);
             report.send(Outcome::Lease(op, leased));
         }
-        Kind::Renew { op, owner, lease, expiry, deadline } => {
+        Kind::Renew { op, rebuild, owner, lease, expiry, deadline } => {
             let report = Report::new(&node, Outcome::Renewed(op, RenewOutcome::Unavailable));
-            let renewed = node.locks.renew(&key, owner, lease, expiry, call(deadline)).await;
+            let renewed = node.locks.renew(&key, owner, lease, expiry, call(deadline, &flight.span)).await;
+            node.lock().flights.renewed(rebuild, &renewed, expiry);
             report.send(Outcome::Renewed(op, renewed));
         }
         Kind::Release { owner, end, unconditional } => {
@@ -133,22 +169,26 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
         }
         Kind::Fetch { op, rebuild, wanted, deadline } => {
             let report = Report::new(&node, Outcome::Fetched(op, FetchOutcome::Lost));
-            flight.rebuilds();
-            flight.span.record("herd.reason", tracing::field::debug(wanted.reason));
-            let span = herd_service::span!(parent: &flight.span, "origin.fetch", herd.generation = wanted.generation);
+            flight.rebuilds(wanted.row(), wanted.reason, &wanted.config);
+            let span = rpc_client(&flight.span, "herd.v1.Origin/Fetch");
             #[cfg(test)]
             node.panic_if_told();
-            let Fetched { outcome, pushback } = node.origin.fetch(&wanted, call(deadline)).await;
+            let maker = Maker::of(&flight.context);
+            let Fetched { outcome, pushback } =
+                node.origin.fetch(&wanted, maker, call(deadline, &span)).await;
+            note_fetch(&span, &outcome);
             drop(span);
             node.lock().flights.push_back(rebuild, pushback);
             report.send(Outcome::Fetched(op, outcome));
         }
         Kind::Write { op, write } => {
             let report = Report::new(&node, Outcome::Written(op, WriteOutcome::Failed(lost())));
-            let span = herd_service::span!(parent: &flight.span, "cache.write", herd.guard = ?write.guard);
+            let span = redis_span(flight.span.child("EVALSHA guarded_write", trace::Kind::Client), "EVALSHA")
+                .with("db.stored_procedure.name", "guarded_write");
             let written = keep(&node, &key, &write, Maker::of(&flight.context)).await;
+            span.set("herd.write.outcome", write_name(&written));
             drop(span);
-            flight.span.record("herd.write", write_name(&written));
+            flight.wrote(&written);
             node.metrics.wrote(&written);
             report.send(Outcome::Written(op, written));
         }
@@ -197,8 +237,25 @@ fn millis(duration: Duration) -> u32 {
 }
 
 fn note_lease(span: &Span, leased: &LeaseOutcome) {
-    if let LeaseOutcome::Granted(lease) = leased {
-        span.record("herd.token", lease.token);
+    match leased {
+        LeaseOutcome::Granted(lease) => {
+            span.set("herd.lock.outcome", "granted");
+            span.set("herd.fencing_token", lease.token);
+        }
+        LeaseOutcome::HolderDone => span.set("herd.lock.outcome", "holder_done"),
+        LeaseOutcome::HolderFailed(_) => span.set("herd.lock.outcome", "holder_failed"),
+        LeaseOutcome::WaitTimeout => span.set("herd.lock.outcome", "wait_timeout"),
+        LeaseOutcome::Unavailable(failure) | LeaseOutcome::Unknown(failure) => {
+            span.fail("unavailable", failure.detail.to_string());
+        }
+    }
+}
+
+fn note_fetch(span: &Span, outcome: &FetchOutcome<Value>) {
+    match outcome {
+        FetchOutcome::Failed(failure) => span.fail("failed", failure.detail.to_string()),
+        FetchOutcome::Lost => span.fail("lost", "the call was lost"),
+        FetchOutcome::Fetched(_) | FetchOutcome::NotFound => {}
     }
 }
 

@@ -13,6 +13,7 @@ pub mod write;
 
 use bytes::Bytes;
 use header::{HEADER_BYTES, Header};
+use herd_service::trace::Span;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -108,6 +109,11 @@ impl Look {
             Self::Negative { generation } | Self::Absent { generation } => *generation,
         }
     }
+}
+
+/// Says that a span is about a command to Redis, as the semantic conventions have it.
+pub(crate) fn redis_span(span: Span, command: &'static str) -> Span {
+    span.with("db.system.name", "redis").with("db.operation.name", command)
 }
 
 /// Where the value of a row stands.

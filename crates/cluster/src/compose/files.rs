@@ -58,6 +58,9 @@ pub(super) fn part(service: &str) -> Option<Part> {
     PARTS.iter().find(|(_, which)| *which == service).map(|(part, _)| *part)
 }
 
+/// The host's name in a container, as the compose file gives it.
+pub(super) const HOST: &str = "host.docker.internal";
+
 /// A project with its files.
 #[derive(Debug)]
 pub(super) struct Project {
@@ -80,7 +83,9 @@ impl Project {
         std::fs::write(folder.path().join("lab.yaml"), overrides(spec).to_string())?;
         let mut env: Vec<(String, String)> = PORTS.map(|name| (name.to_owned(), String::new())).to_vec();
         env.extend([
-            ("HERD_CONTROL_URL".to_owned(), format!("http://host.docker.internal:{control_port}")),
+            ("HERD_CONTROL_URL".to_owned(), format!("http://{HOST}:{control_port}")),
+            // There is no service `herd`; a lab that keeps spans says where, in the experiment's environment.
+            ("HERD_SPANS_URL".to_owned(), String::new()),
             ("HERD_NODES".to_owned(), spec.nodes.to_string()),
             ("HERD_ROWS".to_owned(), spec.origin_rows.to_string()),
             ("HERD_POOL_SIZE".to_owned(), spec.origin_pool.to_string()),

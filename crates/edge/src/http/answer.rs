@@ -1,8 +1,9 @@
 //! Answers over HTTP: items, errors, headers.
 
 use crate::forward::REFERENCE_HEADER;
-use crate::grpc::{absence_served, served_name};
+use crate::grpc::absence_served;
 use crate::metrics::CODE_NAMES;
+use crate::spans::served_name;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use herd_service::trace::TraceContext;
@@ -75,10 +76,9 @@ struct ErrorDetail<'a> {
 }
 
 /// The answer for a status that already says whose fault it is.
-#[allow(clippy::needless_pass_by_value, reason = "an error ends here")]
-pub(super) fn error(failed: Status, context: &TraceContext) -> Response {
-    let source = ErrorSource::of(&failed).unwrap_or(ErrorSource::Peer);
-    error_with(http_status(failed.code(), source), &failed, context)
+pub(super) fn error(failed: &Status, context: &TraceContext) -> Response {
+    let source = ErrorSource::of(failed).unwrap_or(ErrorSource::Peer);
+    error_with(http_status(failed.code(), source), failed, context)
 }
 
 /// The same, where HTTP has a status that says more than the code does.

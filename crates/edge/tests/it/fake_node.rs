@@ -155,12 +155,17 @@ impl CacheNode for Answering {
             value: value.to_vec().into(),
             version: 3,
             age_ms: 12,
-            served: if key == "local" { Served::HitLocal } else { Served::Hit }.into(),
+            served: match key.as_str() {
+                "local" => Served::HitLocal,
+                "waited" => Served::Waited,
+                _ => Served::Hit,
+            }
+            .into(),
             generation: 5,
             config_version: 1,
             node: self.name.clone(),
             reference,
-            rebuild_trace: String::new(),
+            rebuild_trace: if key == "waited" { "9c".repeat(16) } else { String::new() },
         }))
     }
 

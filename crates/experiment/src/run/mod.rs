@@ -95,6 +95,7 @@ pub async fn drive(
     let hands = Held::new(testbed, endpoints);
     let mut next_seq = OriginLab::new(&endpoints.origin_grpc)?.next_seq().await?;
     for rung in &plan.scenario.rungs {
+        progress.begins(&rung.name);
         let access_log = access_log.as_ref();
         // What a fault started again may have moved.
         let endpoints = &hands.endpoints();

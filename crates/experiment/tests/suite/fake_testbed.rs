@@ -110,6 +110,10 @@ impl Testbed for FakeTestbed {
         Ipv4Addr::LOCALHOST.into()
     }
 
+    fn lab_host(&self) -> &'static str {
+        "127.0.0.1"
+    }
+
     fn up<'a>(
         &'a mut self,
         _spec: &'a FleetSpec,

@@ -37,7 +37,7 @@ pub(super) struct FleetFigures {
 /// # Errors
 /// The fleet did not come up or no load could be driven.
 pub(super) async fn measure(nodes: u32, progress: &dyn Progress) -> anyhow::Result<FleetFigures> {
-    let mut bench = Bench::up(nodes, TTL_LOADED_MS, progress).await?;
+    let mut bench = Bench::up(nodes, TTL_LOADED_MS, Vec::new(), progress).await?;
     let figures = bench.figures(progress).await;
     bench.testbed.down().await?;
     figures
@@ -48,14 +48,15 @@ pub(super) async fn measure(nodes: u32, progress: &dyn Progress) -> anyhow::Resu
 /// # Errors
 /// The fleet did not come up or a request failed.
 pub(super) async fn hit_path(progress: &dyn Progress) -> anyhow::Result<HitPath> {
-    let mut bench = Bench::up(1, TTL_HIT_PATH_MS, progress).await?;
+    let mut bench = Bench::hit_path(Vec::new(), progress).await?;
     progress.step("the hit path beside a bare echo", 0, 0);
     let measured = hit_path::measure(&bench.fleet.endpoints.edge_grpc, "item-1").await;
     bench.testbed.down().await?;
     measured
 }
 
-struct Bench {
+/// A fleet under measurement.
+pub(super) struct Bench {
     testbed: ProcessTestbed,
     fleet: Fleet,
     _control: ControlPlane,
@@ -63,7 +64,36 @@ struct Bench {
 }
 
 impl Bench {
-    async fn up(nodes: u32, ttl_ms: u32, progress: &dyn Progress) -> anyhow::Result<Self> {
+    /// One node whose keys never expire while it is measured, with an environment of its own.
+    ///
+    /// # Errors
+    /// It did not come up.
+    pub(super) async fn hit_path(
+        env: Vec<(String, String)>,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Self> {
+        Self::up(1, TTL_HIT_PATH_MS, env, progress).await
+    }
+
+    /// Where its edge is.
+    pub(super) fn edge(&self) -> &str {
+        &self.fleet.endpoints.edge_grpc
+    }
+
+    /// Takes it down.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub(super) async fn down(&mut self) -> anyhow::Result<()> {
+        Ok(self.testbed.down().await?)
+    }
+
+    async fn up(
+        nodes: u32,
+        ttl_ms: u32,
+        env: Vec<(String, String)>,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let spec = FleetSpec {
             nodes,
@@ -72,7 +102,7 @@ impl Bench {
             state_dir: crate::place::state_dir(),
             log_dir: folder.path().join("logs"),
             redis_replica: false,
-            env: Vec::new(),
+            env,
         };
         let mut testbed = ProcessTestbed::new();
         let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;

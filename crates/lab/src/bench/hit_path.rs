@@ -19,6 +19,8 @@ const CONNECTIONS: usize = 2;
 const ROUND: Duration = Duration::from_secs(2);
 /// Rounds of each side, in turn.
 const ROUNDS: usize = 5;
+/// The same where the two sides differ by a few per cent.
+const COMPARED: usize = 9;
 
 /// Requests per second of both sides, and the median of the ratios round by round.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,31 @@ impl EchoHop {
         }
         Ok(Self { address: format!("http://{}", line.trim()), _process: process })
     }
+}
+
+/// Requests per second of a warm key through two edges in turn, and the median of the ratios round by round.
+///
+/// # Errors
+/// A request failed.
+pub(super) async fn compare(one: &str, other: &str, key: &str) -> anyhow::Result<(f64, f64, f64)> {
+    let (one, other) = (Calls::ours(one, key)?, Calls::ours(other, key)?);
+    one.per_second(ROUND / 2).await.context("warming an edge")?;
+    other.per_second(ROUND / 2).await.context("warming the other edge")?;
+    let (mut of_one, mut of_other, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..COMPARED {
+        // Whoever goes first has no advantage twice in a row.
+        let (a, b) = if round % 2 == 0 {
+            let a = one.per_second(ROUND).await?;
+            (a, other.per_second(ROUND).await?)
+        } else {
+            let b = other.per_second(ROUND).await?;
+            (one.per_second(ROUND).await?, b)
+        };
+        of_one.push(a);
+        of_other.push(b);
+        ratios.push(a / b);
+    }
+    Ok((super::median(&mut of_one), super::median(&mut of_other), super::median(&mut ratios)))
 }
 
 type Call = Box<dyn Fn() -> BoxFuture<'static, Result<(), tonic::Status>> + Send + Sync>;

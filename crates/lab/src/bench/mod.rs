@@ -4,9 +4,11 @@
 //!
 //! - [`policy_hit`]: the policy core's hit decision beside moka's.
 //! - [`hit_path`]: client to edge to node and back, beside a bare echo over the same hops.
+//! - [`exporting`]: the hit path with spans exported at the default ratio, beside the same without.
 //! - [`fleet`]: a fleet's start, its memory idle and loaded, and the generator's lag at the ladder's rate.
 
 pub(crate) mod echo;
+mod exporting;
 mod fleet;
 mod hit_path;
 mod policy_hit;
@@ -28,6 +30,9 @@ struct Figures {
     hit_path_ratio: f64,
     hit_path_per_s: f64,
     echo_path_per_s: f64,
+    exporting_ratio: f64,
+    exporting_per_s: f64,
+    not_exporting_per_s: f64,
     nodes: u32,
     ready_seconds: f64,
     idle_rss_mb: f64,
@@ -61,6 +66,8 @@ async fn figures(nodes: u32, progress: &dyn Progress) -> anyhow::Result<Figures>
     let policy = tokio::task::spawn_blocking(policy_hit::measure).await?;
     progress.step("the hit path beside a bare echo", 0, 0);
     let path = fleet::hit_path(progress).await?;
+    progress.step("the hit path with spans exported, and without", 0, 0);
+    let exporting = exporting::measure(progress).await?;
     progress.step("a fleet, idle and loaded", 0, 0);
     let fleet = fleet::measure(nodes, progress).await?;
     Ok(Figures {
@@ -70,6 +77,9 @@ async fn figures(nodes: u32, progress: &dyn Progress) -> anyhow::Result<Figures>
         hit_path_ratio: path.ratio,
         hit_path_per_s: path.ours_per_s,
         echo_path_per_s: path.echo_per_s,
+        exporting_ratio: exporting.ratio,
+        exporting_per_s: exporting.exporting_per_s,
+        not_exporting_per_s: exporting.not_exporting_per_s,
         nodes,
         ready_seconds: fleet.ready_seconds,
         idle_rss_mb: fleet.idle_rss_mb,
@@ -96,6 +106,10 @@ impl fmt::Display for Figures {
         row("hit path / bare echo over two hops, throughput".into(), ratio, "at least 0.70")?;
         row("  edge, node, Redis".into(), format!("{:.0} /s", self.hit_path_per_s), "")?;
         row("  bare echo".into(), format!("{:.0} /s", self.echo_path_per_s), "")?;
+        let ratio = format!("{:.3}", self.exporting_ratio);
+        row("hit path, spans exported (1 % of hits) / not, throughput".into(), ratio, "at least 0.95")?;
+        row("  exported".into(), format!("{:.0} /s", self.exporting_per_s), "")?;
+        row("  not exported".into(), format!("{:.0} /s", self.not_exporting_per_s), "")?;
         row(format!("from `up` to {nodes} ready nodes"), format!("{:.1} s", self.ready_seconds), "")?;
         row("resident memory of a node, idle, median".into(), format!("{:.1} MB", self.idle_rss_mb), "8 MB")?;
         row("resident memory of a node, loaded, median".into(), format!("{:.1} MB", self.loaded_rss_mb), "")?;

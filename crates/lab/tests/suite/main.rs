@@ -48,6 +48,12 @@ fn commands_are_as_designed() {
         "herd explore leaders-hang-up",
         "herd explore my.toml --seed 100 --runs 50 --shrink-runs 9 --minutes 120 --out runs/explored",
         "herd repair",
+        "herd trace 4bf92f3577b34da6a3ce929d0e0e4736",
+        "herd trace 4bf92f35 --run runs/x --json",
+        "herd trace --rebuilds",
+        "herd trace --rebuilds --rung lock --generation 3 --run runs/x --json",
+        "herd run chaos/ladder.toml --sample-hits 0.5",
+        "herd ladder --quick --no-spans",
         "herd check runs/x",
         "herd check --no-write runs/x",
         "herd report runs/x",
@@ -76,8 +82,15 @@ fn wrong_usage_is_64_and_told_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mistaken = folder.path().join("mistaken.toml");
     std::fs::write(&mistaken, "nmae = \"x\"\n[fleet]\nnodes = 0\n").unwrap();
-    let cases: [(&[&str], &[&str]); 31] = [
+    let cases: [(&[&str], &[&str]); 38] = [
         (&["bogus"], &["unrecognized subcommand"]),
+        (&["trace"], &["<REF>"]),
+        (&["trace", "4bf92f35", "--rebuilds"], &["cannot be used with"]),
+        (&["trace", "4bf92f35", "--rung", "lock"], &["--rebuilds"]),
+        (&["trace", "4bf92f35"], &["there is no run under runs"]),
+        (&["trace", "4bf92f35", "--run", "nowhere"], &["--run nowhere", "no such folder"]),
+        (&["trace", "4bf92f35", "--run", "."], &["holds no spans"]),
+        (&["ladder", "--sample-hits", "2"], &["must be 0 to 1"]),
         (
             &["ladder", "--rungs", "nope", "--nodes", "0"],
             &["nodes: must be 1 to 500", "there is no rung \"nope\""],

@@ -2,10 +2,10 @@
 
 use super::{FetchError, Fetcher};
 use crate::metrics;
+use herd_service::trace::Span;
 use herd_wire::v1::{FetchOutcome, RebuildEnded};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::Span;
 
 /// A wait that a rebuild may come to.
 #[derive(Clone, Copy)]
@@ -48,20 +48,23 @@ impl<'a> Rebuild<'a> {
         Self { fetcher, number, started, gate: Wait::NotYet, queue: Wait::NotYet, span, ended: false }
     }
 
+    pub(super) const fn span(&self) -> &'a Span {
+        self.span
+    }
+
     pub(super) fn end(&mut self, outcome: FetchOutcome, version: u64) -> Result<(), FetchError> {
         self.ended = true;
         let queued_us = microseconds(self.queue.so_far());
         let gate_us = microseconds(self.gate.so_far());
         let worked_us = microseconds(self.started.elapsed());
         self.fetcher.metrics.count_end(outcome);
-        if !self.span.is_disabled() {
-            self.span.record("herd.rebuild", self.number);
-            self.span.record("herd.outcome", metrics::name(outcome));
-            self.span.record("herd.gate_us", gate_us);
-            self.span.record("herd.queued_us", queued_us);
-            if matches!(outcome, FetchOutcome::Failed | FetchOutcome::Rejected) {
-                self.span.record("otel.status_code", "ERROR");
-            }
+        self.span.set("herd.ledger.rebuild", self.number);
+        self.span.set("herd.origin.outcome", metrics::name(outcome));
+        self.span.set("herd.origin.gate_us", gate_us);
+        self.span.set("herd.origin.pool_us", queued_us);
+        self.span.set("rpc.response.status_code", status_name(outcome));
+        if matches!(outcome, FetchOutcome::Failed | FetchOutcome::Cancelled) {
+            self.span.fail(status_name(outcome), metrics::name(outcome));
         }
         let ended = RebuildEnded { outcome: outcome.into(), version, queued_us, worked_us, gate_us };
         self.fetcher.ledger.end(self.number, ended).map(drop).map_err(FetchError::Ledger)
@@ -76,6 +79,17 @@ impl Drop for Rebuild<'_> {
             // A ledger that is closed or broken has said so; to its readers this rebuild was cut off.
             let _ = self.end(outcome, 0);
         }
+    }
+}
+
+/// The gRPC status that the caller gets, or would if it were still there.
+const fn status_name(outcome: FetchOutcome) -> &'static str {
+    match outcome {
+        FetchOutcome::Fetched => "OK",
+        FetchOutcome::NoSuchRow => "NOT_FOUND",
+        FetchOutcome::Rejected => "RESOURCE_EXHAUSTED",
+        FetchOutcome::Cancelled => "DEADLINE_EXCEEDED",
+        FetchOutcome::Failed | FetchOutcome::Unspecified => "UNAVAILABLE",
     }
 }
 

@@ -67,10 +67,12 @@ async fn a_fetch_continues_the_callers_trace() {
     let named = |name: &str| {
         spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"))
     };
-    let (fetch, query) = (named("origin.fetch"), named("SELECT items"));
+    let (fetch, query) = (named("herd.v1.Origin/Fetch"), named("SELECT items"));
     assert_eq!(fetch.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes());
     assert_eq!(fetch.parent_span_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
-    assert_eq!(text(fetch, "herd.outcome"), Some("fetched"));
+    assert_eq!(text(fetch, "herd.origin.outcome"), Some("fetched"));
+    assert_eq!(text(fetch, "rpc.system.name"), Some("grpc"));
+    assert_eq!(text(fetch, "rpc.response.status_code"), Some("OK"));
     assert_eq!((&query.trace_id, &query.parent_span_id), (&fetch.trace_id, &fetch.span_id));
     assert_eq!(text(query, "db.system.name"), Some("sqlite"));
     assert_eq!(text(query, "db.operation.name"), Some("SELECT"));
