@@ -1,8 +1,8 @@
-//! `herd attend`: the ladder over a fleet that others started, then its report over HTTP. The control plane stays up, so that
+//! `herd attend`: the ladder over a fleet that others started, then its report over HTTP, and meanwhile the lab's metrics. The control plane stays up, so that
 //! the fleet can be used afterwards.
 
 use crate::{
-    cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, told, verdict,
+    cli::AttendArgs, exit::Exit, experiment, fleet, out, pick, place, screen::Screen, told, verdict, watched,
 };
 use anyhow::Context;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
@@ -33,8 +33,9 @@ pub async fn attend(args: &AttendArgs, stop: &CancellationToken) -> anyhow::Resu
     let listener = TcpListener::bind(args.report)
         .await
         .with_context(|| format!("the report cannot be served on {}", args.report))?;
-    let serving = tokio::spawn(serve(listener, shown.clone(), stop.clone()));
     let control = ControlPlane::start(args.control).await?;
+    let pages = router(shown.clone()).merge(watched::router(control.observer()));
+    let serving = tokio::spawn(serve(listener, pages, stop.clone()));
     let begun = OnceLock::new();
     let attended = tokio::select! {
         () = stop.cancelled() => Ok(Exit::Interrupted),
@@ -123,7 +124,15 @@ impl Shown {
     }
 }
 
-async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
+async fn serve(listener: TcpListener, pages: Router, stop: CancellationToken) {
+    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the report's server ended");
+    }
+}
+
+/// The report's files.
+fn router(shown: Shown) -> Router {
     let file = |name: &'static str, kind: &'static str| {
         let shown = shown.clone();
         get(move || async move {
@@ -138,14 +147,10 @@ async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
             }
         })
     };
-    let app = Router::new()
+    Router::new()
         .route("/", file("report.html", "text/html; charset=utf-8"))
         .route("/report.html", file("report.html", "text/html; charset=utf-8"))
         .route("/report.md", file("report.md", "text/markdown; charset=utf-8"))
         .route("/results.json", file("results.json", "application/json"))
-        .route("/junit.xml", file("junit.xml", "application/xml"));
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the report's server ended");
-    }
+        .route("/junit.xml", file("junit.xml", "application/xml"))
 }
