@@ -85,7 +85,8 @@ fn encoded(activity: &Activity) -> String {
     }
     let mut registry = Registry::default();
     registry.register("herd_config_version", CONFIG_VERSION_HELP, version);
-    let help = "How often a fault of the rung is in force, from its injection until the fleet has recovered";
+    let help =
+        "How often a fault of the scenario is in force, from its injection until the fleet has recovered";
     registry.register("herd_fault_active", help, faults);
     registry.register("herd_rung_active", "The rung that runs", rungs);
     let mut page = String::new();

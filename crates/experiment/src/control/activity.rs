@@ -13,7 +13,7 @@ pub struct Activity {
     pub config_version: u64,
     /// The rung that runs; none between rungs, and where a fleet is only kept up.
     pub rung: Option<String>,
-    /// How often each fault of the rung is in force, by name; 0 before and after. At most the faults of one scenario.
+    /// How often each fault of the scenario is in force, by name; 0 before and after. At most the faults of one scenario.
     pub faults: BTreeMap<String, u32>,
 }
 
@@ -37,7 +37,7 @@ impl ControlPlane {
         Observer(Arc::clone(&self.shared))
     }
 
-    /// Says that a rung runs and which faults it will have, until the answer is dropped.
+    /// Says that a rung runs and which faults its scenario has, until the answer is dropped.
     pub(crate) fn rung_begins<'n>(&self, name: &str, faults: impl Iterator<Item = &'n str>) -> RungRuns {
         let mut activity = self.shared.activity.lock();
         activity.rung = Some(name.to_owned());
