@@ -34,6 +34,7 @@ pub(crate) async fn run(
         log_dir: folder.path().join("logs"),
         redis_replica: false,
         env: Vec::new(),
+        discovery: None,
     };
     let listen = SocketAddr::new(testbed.control_listen(), 0);
     let control = ControlPlane::start(listen).await.expect("the control plane listens");

@@ -95,6 +95,7 @@ impl TestFleet {
             log_dir: folder.path().join("logs"),
             redis_replica,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            discovery: None,
         };
         let listen = SocketAddr::new(testbed.control_listen(), 0);
         let control = ControlPlane::start(listen).await.expect("the control plane listens");

@@ -39,6 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         log_dir: folder.join("logs"),
         redis_replica: false,
         env: Vec::new(),
+        discovery: None,
     };
     // A port on which nobody listens.
     let up = testbed.up(&spec, 9, &lines).await;

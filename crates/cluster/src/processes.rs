@@ -9,6 +9,7 @@ mod ports;
 mod redis;
 mod spawner;
 mod sweep;
+mod targets;
 
 pub use sweep::{orphans, sweep};
 
@@ -16,6 +17,7 @@ use self::{
     launch::Launch,
     part::{Process, Ready},
     spawner::Spawner,
+    targets::Targets,
 };
 use crate::{
     binaries, redis_admin,
@@ -54,6 +56,7 @@ struct Fleet {
     spawner: Spawner,
     redis: redis::Pair,
     state: StateFile,
+    targets: Option<Targets>,
     data: TempDir,
     endpoints: Option<Endpoints>,
 }
@@ -91,6 +94,8 @@ impl ProcessTestbed {
         let plan = launch::plan(spec, control_port, &programs, &redis_server, data.path())?;
         let state =
             StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io_error("making the state folder"))?;
+        let targets = spec.discovery.as_ref().map(Targets::new).transpose();
+        let targets = targets.map_err(io_error("making the folder of scrape targets"))?;
         let spawner = Spawner::new().map_err(io_error("starting a thread"))?;
         // From here on `down` knows what there is, also when this future is dropped on its way.
         let fleet = self.fleet.insert(Fleet {
@@ -98,6 +103,7 @@ impl ProcessTestbed {
             spawner,
             redis: plan.redis.clone(),
             state,
+            targets,
             data,
             endpoints: None,
         });
@@ -221,9 +227,12 @@ impl Fleet {
             .values()
             .filter_map(|process| Some((process.name(), Identity::of(process.pid()?)?)))
             .collect();
+        let targets = self.targets.as_ref().map(|targets| targets.file().to_owned());
         self.state
-            .write(FleetRecord::Processes { processes, data_dir: self.data.path().to_owned() })
-            .map_err(io_error("noting what was started"))
+            .write(FleetRecord::Processes { processes, data_dir: self.data.path().to_owned(), targets })
+            .map_err(io_error("noting what was started"))?;
+        let Some(targets) = &self.targets else { return Ok(()) };
+        targets.write(self.processes.values()).map_err(io_error("writing the scrape targets"))
     }
 }
 
@@ -325,6 +334,8 @@ impl Testbed for ProcessTestbed {
             // Ends the thread that started the processes: the kernel kills whatever is left.
             drop(fleet.spawner);
             drop(fleet.processes);
+            let targets = fleet.targets.map_or(Ok(()), |targets| targets::remove(targets.file()));
+            targets.map_err(io_error("removing the scrape targets"))?;
             fleet.data.close().map_err(io_error("removing the data of the fleet"))?;
             fleet.state.remove().map_err(io_error("removing the state file"))?;
             if left.is_empty() {

@@ -62,6 +62,9 @@ pub(crate) enum FleetRecord {
         processes: Vec<(String, Identity)>,
         /// Their databases.
         data_dir: PathBuf,
+        /// The file that tells a Prometheus of them, if there is one.
+        #[serde(default)]
+        targets: Option<PathBuf>,
     },
     /// A compose project.
     Compose {
@@ -208,6 +211,7 @@ mod tests {
         let processes = FleetRecord::Processes {
             processes: vec![("redis".to_owned(), Identity { pid: 1, started: "5".to_owned() })],
             data_dir: PathBuf::from("/nowhere"),
+            targets: Some(PathBuf::from("/nowhere/targets.json")),
         };
         second.write(processes.clone()).expect("written");
 

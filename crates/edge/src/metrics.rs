@@ -1,9 +1,10 @@
 //! The edge's own metrics. Label values come from closed sets, and their handles are resolved before the first request.
 
 use herd_service::gate::GateMetrics;
-use herd_service::metrics::{DURATION_BUCKETS_SECONDS, Metrics};
+use herd_service::metrics::{Metrics, TracedDurations};
+use herd_service::trace::{self, TraceContext};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Unit;
 use std::time::Duration;
 use tonic::Code;
@@ -93,7 +94,7 @@ pub(crate) const CODE_NAMES: [&str; 17] = [
 /// The handles of one method.
 struct OfMethod {
     by_code: [Counter; 17],
-    duration: Histogram,
+    duration: TracedDurations,
 }
 
 pub(crate) struct EdgeMetrics {
@@ -110,9 +111,7 @@ pub(crate) struct EdgeMetrics {
 impl EdgeMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
-        let durations = Family::<MethodLabel, Histogram>::new_with_constructor(|| {
-            Histogram::new(DURATION_BUCKETS_SECONDS)
-        });
+        let durations = Family::<MethodLabel, TracedDurations>::default();
         let of_method = |method: Method| OfMethod {
             by_code: CODE_NAMES
                 .map(|code| requests.get_or_create_owned(&RequestLabels { method: method.label(), code })),
@@ -155,13 +154,37 @@ impl EdgeMetrics {
         edge
     }
 
-    pub(crate) fn answered(&self, method: Method, code: Code, took: Duration) {
+    /// Counts an answer. Its trace becomes an exemplar unless it is known not to be recorded: an exemplar that leads to no trace
+    /// would hide one that does.
+    pub(crate) fn answered(&self, method: Method, code: Code, took: Duration, trace: &TraceContext) {
         let handles = &self.methods[method as usize];
         handles.by_code[code as usize].inc();
-        handles.duration.observe(took.as_secs_f64());
+        let may_be_recorded = trace.sampled() || !trace::enabled();
+        handles.duration.observe(took, may_be_recorded.then_some(trace));
     }
 
     pub(crate) fn ejected(&self, reason: EjectionReason) {
         self.ejections.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slow answer can be found by its trace. Nothing is exported here, so that no trace is better known than another.
+    #[test]
+    fn exemplars_name_the_trace() {
+        let metrics = Metrics::new();
+        let trace = TraceContext::root();
+        EdgeMetrics::register(&metrics).answered(Method::Get, Code::Ok, Duration::from_millis(70), &trace);
+        let page = metrics.encode();
+        let bucket = page.lines().find(|line| line.contains(&trace.trace_id()));
+        let bucket = bucket.unwrap_or_else(|| panic!("no exemplar in:\n{page}"));
+        let name = "herd_edge_request_duration_seconds_bucket{";
+        assert!(
+            bucket.starts_with(name) && bucket.contains("le=\"0.1\"") && bucket.contains("method=\"get\""),
+            "{bucket}"
+        );
     }
 }

@@ -5,7 +5,11 @@
 //! plane, whose word the run loop takes.
 
 use futures::future::BoxFuture;
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// A fleet that can be brought up, hurt and taken down.
 ///
@@ -162,6 +166,20 @@ pub struct FleetSpec {
     pub redis_replica: bool,
     /// Environment for every process, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub env: Vec<(String, String)>,
+    /// Where a Prometheus is told whom to scrape; without it nobody is told. Containers are found by DNS: their testbed
+    /// writes nothing.
+    pub discovery: Option<Discovery>,
+}
+
+/// A file in Prometheus' form for service discovery (`file_sd_configs`): one entry for each process with an admin port,
+/// labelled `role` and `instance`. It is replaced as a whole whenever a process is started or asked to end, and removed when
+/// the fleet goes down. Who is killed or frozen stays in it: that its `up` is 0 is what an operator must see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// The file, absolute; its folder is made if absent.
+    pub file: PathBuf,
+    /// Where the lab shows what it does to the fleet, if it does; an entry of its own, with the role `lab`.
+    pub lab: Option<SocketAddr>,
 }
 
 /// Where the parts of a fleet are, as the lab reaches them.

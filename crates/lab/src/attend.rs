@@ -1,4 +1,4 @@
-//! `herd attend`: the ladder over a fleet that others started, then its report over HTTP. The control plane stays up, so that
+//! `herd attend`: the ladder over a fleet that others started, then its report over HTTP, and meanwhile the lab's metrics. The control plane stays up, so that
 //! the fleet can be used afterwards.
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     experiment, fleet, out, pick, place,
     screen::Screen,
     spans::{Heard, Recording},
-    told, verdict,
+    told, verdict, watched,
 };
 use anyhow::Context;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
@@ -42,8 +42,9 @@ pub async fn attend(args: &AttendArgs, stop: &CancellationToken) -> anyhow::Resu
     let listener = TcpListener::bind(args.report)
         .await
         .with_context(|| format!("the report cannot be served on {}", args.report))?;
-    let serving = tokio::spawn(serve(listener, shown.clone(), stop.clone()));
     let control = ControlPlane::start(args.control).await?;
+    let pages = router(shown.clone()).merge(watched::router(control.observer()));
+    let serving = tokio::spawn(serve(listener, pages, stop.clone()));
     let begun = OnceLock::new();
     let attended = tokio::select! {
         () = stop.cancelled() => Ok(Exit::Interrupted),
@@ -142,7 +143,15 @@ impl Shown {
     }
 }
 
-async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
+async fn serve(listener: TcpListener, pages: Router, stop: CancellationToken) {
+    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the report's server ended");
+    }
+}
+
+/// The report's files.
+fn router(shown: Shown) -> Router {
     let file = |name: &'static str, kind: &'static str| {
         let shown = shown.clone();
         get(move || async move {
@@ -157,14 +166,10 @@ async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
             }
         })
     };
-    let app = Router::new()
+    Router::new()
         .route("/", file("report.html", "text/html; charset=utf-8"))
         .route("/report.html", file("report.html", "text/html; charset=utf-8"))
         .route("/report.md", file("report.md", "text/markdown; charset=utf-8"))
         .route("/results.json", file("results.json", "application/json"))
-        .route("/junit.xml", file("junit.xml", "application/xml"));
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the report's server ended");
-    }
+        .route("/junit.xml", file("junit.xml", "application/xml"))
 }

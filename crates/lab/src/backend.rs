@@ -88,6 +88,7 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
         log_dir,
         redis_replica: false,
         env,
+        discovery: None,
     }
 }
 

@@ -11,11 +11,12 @@ use crate::{
     screen::Screen,
     spans::{Heard, Recording, SpanChoice},
     told, verdict,
+    watched::Page,
 };
 use herd_experiment::{
     control::ControlPlane,
     run::{self, Fleet, Plan, RunError},
-    testbed::{Progress, Testbed},
+    testbed::{Progress, Testbed, TestbedError},
 };
 use herd_history::{Reader, Writer};
 use std::{
@@ -168,6 +169,7 @@ async fn measure(
     screen: &Screen,
 ) -> Result<Writer, RunError> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
+    let page = Page::start(&control).await.map_err(not_shown)?;
     let fleet = &plan.scenario.fleet;
     let mut spec = backend::with_faults(
         backend::fleet_spec(
@@ -179,6 +181,7 @@ async fn measure(
         &plan.scenario,
     );
     spec.env.extend(recording.into_iter().flat_map(|recording| recording.env(testbed.lab_host())));
+    let spec = page.announced(spec).map_err(not_shown)?;
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
@@ -189,6 +192,10 @@ async fn measure(
         screen.note(&deaths::told(&failure));
     }
     driven
+}
+
+fn not_shown(source: std::io::Error) -> RunError {
+    TestbedError::Io { doing: "showing the lab's metrics".to_owned(), source }.into()
 }
 
 /// `1 node`, `50 nodes`.

@@ -2,14 +2,14 @@
 
 use crate::{
     backend, cli::UpArgs, deaths::Deaths, exit::Exit, exit::UsageError, experiment::nodes, out, pick, place,
-    screen::Screen,
+    screen::Screen, watched::Page,
 };
 use herd_experiment::{
     control::ControlPlane,
     fleet_config,
     ledger::OriginLab,
     run::{self, Fleet},
-    testbed::{Endpoints, Progress, Testbed},
+    testbed::{Backend, Endpoints, Progress, Testbed},
 };
 use herd_scenario::{Rung, Scenario};
 use std::{
@@ -75,8 +75,10 @@ async fn keep(
 ) -> anyhow::Result<Exit> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let logs = log_dir();
+    let page = Page::start(&control).await?;
     let spec =
         backend::fleet_spec(args.nodes, backend::ORIGIN_ROWS, scenario.fleet.origin_pool, logs.clone());
+    let spec = page.announced(spec)?;
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
@@ -90,6 +92,9 @@ async fn keep(
     ));
     out::say(format_args!("logs           {}", logs.display()));
     print_addresses(&endpoints);
+    if testbed.backend() == Backend::Processes {
+        out::say(format_args!("scrape targets {}", place::targets(std::process::id()).display()));
+    }
     out::say("Ctrl-C or `herd down` takes the fleet down");
     watch(testbed, &control).await;
     out::say("the fleet was taken down by somebody else");

@@ -13,7 +13,7 @@
 //! - [`fleet`]: `up` and `down`; [`load`]: `load`; `prewarm`: the gate before a cold fleet's traffic; [`attend`]: the service `herd` of compose.yaml.
 //! - `bench`: what the testbed itself costs.
 //! - `pick`, `backend`, `place`: which scenario, which testbed, which folders.
-//! - `deaths`: parts that ended unasked.
+//! - `deaths`: parts that ended unasked; `watched`: the lab's own metrics, and the file that tells a Prometheus of the fleet.
 //! - `told`, `screen`, [`out`], `interrupt`: what a person sees, and Ctrl-C.
 
 pub mod attend;
@@ -42,6 +42,7 @@ mod told;
 mod trace;
 mod trial;
 pub mod verdict;
+mod watched;
 
 use cli::{Cli, Command};
 use exit::Exit;

@@ -8,6 +8,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// Where the targets of fleets of local processes stand, a file a lab: `dashboards/prometheus/processes.yml` looks there.
+const TARGETS: &str = "runs/targets";
 /// How many names are tried for one run.
 const NAMES_MAX: u32 = 100;
 /// How the folders of kept fleets' logs begin; a process id follows.
@@ -115,6 +117,11 @@ impl RunDir {
         name.push(format!("-{number}"));
         name.into()
     }
+}
+
+/// The file that tells a Prometheus whom of a lab's fleet to scrape.
+pub(crate) fn targets(lab: u32) -> PathBuf {
+    Path::new(TARGETS).join(format!("{lab}.json"))
 }
 
 /// Where the parts of a kept fleet log to, one folder a lab.

@@ -1,13 +1,11 @@
 //! The admin port: `/metrics`, `/healthz`, `/readyz`.
 
 use crate::kit::Readiness;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OPEN_METRICS};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(crate) fn router(metrics: Metrics, readiness: Readiness) -> axum::Router {
     axum::Router::new()

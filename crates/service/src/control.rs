@@ -9,6 +9,7 @@ use crate::kit::Service;
 use crate::rpc::{CallFailure, PeerUrl};
 use herd_wire::v1::control_client::ControlClient;
 use herd_wire::v1::{ControlUpdate, FleetConfig, LinkHits, Links, MemberReport, Membership, Role};
+use prometheus_client::metrics::gauge::Gauge;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ const OPEN_MAX: Duration = Duration::from_secs(2);
 
 /// How long links stay bad while there is no session.
 pub const BAD_LINKS_KEPT: Duration = Duration::from_secs(10);
+
+/// What `herd_config_version` says of itself, wherever it is shown.
+pub const CONFIG_VERSION_HELP: &str = "Newest configuration: of a member the one that it applied, of the lab the one that it published; 0: none yet";
 
 /// Settings of a process that joins the fleet; flatten them into its own.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,11 +80,13 @@ pub struct ControlHandle {
     /// The newest state of the fleet's links. Version 0: none was received yet, or all are good as there is no session.
     pub links: watch::Receiver<Arc<Links>>,
     acknowledged: Arc<watch::Sender<MemberReport>>,
+    config_version: Gauge,
 }
 
 impl ControlHandle {
-    /// Tells the control plane that the configuration of this version is applied.
+    /// Tells the control plane, and whoever reads this process's metrics, that the configuration of this version is applied.
     pub fn ack_config(&self, version: u64) {
+        self.config_version.set(i64::try_from(version).unwrap_or(i64::MAX));
         self.acknowledged.send_modify(|report| report.config_version = version);
     }
 
@@ -124,7 +130,9 @@ pub fn join(service: &Service, role: Role, args: &ControlArgs) -> ControlHandle 
         shutdown: service.shutdown(),
     };
     tokio::spawn(session.keep());
-    ControlHandle { config, members, links, acknowledged }
+    let config_version = Gauge::default();
+    service.metrics().registry().register("herd_config_version", CONFIG_VERSION_HELP, config_version.clone());
+    ControlHandle { config, members, links, acknowledged, config_version }
 }
 
 struct Session {

@@ -1,9 +1,9 @@
 //! Metrics: the six that every process shows, and the registry for a process's own.
 
 use crate::trace::TraceContext;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use prometheus_client::metrics::{MetricType, TypedMetric, counter::Counter, gauge::Gauge};
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,14 @@ use std::time::{Duration, SystemTime};
 pub const DURATION_BUCKETS_SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// The content type of `/metrics`: a Prometheus takes exemplars from no other text.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// The label of an exemplar: the trace behind one observation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TraceLabel {
+struct TraceLabel {
     /// 32 hexadecimal digits
-    pub trace_id: String,
+    trace_id: String,
 }
 
 /// The six metrics on every process's `/metrics`; zero where a process does not produce one. Cloning shares them.
@@ -31,20 +34,58 @@ pub struct SixMetrics {
     pub singleflight_subscribers: Gauge,
     /// `cache_swr_stale_serve_total`: stale values served while a refresh ran.
     pub stale_serve: Counter,
-    rebuild: HistogramWithExemplars<TraceLabel>,
-    lock_wait: HistogramWithExemplars<TraceLabel>,
+    rebuild: TracedDurations,
+    lock_wait: TracedDurations,
+}
+
+/// A histogram of durations whose buckets name the trace behind their newest observation. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct TracedDurations(HistogramWithExemplars<TraceLabel>);
+
+impl TracedDurations {
+    /// Empty, with [`DURATION_BUCKETS_SECONDS`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self(HistogramWithExemplars::new(DURATION_BUCKETS_SECONDS.into_iter()))
+    }
+
+    /// Notes one duration, with the trace behind it if there is one.
+    pub fn observe(&self, took: Duration, trace: Option<&TraceContext>) {
+        let label = trace.map(|trace| TraceLabel { trace_id: trace.trace_id() });
+        let at = label.is_some().then(SystemTime::now);
+        self.0.observe(took.as_secs_f64(), label, at);
+    }
+}
+
+impl Default for TracedDurations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TypedMetric for TracedDurations {
+    const TYPE: MetricType = MetricType::Histogram;
+}
+
+impl EncodeMetric for TracedDurations {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
 }
 
 impl SixMetrics {
     fn register(registry: &mut Registry) -> Self {
-        let histogram = || HistogramWithExemplars::new(DURATION_BUCKETS_SECONDS.into_iter());
         let six = Self {
             cache_miss: Counter::default(),
             db_query: Counter::default(),
             singleflight_subscribers: Gauge::default(),
             stale_serve: Counter::default(),
-            rebuild: histogram(),
-            lock_wait: histogram(),
+            rebuild: TracedDurations::new(),
+            lock_wait: TracedDurations::new(),
         };
         registry.register(
             "cache_miss",
@@ -68,12 +109,12 @@ impl SixMetrics {
 
     /// Notes one rebuild in `cache_rebuild_duration_seconds`, with its trace as exemplar.
     pub fn observe_rebuild(&self, took: Duration, trace: Option<&TraceContext>) {
-        observe(&self.rebuild, took, trace);
+        self.rebuild.observe(took, trace);
     }
 
     /// Notes one wait for the fleet lock in `cache_lock_wait_seconds`, with its trace as exemplar.
     pub fn observe_lock_wait(&self, waited: Duration, trace: Option<&TraceContext>) {
-        observe(&self.lock_wait, waited, trace);
+        self.lock_wait.observe(waited, trace);
     }
 }
 
@@ -81,12 +122,6 @@ impl fmt::Debug for SixMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SixMetrics").field("cache_miss", &self.cache_miss.get()).finish_non_exhaustive()
     }
-}
-
-fn observe(histogram: &HistogramWithExemplars<TraceLabel>, took: Duration, trace: Option<&TraceContext>) {
-    let label = trace.map(|trace| TraceLabel { trace_id: trace.trace_id() });
-    let at = label.is_some().then(SystemTime::now);
-    histogram.observe(took.as_secs_f64(), label, at);
 }
 
 /// The process's registry. Cloning shares it.

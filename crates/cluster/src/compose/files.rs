@@ -152,6 +152,7 @@ mod tests {
             log_dir: PathBuf::new(),
             redis_replica: false,
             env: vec![("A".to_owned(), "$b".to_owned())],
+            discovery: None,
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Launch {
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<(String, String)>,
     pub(super) log: PathBuf,
+    /// Its admin port, if it has one.
+    pub(super) admin: Option<SocketAddr>,
 }
 
 impl Launch {
@@ -75,7 +77,8 @@ pub(super) fn plan(
             .flat_map(|(flag, value)| [OsString::from(flag), value.into()])
             .collect();
         let log = spec.log_dir.join(format!("{name}.log"));
-        Launch { part, index, program: programs.path(&program).to_owned(), args, env: spec.env.clone(), log }
+        let program = programs.path(&program).to_owned();
+        Launch { part, index, program, args, env: spec.env.clone(), log, admin: Some(admin) }
     };
     let replica = spec.redis_replica.then_some(replica);
     let pair = Pair::lay_out(redis_server, redis, replica, data, &spec.log_dir)

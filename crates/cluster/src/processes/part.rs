@@ -39,8 +39,10 @@ pub(super) type Ready = oneshot::Receiver<ReadyLine>;
 pub(super) struct Process {
     launch: Launch,
     child: Child,
-    /// Somebody asked it to end.
+    /// Somebody asked it to end, or killed it.
     end_expected: bool,
+    /// Somebody asked it to end.
+    asked_to_end: bool,
 }
 
 impl Process {
@@ -63,7 +65,7 @@ impl Process {
         if let Some(stdout) = child.stdout.take() {
             tokio::spawn(read_ready_line(stdout, found));
         }
-        Ok((Self { launch, child, end_expected: false }, ready))
+        Ok((Self { launch, child, end_expected: false, asked_to_end: false }, ready))
     }
 
     /// Its number, while it runs.
@@ -100,6 +102,11 @@ impl Process {
     /// Has it not ended yet? A paused process runs, too.
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Was it asked to end, so that nobody should miss it?
+    pub(super) fn was_asked_to_end(&self) -> bool {
+        self.asked_to_end
     }
 
     /// Its end from now on is no failure.
@@ -142,6 +149,7 @@ impl Process {
 
     /// Asks it to end, waits for that, then ends it by force. No error if it has ended already.
     pub(super) async fn stop(&mut self) -> Result<(), TestbedError> {
+        self.asked_to_end = true;
         if !self.is_running() {
             return Ok(());
         }

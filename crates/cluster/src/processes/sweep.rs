@@ -1,6 +1,6 @@
 //! Takes down local fleets that their lab left behind, by what it noted in its state file.
 
-use super::io_error;
+use super::{io_error, targets};
 use crate::state::{self, FleetRecord, Identity};
 use herd_experiment::testbed::TestbedError;
 use nix::{
@@ -39,7 +39,7 @@ async fn take_down(
 ) -> Result<Vec<String>, TestbedError> {
     let mut lines = Vec::new();
     for (file, record) in state::read_all(state_dir, BACKEND).map_err(io_error("reading the state folder"))? {
-        let FleetRecord::Processes { processes, data_dir } = &record.fleet else { continue };
+        let FleetRecord::Processes { processes, data_dir, targets } = &record.fleet else { continue };
         if !wanted(&record.owner) {
             continue;
         }
@@ -47,6 +47,9 @@ async fn take_down(
             processes.iter().map(|(_, identity)| identity).filter(|identity| identity.is_alive()).collect();
         end(&alive).await;
         remove_data(data_dir);
+        if let Some(targets) = targets {
+            targets::remove(targets).map_err(io_error("removing the scrape targets"))?;
+        }
         file.remove().map_err(io_error("removing a state file"))?;
         lines.push(format!(
             "took down a fleet of processes of lab {} ({} still ran)",
@@ -102,7 +105,12 @@ mod tests {
         let mut file = StateFile::new(state_dir.path(), BACKEND).expect("a file");
         file.faults = vec!["pause of edge".to_owned()];
         let processes = vec![("edge".to_owned(), identity.clone())];
-        file.write(FleetRecord::Processes { processes, data_dir: data.path().to_owned() }).expect("written");
+        let targets = state_dir.path().join("targets/1.json");
+        std::fs::create_dir(targets.parent().expect("a folder")).expect("made");
+        std::fs::write(&targets, "[]").expect("written");
+        let data_dir = data.path().to_owned();
+        file.write(FleetRecord::Processes { processes, data_dir, targets: Some(targets.clone()) })
+            .expect("written");
 
         assert!(orphans(state_dir.path()).await.expect("swept").is_empty(), "its owner, this test, lives");
         assert!(identity.is_alive());
@@ -110,7 +118,7 @@ mod tests {
         assert!(!status.expect("ended").success());
         let lines = lines.expect("swept");
         assert!(lines.len() == 2 && lines[1] == "undone with it: pause of edge", "{lines:?}");
-        assert!(!data.path().exists());
+        assert!(!data.path().exists() && !targets.exists());
         assert!(sweep(state_dir.path()).await.expect("swept").is_empty(), "nothing is left to sweep");
     }
 

@@ -28,7 +28,7 @@ impl Forwarder {
         let began = Instant::now();
         let opened = self.open_writes(message, deadline_within(budget), began, context).await;
         opened.map_err(|error| {
-            self.metrics.answered(Method::Writes, error.code(), began.elapsed());
+            self.metrics.answered(Method::Writes, error.code(), began.elapsed(), &context);
             with_reference(error, &context)
         })
     }
@@ -74,7 +74,7 @@ pub(crate) struct Writes {
 impl Writes {
     fn end(&mut self, code: Code) {
         self.ended = true;
-        self.forwarder.metrics.answered(Method::Writes, code, self.began.elapsed());
+        self.forwarder.metrics.answered(Method::Writes, code, self.began.elapsed(), &self.context);
     }
 
     fn fail(&mut self, error: Status) -> Status {

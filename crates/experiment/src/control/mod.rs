@@ -5,11 +5,13 @@
 //! the session of a member that is paused or cut off within about [`KEEP_ALIVE_INTERVAL`] + [`KEEP_ALIVE_TIMEOUT`].
 //! Waiting is always for a predicate over the whole [`View`] with a deadline, never for a bare change.
 
+mod activity;
 mod moves;
 mod news;
 mod session;
 mod view;
 
+pub use activity::{Activity, Observer};
 pub use moves::Move;
 pub use view::{MemberView, View};
 
@@ -221,6 +223,8 @@ struct Shared {
     changed: watch::Sender<()>,
     /// The newest configuration and membership, as sessions pass them on.
     latest: watch::Sender<Latest>,
+    /// What the lab does.
+    activity: activity::Shown,
 }
 
 #[derive(Debug, Default)]
@@ -244,6 +248,7 @@ impl Shared {
             state: Mutex::default(),
             changed: watch::Sender::new(()),
             latest: watch::Sender::new(Latest::default()),
+            activity: activity::Shown::default(),
         }
     }
 

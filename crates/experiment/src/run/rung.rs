@@ -83,6 +83,9 @@ impl Stage<'_> {
         origin: &mut OriginLab,
         ledger_from: u64,
     ) -> Result<Measured, RunError> {
+        // All that the scenario has, so that one that this rung is spared shows as 0.
+        let names = self.plan.scenario.faults.iter().map(|fault| fault.name.as_str());
+        let _shown = self.control.rung_begins(&self.rung.name, names);
         let faults = Faults::new(self);
         let driven = self.prepare_and_drive(origin, ledger_from, &faults).await;
         let Aftermath { notes, data_lost } = faults.end().await;

@@ -377,5 +377,6 @@ pub(crate) fn fleet_spec(nodes: u32) -> FleetSpec {
         log_dir: nowhere,
         redis_replica: false,
         env: Vec::new(),
+        discovery: None,
     }
 }

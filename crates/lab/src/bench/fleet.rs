@@ -103,6 +103,7 @@ impl Bench {
             log_dir: folder.path().join("logs"),
             redis_replica: false,
             env,
+            discovery: None,
         };
         let mut testbed = ProcessTestbed::new();
         let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;

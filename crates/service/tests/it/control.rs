@@ -36,7 +36,9 @@ async fn survives_the_control_planes_restart() {
     assert_eq!(introduced.admin_address, service.admin_address().to_string());
     let seen = tokio::time::timeout(PATIENCE, joined.config.wait_for(|config| config.version == 7)).await;
     assert_eq!(seen.unwrap().unwrap().key_prefix, "a:");
+    assert!(service.metrics().encode().contains("\nherd_config_version 0\n"), "none is applied yet");
     joined.ack_config(7);
+    assert!(service.metrics().encode().contains("\nherd_config_version 7\n"));
     joined.ack_members(4);
     first.report(|report| report.config_version == 7 && report.members_version == 4).await;
 

@@ -28,6 +28,7 @@ pub(super) async fn fail(stage: &Stage<'_>, window: Window, mut origin: OriginLa
     if !window.reach_ms(at_ms).await {
         return vec![step(window.now_us(), FaultPhase::Unconfirmed, "the window ended before".to_owned())];
     }
+    let _shown = stage.control.fault_begins(FAULT);
     // From before the call to after the one that ends it: no fetch can fail outside.
     let injected_us = window.now_us();
     let mut steps = Vec::new();

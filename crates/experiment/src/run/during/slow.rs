@@ -28,6 +28,7 @@ pub(super) async fn slow(stage: &Stage<'_>, window: Window, mut origin: OriginLa
     if !window.reach_ms(at_ms).await {
         return vec![step(window.now_us(), FaultPhase::Unconfirmed, "the window ended before".to_owned())];
     }
+    let _shown = stage.control.fault_begins(FAULT);
     let usual = fleet_config::latency(&scenario.origin);
     let slowed = herd_wire::v1::Latency { slow_for_ms: for_ms, slow_factor: factor, ..usual };
     let injected_us = window.now_us();

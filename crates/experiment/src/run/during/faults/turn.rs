@@ -73,6 +73,7 @@ async fn cycle(
     hold: Duration,
     steps: &mut Steps<'_>,
 ) -> bool {
+    let _shown = ground.stage().control.fault_begins(&fault.name);
     let mut deed = deed(ground, fault, &targets);
     let end = deed.end();
     let in_force = match &end {
