@@ -9,6 +9,7 @@ mod fleet;
 mod herds;
 mod kept_data;
 mod lock_service;
+mod observe;
 mod otlp;
 mod regressions;
 mod testbeds;

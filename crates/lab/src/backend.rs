@@ -13,6 +13,20 @@ pub(crate) const ORIGIN_ROWS: u32 = 100_000;
 /// Settings that a person makes for the whole fleet and that every process reads from its environment.
 const PASSED_ON: [&str; 1] = ["OTEL_EXPORTER_OTLP_ENDPOINT"];
 
+/// How a fleet is made, and whether the consoles come up beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    pub(crate) backend: BackendChoice,
+    pub(crate) observe: bool,
+}
+
+impl Made {
+    /// With nothing beside it.
+    pub(crate) const fn bare(backend: BackendChoice) -> Self {
+        Self { backend, observe: false }
+    }
+}
+
 /// The testbed of the choice; for `auto` a line says what was taken and why.
 ///
 /// # Errors
@@ -70,8 +84,8 @@ pub(crate) async fn prepare(testbed: &dyn Testbed, progress: &dyn Progress) -> R
     Ok(())
 }
 
-/// The fleet that is asked for. `rows`: what its load reads and no more, since each node's filter of existing keys reads
-/// all of them, again and again.
+/// The fleet that is asked for, with nothing beside it. `rows`: what its load reads and no more, since each node's filter of
+/// existing keys reads all of them, again and again.
 #[must_use]
 pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathBuf) -> FleetSpec {
     let env = PASSED_ON
@@ -86,6 +100,7 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
         state_dir: place::state_dir(),
         log_dir,
         redis_replica: false,
+        observe: false,
         env,
     }
 }

@@ -1,6 +1,8 @@
 //! One experiment among many: driven, judged, reported, and not shown.
 
-use crate::{cli::BackendChoice, experiment, pick::Picked, place::RunDir, screen::Screen, verdict};
+use crate::{
+    backend::Made, cli::BackendChoice, experiment, pick::Picked, place::RunDir, screen::Screen, verdict,
+};
 use herd_judge::{Judgement, Outcome};
 use herd_scenario::Scenario;
 use std::path::PathBuf;
@@ -26,7 +28,8 @@ pub(crate) async fn trial(
     place: &RunDir,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Trial>> {
-    let driven = Box::pin(experiment::driven(picked, backend, place, &Screen::new(), stop)).await?;
+    let driven =
+        Box::pin(experiment::driven(picked, Made::bare(backend), place, &Screen::new(), stop)).await?;
     let Some(driven) = driven else { return Ok(None) };
     let (mut judgement, scenario) = verdict::judge_and_write(&driven.dir)?;
     if !driven.is_whole() && judgement.as_expected == Some(true) {

@@ -1,9 +1,10 @@
-//! Logs to standard error, and spans over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+//! Logs to standard error, and spans over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is set or `HERD_COLLECTOR` is there.
 //!
-//! With the endpoint unset there is no OpenTelemetry at all. With a collector that is away, spans are dropped from a bounded
+//! Without a collector there is no OpenTelemetry at all. With a collector that is away, spans are dropped from a bounded
 //! queue, silently; nothing waits for it but the last flush, and that for two seconds at most. The exporter lives on a thread
 //! of its own, so that it takes no turn on the thread that serves requests.
 
+use crate::collector::{self, Collector};
 use crate::trace;
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -89,12 +90,11 @@ pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Tele
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(lines);
     let subscriber = tracing_subscriber::registry().with(to_stderr);
 
-    let endpoint_set = std::env::var(ENDPOINT_VARIABLE).is_ok_and(|endpoint| !endpoint.trim().is_empty());
-    if !endpoint_set {
+    let Some(collector) = collector::find() else {
         tracing::subscriber::set_global_default(subscriber)?;
         return Ok(Telemetry { exporting: None });
-    }
-    let exporting = start_exporting(role, instance)?;
+    };
+    let exporting = start_exporting(role, instance, &collector)?;
     let ours = Targets::new()
         .with_default(LevelFilter::INFO)
         .with_targets(NOT_EXPORTED.map(|t| (t, LevelFilter::OFF)));
@@ -111,15 +111,20 @@ pub fn start(role: &'static str, instance: &str, log: &LogFilter) -> Result<Tele
     Ok(Telemetry { exporting: Some(exporting) })
 }
 
-fn start_exporting(role: &'static str, instance: &str) -> Result<Exporting, TelemetryError> {
+fn start_exporting(
+    role: &'static str,
+    instance: &str,
+    collector: &Collector,
+) -> Result<Exporting, TelemetryError> {
     let (runtime, handle) = exporter_runtime().map_err(TelemetryError::Thread)?;
     // The channel's worker is spawned where it is built.
     let entered = handle.enter();
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_timeout(FLUSH_MAX)
-        .build()
-        .map_err(|e| TelemetryError::Exporter(Box::new(e)))?;
+    let exporter = SpanExporter::builder().with_tonic().with_timeout(FLUSH_MAX);
+    let exporter = match collector {
+        Collector::Named => exporter,
+        Collector::Found(address) => exporter.with_endpoint(address),
+    };
+    let exporter = exporter.build().map_err(|e| TelemetryError::Exporter(Box::new(e)))?;
     drop(entered);
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUED_SPANS_MAX)

@@ -72,6 +72,7 @@ impl Bench {
             state_dir: crate::place::state_dir(),
             log_dir: folder.path().join("logs"),
             redis_replica: false,
+            observe: false,
             env: Vec::new(),
         };
         let mut testbed = ProcessTestbed::new();
