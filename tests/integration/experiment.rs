@@ -33,6 +33,7 @@ pub(crate) async fn run(
         state_dir: folder.path().join("state"),
         log_dir: folder.path().join("logs"),
         redis_replica: false,
+        observe: false,
         env: Vec::new(),
         discovery: None,
     };

@@ -94,6 +94,7 @@ impl TestFleet {
             state_dir: folder.path().join("state"),
             log_dir: folder.path().join("logs"),
             redis_replica,
+            observe: false,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             discovery: None,
         };

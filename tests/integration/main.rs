@@ -12,6 +12,7 @@ mod fleet;
 mod herds;
 mod kept_data;
 mod lock_service;
+mod observe;
 mod otlp;
 mod prometheus;
 mod regressions;

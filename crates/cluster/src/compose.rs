@@ -6,10 +6,12 @@
 
 mod files;
 mod network;
+mod observe;
 mod redis;
 mod signals;
 mod sweep;
 
+pub use crate::plugin::ensure as ensure_plugin;
 pub use sweep::{orphans, sweep};
 
 use crate::{
@@ -98,12 +100,13 @@ impl ComposeTestbed {
         let docker = engine::connect().await?;
         plugin::ensure(progress).await?;
         images::ensure(&[images::FLEET, images::REDIS, images::POSTGRES], progress).await?;
+        let consoles = if spec.observe { observe::obtain(progress).await } else { Vec::new() };
         for line in sweep::orphans(&spec.state_dir).await? {
             progress.note(&line);
         }
         std::fs::create_dir_all(&spec.log_dir).map_err(io)?;
         let state = StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io)?;
-        let project = files::Project::lay_out(spec, control_port).map_err(io)?;
+        let project = files::Project::lay_out(spec, control_port, consoles).map_err(io)?;
         state.write(FleetRecord::Compose { project: project.name.clone() }).map_err(io)?;
         // From here on `down` knows what there is, also when this future is dropped on its way.
         let fleet = self.fleet.insert(Fleet {

@@ -1,11 +1,12 @@
-//! The three images that `compose.yaml` and the integration tests use, under the same names on every machine:
+//! The images that `compose.yaml` and the integration tests use, under the same names on every machine:
 //!
 //! | image | with a registry | without one |
 //! | --- | --- | --- |
 //! | [`FLEET`] | the programs built on this host; inside a container where the host is no Linux | the same |
-//! | [`REDIS`], [`POSTGRES`] | the upstream images named in `compose/Dockerfile` | from this machine's packages |
+//! | [`REDIS`], [`POSTGRES`], [`PROMETHEUS`] | the upstream images named in `compose/Dockerfile` | from this machine's packages |
+//! | others, beside the fleet | as upstream names them | none |
 //!
-//! Each carries a hash of what went into it and is rebuilt only when that changed.
+//! Each of ours carries a hash of what went into it and is rebuilt only when that changed.
 
 mod base;
 
@@ -27,6 +28,8 @@ pub const FLEET: &str = "herdproof/fleet:dev";
 pub const REDIS: &str = "herdproof/redis:dev";
 /// PostgreSQL.
 pub const POSTGRES: &str = "herdproof/postgres:dev";
+/// Prometheus.
+pub const PROMETHEUS: &str = "herdproof/prometheus:dev";
 
 /// The label with the hash of an image's inputs.
 const INPUTS: &str = "org.herdproof.inputs";
@@ -51,7 +54,7 @@ struct Store {
     files: &'static [(&'static str, &'static str)],
 }
 
-const STORES: [Store; 2] = [
+const STORES: [Store; 3] = [
     Store {
         image: REDIS,
         stage: "redis",
@@ -64,9 +67,15 @@ const STORES: [Store; 2] = [
         dockerfile: include_str!("../../../compose/offline/postgres.Dockerfile"),
         files: &[POSTGRES_ENTRYPOINT],
     },
+    Store {
+        image: PROMETHEUS,
+        stage: "prometheus",
+        dockerfile: include_str!("../../../compose/offline/prometheus.Dockerfile"),
+        files: &[],
+    },
 ];
 
-/// Makes sure that all of `images` ([`FLEET`], [`REDIS`], [`POSTGRES`]) exist and are current. For the fleet's, the
+/// Makes sure that all of `images` ([`FLEET`], [`REDIS`], [`POSTGRES`], [`PROMETHEUS`]) exist and are current. For the fleet's, the
 /// programs are built first. Safe to call from several programs at once: they take turns.
 ///
 /// # Errors
@@ -88,6 +97,21 @@ pub async fn ensure(images: &[&str], progress: &dyn Progress) -> Result<(), Test
         None if images.contains(&FLEET) => fleet_from_source(progress).await,
         None => Ok(()),
     }
+}
+
+/// Makes sure that an image is here that only upstream can give, under upstream's name.
+///
+/// # Errors
+/// It is not, and no registry can be reached for it, or it cannot be pulled.
+pub(crate) async fn pull_if_absent(image: &str, progress: &dyn Progress) -> Result<(), TestbedError> {
+    let docker = engine::connect().await?;
+    if upstream_reachable(&docker, [image]).await {
+        return pull(&docker, image, progress).await;
+    }
+    Err(TestbedError::Missing {
+        what: format!("the image {image}"),
+        remedy: "no registry can be reached for it".to_owned(),
+    })
 }
 
 /// Waits for other labs and tests on this machine that are making the same. The turn ends when the file is closed.
@@ -186,8 +210,8 @@ async fn stores(docker: &Docker, images: &[&str], progress: &dyn Progress) -> Re
         }
     }
     let Some(first) = absent.first() else { return Ok(()) };
-    if upstream_reachable(docker, &absent).await {
-        let pulled = try_join_all(absent.iter().map(|store| pull(docker, store, progress))).await;
+    if upstream_reachable(docker, absent.iter().map(upstream)).await {
+        let pulled = try_join_all(absent.iter().map(|store| from_upstream(docker, store, progress))).await;
         match pulled {
             Ok(_) => return Ok(()),
             Err(error) => progress.note(&format!("pulling images failed: {error}")),
@@ -221,10 +245,9 @@ fn upstream(store: &Store) -> &'static str {
 }
 
 /// The engine is asked, not the network: it may have a mirror, a proxy, or the images already.
-async fn upstream_reachable(docker: &Docker, stores: &[Store]) -> bool {
+async fn upstream_reachable<'i>(docker: &Docker, images: impl IntoIterator<Item = &'i str>) -> bool {
     let ask = async {
-        for store in stores {
-            let image = upstream(store);
+        for image in images {
             if docker.inspect_image(image).await.is_err() {
                 docker.inspect_registry_image(image, None).await?;
             }
@@ -234,13 +257,18 @@ async fn upstream_reachable(docker: &Docker, stores: &[Store]) -> bool {
     matches!(timeout(REGISTRY_MAX, ask).await, Ok(Ok(())))
 }
 
-async fn pull(docker: &Docker, store: &Store, progress: &dyn Progress) -> Result<(), TestbedError> {
+async fn from_upstream(docker: &Docker, store: &Store, progress: &dyn Progress) -> Result<(), TestbedError> {
     let image = upstream(store);
+    pull(docker, image, progress).await?;
+    quiet(command("docker", &["tag", image, store.image]), store.image, PULL_MAX).await.map(drop)
+}
+
+async fn pull(docker: &Docker, image: &str, progress: &dyn Progress) -> Result<(), TestbedError> {
     if docker.inspect_image(image).await.is_err() {
         progress.step(&format!("pulling {image}"), 0, 0);
         quiet(command("docker", &["pull", "--quiet", image]), image, PULL_MAX).await?;
     }
-    quiet(command("docker", &["tag", image, store.image]), store.image, PULL_MAX).await.map(drop)
+    Ok(())
 }
 
 fn package_hash(store: &Store) -> String {
@@ -285,22 +313,23 @@ mod tests {
     /// Goal: the references of upstream images stand in one place, the Dockerfile, and are found there.
     #[test]
     fn finds_upstream_images_in_the_dockerfile() {
-        let [redis, postgres] = STORES.map(|store| upstream(&store));
+        let [redis, postgres, prometheus] = STORES.map(|store| upstream(&store));
         assert!(redis.starts_with("redis:"), "{redis}");
         assert!(postgres.starts_with("postgres:"), "{postgres}");
+        assert!(prometheus.starts_with("prom/prometheus:v"), "{prometheus}");
     }
 
     /// Goal: each store's image has a hash of its own, so that a change of one does not rebuild the other.
     #[test]
     fn hashes_each_store_apart() {
-        let [redis, postgres] = STORES.map(|store| package_hash(&store));
-        assert_ne!(redis, postgres);
+        let [redis, postgres, prometheus] = STORES.map(|store| package_hash(&store));
+        assert!(redis != postgres && postgres != prometheus && prometheus != redis);
     }
 
     /// Goal: no Dockerfile asks for a frontend from a registry, which would fail where there is none.
     #[test]
     fn asks_for_no_frontend() {
-        let files = [DOCKERFILE, FLEET_DOCKERFILE, STORES[0].dockerfile, STORES[1].dockerfile];
-        assert!(files.iter().all(|file| !file.contains("# syntax")));
+        let files = STORES.map(|store| store.dockerfile);
+        assert!(files.iter().chain(&[DOCKERFILE, FLEET_DOCKERFILE]).all(|file| !file.contains("# syntax")));
     }
 }

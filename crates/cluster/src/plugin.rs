@@ -28,7 +28,7 @@ const FETCH_MAX: Duration = Duration::from_secs(180);
 ///
 /// # Errors
 /// It does not and cannot be provided; the message says what to install.
-pub(crate) async fn ensure(progress: &dyn Progress) -> Result<(), TestbedError> {
+pub async fn ensure(progress: &dyn Progress) -> Result<(), TestbedError> {
     if works().await {
         return Ok(());
     }

@@ -43,6 +43,11 @@ const DRAIN: Duration = Duration::from_millis(2_000);
 /// Longest time from start to ready, with the database seeded and fifty programs on two cores.
 const READY_MAX: Duration = Duration::from_secs(90);
 
+/// What is said to whoever wants consoles beside local processes.
+const WITHOUT_CONSOLES: &str = "left out: Prometheus, Jaeger and Grafana, which come up beside containers only \
+    (--backend compose). Instead: let a Prometheus of your own find the processes (dashboards/README.md), and read traces \
+    with `herd trace`";
+
 /// The testbed of local processes.
 #[derive(Debug, Default)]
 pub struct ProcessTestbed {
@@ -80,6 +85,9 @@ impl ProcessTestbed {
     ) -> Result<Endpoints, TestbedError> {
         if self.fleet.is_some() {
             return Err(TestbedError::Unsupported("this testbed is up already".to_owned()));
+        }
+        if spec.observe {
+            progress.note(WITHOUT_CONSOLES);
         }
         let redis_server = crate::redis_server::program(progress).await?;
         let programs = binaries::find_or_build(progress).await?;

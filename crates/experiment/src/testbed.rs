@@ -164,6 +164,9 @@ pub struct FleetSpec {
     pub log_dir: PathBuf,
     /// A second Redis that follows the first, for [`RedisFault::Promote`].
     pub redis_replica: bool,
+    /// Prometheus, Jaeger and Grafana beside the fleet, as far as they can be had; a line says which were left out. No fleet
+    /// fails for want of them.
+    pub observe: bool,
     /// Environment for every process, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub env: Vec<(String, String)>,
     /// Where a Prometheus is told whom to scrape; without it nobody is told. Containers are found by DNS: their testbed
@@ -195,7 +198,7 @@ pub struct Endpoints {
     pub lock_grpc: String,
     /// `redis://host:port`, where the lab can reach it.
     pub redis_url: Option<String>,
-    /// Consoles a person may want: name and URL (Jaeger, Grafana), and admin ports.
+    /// Consoles a person may want: name and URL (Prometheus, Jaeger, Grafana where they are), and admin ports.
     pub consoles: Vec<(String, String)>,
 }
 

@@ -1,6 +1,6 @@
 //! From a choice of backend to a testbed.
 
-use crate::{cli::BackendChoice, exit::UsageError, place};
+use crate::{cli::BackendChoice, exit::UsageError, place, spans::SpanChoice};
 use herd_cluster::{Choice, binaries, compose, processes};
 use herd_experiment::able;
 use herd_experiment::testbed::{Backend, FleetSpec, Progress, Silent, Testbed, TestbedError};
@@ -13,6 +13,21 @@ pub(crate) const ORIGIN_ROWS: u32 = 100_000;
 /// Settings that a person makes for the whole fleet and that every process reads from its environment.
 const PASSED_ON: [&str; 4] =
     ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "HERD_SAMPLE_HITS"];
+
+/// How a fleet is made, whether the consoles come up beside it, and which spans of its run are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    pub(crate) backend: BackendChoice,
+    pub(crate) observe: bool,
+    pub(crate) spans: SpanChoice,
+}
+
+impl Made {
+    /// With nothing beside it, and the spans that are kept by default.
+    pub(crate) fn bare(backend: BackendChoice) -> Self {
+        Self { backend, observe: false, spans: SpanChoice::default() }
+    }
+}
 
 /// The testbed of the choice; for `auto` a line says what was taken and why.
 ///
@@ -71,8 +86,8 @@ pub(crate) async fn prepare(testbed: &dyn Testbed, progress: &dyn Progress) -> R
     Ok(())
 }
 
-/// The fleet that is asked for. `rows`: what its load reads and no more, since each node's filter of existing keys reads
-/// all of them, again and again.
+/// The fleet that is asked for, with nothing beside it. `rows`: what its load reads and no more, since each node's filter of
+/// existing keys reads all of them, again and again.
 #[must_use]
 pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathBuf) -> FleetSpec {
     let env = PASSED_ON
@@ -87,6 +102,7 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
         state_dir: place::state_dir(),
         log_dir,
         redis_replica: false,
+        observe: false,
         env,
         discovery: None,
     }

@@ -105,6 +105,9 @@ pub struct FleetArgs {
     /// How the fleet is made
     #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
     pub backend: BackendChoice,
+    /// Bring Prometheus, Jaeger and Grafana up beside the containers, as far as they can be had; the others are named
+    #[arg(long)]
+    pub observe: bool,
     /// Cache nodes [default: the scenario's]
     #[arg(long, value_name = "N")]
     pub nodes: Option<u32>,
@@ -233,6 +236,9 @@ pub struct UpArgs {
     /// How the fleet is made
     #[arg(long, value_enum, default_value = "auto", env = "HERD_BACKEND")]
     pub backend: BackendChoice,
+    /// Bring Prometheus, Jaeger and Grafana up beside the containers, as far as they can be had; the others are named
+    #[arg(long)]
+    pub observe: bool,
     /// Cache nodes
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub nodes: u32,

@@ -1,15 +1,15 @@
 //! `herd ladder` and `herd run`: one experiment from its options to its verdict.
 
 use crate::{
-    backend,
-    cli::{BackendChoice, FleetArgs, LadderArgs, RunArgs},
+    backend::{self, Made},
+    cli::{FleetArgs, LadderArgs, RunArgs},
     deaths,
     exit::Exit,
-    explain, out,
+    explain, fleet, out,
     pick::{self, Picked},
     place::{self, RunDir},
     screen::Screen,
-    spans::{Heard, Recording, SpanChoice},
+    spans::{Heard, Recording},
     told, verdict,
     watched::Page,
 };
@@ -56,7 +56,8 @@ async fn experiment_or_words(
 
 async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let place = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
-    let Some(driven) = driven(picked, args.backend, args.spans, &place, &Screen::new(), stop).await? else {
+    let made = Made { backend: args.backend, observe: args.observe, spans: args.spans };
+    let Some(driven) = driven(picked, made, &place, &Screen::new(), stop).await? else {
         return Ok(Exit::Interrupted);
     };
     let exit = verdict::judge_write_and_show(&driven.dir)?;
@@ -88,24 +89,23 @@ impl Driven {
 /// There is no testbed, it cannot do one of the faults, or the folder cannot be made. What fails later is said, and leaves a run that is not whole.
 pub(crate) async fn driven(
     picked: Picked,
-    backend: BackendChoice,
-    spans: SpanChoice,
+    made: Made,
     place: &RunDir,
     screen: &Screen,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Driven>> {
-    let mut testbed = backend::testbed(backend, screen).await?;
+    let mut testbed = backend::testbed(made.backend, screen).await?;
     backend::check_able(Some(testbed.backend()), &picked.file, &picked.scenario)?;
     let mut plan = Plan::new(picked.scenario, &picked.file, &picked.text, testbed.backend().as_str());
-    plan.extra.extend(spans.options());
+    plan.extra.extend(made.spans.options());
     told::plan(&plan, screen);
     let writer = place.create(&plan.manifest())?;
     let partial = writer.partial_path().to_path_buf();
     let recording =
-        Recording::start(spans, SocketAddr::new(testbed.control_listen(), 0), &partial, &plan, screen);
+        Recording::start(made.spans, SocketAddr::new(testbed.control_listen(), 0), &partial, &plan, screen);
     let measured = tokio::select! {
         () = stop.cancelled() => None,
-        measured = measure(&plan, testbed.as_mut(), writer, recording.as_ref(), screen) => Some(measured),
+        measured = measure(&plan, testbed.as_mut(), made, writer, recording.as_ref(), screen) => Some(measured),
     };
     let failed = |error: RunError| screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
     let measured = measured.map(|measured| measured.map_err(failed));
@@ -164,28 +164,33 @@ pub(crate) fn keep_or_remove(partial: &Path) {
 async fn measure(
     plan: &Plan,
     testbed: &mut dyn Testbed,
+    made: Made,
     writer: Writer,
     recording: Option<&Recording>,
     screen: &Screen,
 ) -> Result<Writer, RunError> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let page = Page::start(&control).await.map_err(not_shown)?;
-    let fleet = &plan.scenario.fleet;
+    let wanted = &plan.scenario.fleet;
     let mut spec = backend::with_faults(
         backend::fleet_spec(
-            fleet.nodes,
+            wanted.nodes,
             plan.scenario.workload.keys,
-            fleet.origin_pool,
+            wanted.origin_pool,
             log_dir(writer.partial_path()),
         ),
         &plan.scenario,
     );
+    spec.observe = made.observe;
     spec.env.extend(recording.into_iter().flat_map(|recording| recording.env(testbed.lab_host())));
     let spec = page.announced(spec).map_err(not_shown)?;
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
         run::bring_up(testbed, &spec, &control, screen).await?;
     screen.note(&format!("{} joined after {:.1} s", nodes(nodes_joined), ready_after.as_secs_f64()));
+    if made.observe {
+        fleet::consoles(&endpoints).iter().for_each(|line| screen.note(line));
+    }
     let heard = Heard { screen, recording };
     let driven = run::drive(plan, &endpoints, &control, Some(&mut *testbed), writer, &heard).await;
     for failure in testbed.failures().await.into_iter().take(3) {

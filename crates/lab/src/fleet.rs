@@ -76,8 +76,9 @@ async fn keep(
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let logs = log_dir();
     let page = Page::start(&control).await?;
-    let spec =
+    let mut spec =
         backend::fleet_spec(args.nodes, backend::ORIGIN_ROWS, scenario.fleet.origin_pool, logs.clone());
+    spec.observe = args.observe;
     let spec = page.announced(spec)?;
     backend::prepare(testbed, screen).await?;
     let Fleet { endpoints, ready_after, nodes_joined } =
@@ -124,7 +125,7 @@ pub(crate) async fn configure(
 
 /// Says where the parts are.
 pub(crate) fn print_addresses(endpoints: &Endpoints) {
-    let Endpoints { edge_grpc, edge_http, origin_grpc, lock_grpc, redis_url, consoles } = endpoints;
+    let Endpoints { edge_grpc, edge_http, origin_grpc, lock_grpc, redis_url, consoles: _ } = endpoints;
     let rows = [
         ("edge gRPC", Some(edge_grpc)),
         ("edge HTTP", Some(edge_http)),
@@ -137,11 +138,16 @@ pub(crate) fn print_addresses(endpoints: &Endpoints) {
             out::say(format_args!("{name:<14} {address}"));
         }
     }
-    for (name, address) in consoles {
-        out::say(format_args!("{name:<14} {address}"));
+    for line in consoles(endpoints) {
+        out::say(line);
     }
     out::say(format_args!("try            curl {}/v1/items/item-1", edge_http.trim_end_matches('/')));
     out::say(format_args!("               herd load --edge {edge_grpc}"));
+}
+
+/// Where the pages are that people look at, a line each.
+pub(crate) fn consoles(endpoints: &Endpoints) -> Vec<String> {
+    endpoints.consoles.iter().map(|(name, address)| format!("{name:<14} {address}")).collect()
 }
 
 /// Says which parts end, and returns when the fleet's own processes have ended and nobody is joined any more.

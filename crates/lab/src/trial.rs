@@ -1,7 +1,7 @@
 //! One experiment among many: driven, judged, reported, and not shown.
 
 use crate::{
-    cli::BackendChoice, experiment, pick::Picked, place::RunDir, screen::Screen, spans::SpanChoice, verdict,
+    backend::Made, cli::BackendChoice, experiment, pick::Picked, place::RunDir, screen::Screen, verdict,
 };
 use herd_judge::{Judgement, Outcome};
 use herd_scenario::Scenario;
@@ -29,8 +29,7 @@ pub(crate) async fn trial(
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Trial>> {
     let driven =
-        Box::pin(experiment::driven(picked, backend, SpanChoice::default(), place, &Screen::new(), stop))
-            .await?;
+        Box::pin(experiment::driven(picked, Made::bare(backend), place, &Screen::new(), stop)).await?;
     let Some(driven) = driven else { return Ok(None) };
     let (mut judgement, scenario) = verdict::judge_and_write(&driven.dir)?;
     if !driven.is_whole() && judgement.as_expected == Some(true) {

@@ -9,7 +9,7 @@
 //!
 //! - [`kit`]: the common settings, the service, start and drain.
 //! - [`settings`]: reads flags and environment and reports every bad setting at once.
-//! - [`telemetry`]: logs to standard error; spans over OTLP when an endpoint is set.
+//! - [`telemetry`]: logs to standard error; spans over OTLP where there is a collector; `collector`: whether there is.
 //! - [`trace`]: W3C trace context, with or without an exporter; which spans are kept; links between spans.
 //! - [`metrics`]: the six metrics of every process, and the registry for its own.
 //! - [`control`]: the session with the control plane: configuration, membership, the state of links.
@@ -18,6 +18,7 @@
 //! - [`gate`]: admission by load: places, a bounded queue, refusals that say when to come back.
 
 mod admin;
+mod collector;
 pub mod control;
 pub mod gate;
 pub mod kit;

@@ -1,4 +1,5 @@
-//! Logs to standard error, and spans over OTLP to where `OTEL_EXPORTER_OTLP_ENDPOINT` says, to the lab of a run, or to both.
+//! Logs to standard error, and spans over OTLP to where `OTEL_EXPORTER_OTLP_ENDPOINT` says (or to `HERD_COLLECTOR`, if it is there),
+//! to the lab of a run, or to both.
 //!
 //! With neither set there are no spans at all. Which are made is decided in [`crate::trace`]; here they wait in a bounded queue
 //! and go out in batches. A collector that is away, or slower than the process, loses spans: they are counted in
@@ -11,6 +12,7 @@ mod export;
 pub use export::DROPPED_ATTRIBUTE;
 pub(crate) use export::Queue;
 
+use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::trace::{self, Recorder, Sampling};
 use opentelemetry::KeyValue;
@@ -110,11 +112,12 @@ impl SpanArgs {
             };
             builder.build().map_err(|e| TelemetryError::Exporter(Box::new(e)))
         };
-        let wanted = std::env::var(ENDPOINT_VARIABLE).is_ok_and(|endpoint| !endpoint.trim().is_empty());
         let lab = self.spans_url.as_deref().filter(|url| !url.trim().is_empty());
         let mut exporters = Vec::new();
-        if wanted {
-            exporters.push(build(None)?);
+        match collector::find() {
+            Some(Collector::Named) => exporters.push(build(None)?),
+            Some(Collector::Found(address)) => exporters.push(build(Some(&address))?),
+            None => {}
         }
         if let Some(lab) = lab {
             exporters.push(build(Some(lab))?);

@@ -1,6 +1,7 @@
 //! The compose project as files: `compose.yaml` as it stands in the repository, and beside it what differs for a lab
 //! that runs on the host.
 
+use super::observe::{self, Console, JAEGER};
 use crate::command::command;
 use herd_experiment::testbed::{FleetSpec, Part};
 use serde_json::{Map, Value, json};
@@ -31,7 +32,7 @@ pub(super) const REPLICA: &str = "redis-replica";
 /// The services that run our own programs.
 const OURS: [&str; 4] = ["edge", "cache-node", "lock-service", "origin"];
 /// Published ports that the engine is to choose.
-const PORTS: [&str; 10] = [
+const PORTS: [&str; 14] = [
     "HERD_REDIS_PORT",
     "HERD_REDIS_REPLICA_PORT",
     "HERD_LOCK_GRPC_PORT",
@@ -42,6 +43,10 @@ const PORTS: [&str; 10] = [
     "HERD_EDGE_HTTP_PORT",
     "HERD_EDGE_ADMIN_PORT",
     "HERD_REPORT_PORT",
+    "HERD_JAEGER_PORT",
+    "HERD_JAEGER_OTLP_PORT",
+    "HERD_PROMETHEUS_PORT",
+    "HERD_GRAFANA_PORT",
 ];
 
 /// The service of a part.
@@ -68,13 +73,18 @@ pub(super) struct Project {
     pub(super) name: String,
     /// Whether a second Redis is part of it.
     pub(super) has_replica: bool,
+    consoles: Vec<&'static Console>,
     folder: TempDir,
     env: Vec<(String, String)>,
 }
 
 impl Project {
-    /// Writes the files of a new project.
-    pub(super) fn lay_out(spec: &FleetSpec, control_port: u16) -> io::Result<Self> {
+    /// Writes the files of a new project with these consoles beside the fleet.
+    pub(super) fn lay_out(
+        spec: &FleetSpec,
+        control_port: u16,
+        consoles: Vec<&'static Console>,
+    ) -> io::Result<Self> {
         let unique = RandomState::new().hash_one(control_port);
         let name = format!("{NAME_PREFIX}{}-{:08x}", std::process::id(), unique & 0xffff_ffff);
         let folder = tempfile::Builder::new().prefix("herdproof-compose-").tempdir()?;
@@ -92,10 +102,21 @@ impl Project {
             // The lab asks for readiness itself; checks during a run would be measured with it.
             ("HERD_HEALTH_INTERVAL".to_owned(), "1h".to_owned()),
         ]);
-        if spec.redis_replica {
-            env.push(("COMPOSE_PROFILES".to_owned(), "replica".to_owned()));
+        if !consoles.contains(&&JAEGER) {
+            // Nothing to look up.
+            env.push(("HERD_COLLECTOR".to_owned(), String::new()));
         }
-        Ok(Self { name, has_replica: spec.redis_replica, folder, env })
+        if !consoles.is_empty() {
+            observe::lay_out(folder.path())?;
+        }
+        let profiles: Vec<&str> = spec
+            .redis_replica
+            .then_some("replica")
+            .into_iter()
+            .chain(consoles.iter().map(|console| console.service))
+            .collect();
+        env.push(("COMPOSE_PROFILES".to_owned(), profiles.join(",")));
+        Ok(Self { name, has_replica: spec.redis_replica, consoles, folder, env })
     }
 
     /// `docker compose <args>` for this project.
@@ -115,7 +136,8 @@ impl Project {
 
     /// Its services.
     pub(super) fn services(&self) -> impl Iterator<Item = &'static str> {
-        PARTS.iter().map(|(_, service)| *service).chain(self.has_replica.then_some(REPLICA))
+        let consoles = self.consoles.iter().map(|console| console.service);
+        PARTS.iter().map(|(_, service)| *service).chain(self.has_replica.then_some(REPLICA)).chain(consoles)
     }
 
     /// The label of everything that belongs to this project.
@@ -141,7 +163,7 @@ fn overrides(spec: &FleetSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use std::{collections::BTreeSet, path::PathBuf};
 
     fn spec() -> FleetSpec {
         FleetSpec {
@@ -151,6 +173,7 @@ mod tests {
             state_dir: PathBuf::new(),
             log_dir: PathBuf::new(),
             redis_replica: false,
+            observe: false,
             env: vec![("A".to_owned(), "$b".to_owned())],
             discovery: None,
         }
@@ -171,13 +194,51 @@ mod tests {
         for image in [crate::images::FLEET, crate::images::REDIS, crate::images::POSTGRES] {
             assert!(COMPOSE_FILE.contains(&format!("image: {image}\n")), "{image}");
         }
+        for Console { service, image, port, .. } in &observe::CONSOLES {
+            let begin = format!("\n  {service}:\n    image: {image}\n");
+            assert!(COMPOSE_FILE.contains(&begin), "{service}");
+            assert!(COMPOSE_FILE.contains(&format!("profiles: [observe, {service}]\n")), "{service}");
+            assert!(COMPOSE_FILE.contains(&format!(":{port}\"")), "{service} serves {port}");
+        }
+    }
+
+    /// Goal: no two services want the same port of the host, and the README says which port each of them is.
+    #[test]
+    fn publishes_each_port_once_and_says_so() {
+        let readme = include_str!("../../../../README.md");
+        let mut taken = BTreeSet::new();
+        for name in PORTS {
+            let (_, after) = COMPOSE_FILE.split_once(&format!("127.0.0.1:${{{name}-")).expect("published");
+            let (port, _) = after.split_once('}').expect("the variable ends");
+            assert!(port.parse::<u16>().is_ok_and(|port| taken.insert(port)), "{name}: {port} twice");
+            assert!(readme.contains(&format!("`{name}` {port}")), "the README says nothing of {name} {port}");
+        }
+    }
+
+    /// Goal: only the consoles that can be had are asked for, with what they read; nobody looks for a Jaeger that is not
+    /// there.
+    #[test]
+    fn lays_out_the_consoles_that_there_are() {
+        let [prometheus, jaeger, _] = &observe::CONSOLES;
+        let value = |project: &Project, wanted: &str| {
+            project.env.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
+        };
+        let none = Project::lay_out(&spec(), 1, vec![]).expect("laid out");
+        assert_eq!(value(&none, "COMPOSE_PROFILES").as_deref(), Some(""));
+        assert_eq!(value(&none, "HERD_COLLECTOR").as_deref(), Some(""));
+        assert!(!none.folder.path().join("dashboards").exists());
+        let two = Project::lay_out(&spec(), 1, vec![prometheus, jaeger]).expect("laid out");
+        assert_eq!(value(&two, "COMPOSE_PROFILES").as_deref(), Some("prometheus,jaeger"));
+        assert_eq!(value(&two, "HERD_COLLECTOR"), None);
+        assert!(two.folder.path().join("dashboards/prometheus/rules.yml").is_file());
+        assert!(two.services().any(|service| service == "jaeger"));
     }
 
     /// Goal: the experiment's environment reaches our programs literally, and no two projects share a name.
     #[test]
     fn lays_out_a_project_of_its_own() {
-        let first = Project::lay_out(&spec(), 1).expect("laid out");
-        let second = Project::lay_out(&spec(), 1).expect("laid out");
+        let first = Project::lay_out(&spec(), 1, vec![]).expect("laid out");
+        let second = Project::lay_out(&spec(), 1, vec![]).expect("laid out");
         assert_ne!(first.name, second.name);
         let written = std::fs::read_to_string(first.folder.path().join("lab.yaml")).expect("written");
         let written: Value = serde_json::from_str(&written).expect("JSON");

@@ -4,7 +4,7 @@
 //! through a proxy process of the engine, which costs processor time that a measurement would rather have. Elsewhere
 //! (Docker Desktop, a remote engine) the published port is the only way.
 
-use super::files;
+use super::{files, observe};
 use crate::{engine::Container, probe};
 use herd_experiment::testbed::{Endpoints, Part, TestbedError};
 use std::time::Duration;
@@ -102,11 +102,11 @@ pub(super) fn endpoints(
     route: Route,
     last: Option<&Endpoints>,
 ) -> Result<Endpoints, TestbedError> {
-    let found = |part: Part, port: u16| {
-        let service = files::service(part);
+    let served = |service: &str, port: u16| {
         let container = containers.iter().find(|container| container.service == service)?;
         route.to(container, port)
     };
+    let found = |part: Part, port: u16| served(files::service(part), port);
     let at = |part: Part, port: u16, last: Option<&String>| {
         let now = found(part, port).map(|at| format!("http://{at}"));
         now.or_else(|| last.cloned()).ok_or_else(|| TestbedError::Other {
@@ -114,11 +114,17 @@ pub(super) fn endpoints(
             why: format!("port {port} is not published"),
         })
     };
+    let beside = observe::CONSOLES.iter().map(|console| {
+        let url = served(console.service, console.port).map(|at| format!("http://{at}"));
+        (console.name.to_owned(), url)
+    });
+    let metrics = SERVED.iter().map(|part| {
+        let url = found(*part, admin_port(*part)).map(|at| format!("http://{at}/metrics"));
+        (format!("{part} metrics"), url)
+    });
     let mut consoles = Vec::new();
-    for part in SERVED {
-        let name = format!("{part} metrics");
+    for (name, now) in beside.chain(metrics) {
         let before = last.and_then(|last| last.consoles.iter().find(|(which, _)| *which == name));
-        let now = found(part, admin_port(part)).map(|at| format!("http://{at}/metrics"));
         consoles.extend(now.or_else(|| before.map(|(_, url)| url.clone())).map(|url| (name, url)));
     }
     let redis_url = found(Part::Redis, grpc_port(Part::Redis)).map(|at| format!("redis://{at}"));

@@ -104,6 +104,7 @@ impl Bench {
             redis_replica: false,
             env,
             discovery: None,
+            observe: false,
         };
         let mut testbed = ProcessTestbed::new();
         let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
