@@ -88,7 +88,7 @@ fn complaints(model: &Value, dockerfile: &str) -> Vec<String> {
         if limit.is_none_or(|bytes| bytes == 0) {
             complain("its memory is not limited");
         }
-        if !service["healthcheck"]["test"].as_array().is_some_and(|test| test.len() > 1) {
+        if service["healthcheck"]["test"].as_array().is_none_or(|test| test.len() < 2) {
             complain("nobody checks its health");
         }
         let ports = service["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
