@@ -77,6 +77,5 @@ presets!(
     "regression/scale-out",
     "regression/rolling-restart",
     "exploratory/flight-without-second-look",
-    "exploratory/unfenced-writes",
     "exploratory/volatile-tokens",
 );

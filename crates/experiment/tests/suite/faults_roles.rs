@@ -3,7 +3,7 @@
 use crate::{
     fake_testbed::{FakeHolder, FakeTestbed},
     fakes::FakeLead,
-    faults::{HELD, fault, happens, lock, nodes, phases, plan, step},
+    faults::{HELD, fault, happens, hits, lock, nodes, phases, plan, step},
     run_loop::hurt,
 };
 use FaultPhase::{Confirmed, Injected, Recovered, Repaired, Unconfirmed};

@@ -180,14 +180,12 @@ fn claims_that_hold_under_any_faults() {
     assert!(!none.text.contains("[[claim]]") && none.left_out == ["miss_percent (keys) of \"lock\""]);
 }
 
-/// Goal: each scenario to be explored has something to judge under any faults, and is judged by all that it claims.
+/// Goal: the scenario to be explored is judged by all that it claims, and some of the plans drawn for it fit.
 #[test]
 fn exploratory_scenarios_can_be_explored() {
-    for name in ["exploratory/volatile-tokens", "exploratory/unfenced-writes"] {
-        let preset = herd_scenario::Preset::named(name).expect("it is shipped");
-        assert_eq!(under_any_faults(preset.text).unwrap().left_out, [""; 0], "{name}");
-        for seed in 0..100 {
-            parsed(&drawn(preset.text, seed));
-        }
+    let preset = herd_scenario::Preset::named("exploratory/volatile-tokens").expect("it is shipped");
+    assert_eq!(under_any_faults(preset.text).unwrap().left_out, [""; 0]);
+    for seed in 0..100 {
+        parsed(&drawn(preset.text, seed));
     }
 }
