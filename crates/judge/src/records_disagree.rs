@@ -84,6 +84,7 @@ pub(crate) fn check<'a>(case: &Case<'a>, claim: &Claim) -> Verdict {
         let mut witness = Witness::of_operations(first, answers.len() as u64, &answers);
         let listed = Witness::of_rebuilds(String::new(), &unwritten);
         (witness.rebuilds_total, witness.rebuilds) = (listed.rebuilds_total, listed.rebuilds);
+        witness.rebuilds_omitted = listed.rebuilds_omitted;
         let listed = Witness::of_writes(String::new(), &of_writes);
         (witness.writes_total, witness.writes) = (listed.writes_total, listed.writes);
         let others = of_writes.first().map(|write| &write.key).or(unwritten.first().map(|row| &row.key));

@@ -1,4 +1,9 @@
 //! The worst case of a verdict, with what is needed to look it up in the traces.
+//!
+//! Of many rebuilds those come first that show what is wrong: of processes that started more than one of a key, then those that overlap
+//! another of their key, then the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use herd_history::{LedgerRow, OperationRecord, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict};
 use serde::Serialize;
@@ -21,8 +26,11 @@ pub struct Witness {
     pub at_us: u64,
     /// Rebuilds involved; at most 12 of them are listed.
     pub rebuilds_total: u64,
-    /// The first of them, by start.
+    /// The most telling of them; those that are alike by start.
     pub rebuilds: Vec<WitnessRebuild>,
+    /// Rebuilds involved that are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rebuilds_omitted: u64,
     /// Requests involved; at most 12 of them are listed.
     pub operations_total: u64,
     /// The first of them.
@@ -96,7 +104,7 @@ pub struct WitnessOperation {
 
 impl Witness {
     pub(crate) fn of_rebuilds(what: String, rows: &[&LedgerRow]) -> Self {
-        let rebuilds = rows.iter().take(LISTED_MAX).map(|row| WitnessRebuild {
+        let rebuilds = by_telling(rows).into_iter().take(LISTED_MAX).map(|row| WitnessRebuild {
             rebuild: row.rebuild,
             node: row.node.clone(),
             reason: row.reason.name(),
@@ -113,6 +121,7 @@ impl Witness {
             at_us: rows.first().map_or(0, |row| row.start_us),
             rebuilds_total: rows.len() as u64,
             rebuilds: rebuilds.collect(),
+            rebuilds_omitted: rows.len().saturating_sub(LISTED_MAX) as u64,
             ..Self::default()
         }
     }
@@ -168,4 +177,51 @@ impl Witness {
             ..Self::default()
         }
     }
+}
+
+/// The rebuilds in the order in which they tell, among equals in their own.
+fn by_telling<'a>(rows: &[&'a LedgerRow]) -> Vec<&'a LedgerRow> {
+    let mut starts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for row in rows {
+        *starts.entry((&row.cache_key, &row.node)).or_default() += 1;
+    }
+    let overlapping = overlapping(rows);
+    let rank = |row: &&LedgerRow| {
+        let is_again =
+            starts.get(&(row.cache_key.as_str(), row.node.as_str())).is_some_and(|count| *count > 1);
+        match (is_again, overlapping.contains(&row.rebuild)) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
+        }
+    };
+    let mut sorted = rows.to_vec();
+    sorted.sort_by_key(rank);
+    sorted
+}
+
+/// The numbers of those that were under way while another of their key was.
+fn overlapping(rows: &[&LedgerRow]) -> BTreeSet<u64> {
+    let mut sorted = rows.to_vec();
+    sorted.sort_by_key(|row| (&row.cache_key, row.start_us, row.rebuild));
+    let mut found = BTreeSet::new();
+    for of_key in sorted.chunk_by(|a, b| a.cache_key == b.cache_key) {
+        // The one before that ends last.
+        let mut longest = of_key[0];
+        for row in &of_key[1..] {
+            let end_us = |row: &LedgerRow| row.end_us.unwrap_or(u64::MAX);
+            if end_us(longest) > row.start_us {
+                found.extend([longest.rebuild, row.rebuild]);
+            }
+            if end_us(row) > end_us(longest) {
+                longest = row;
+            }
+        }
+    }
+    found
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }

@@ -35,7 +35,7 @@ impl Claim {
 pub enum Property {
     /// Rebuilds that the origin started for one boundary. Scopes `fleet` and `process`.
     RebuildsPerBoundary,
-    /// Rebuilds of one key under way at the same instant. Scopes `fleet` and `process`.
+    /// Rebuilds of one key under way at the same instant, of cold keys and of rows that do not exist too. Scopes `fleet` and `process`.
     ConcurrentRebuilds,
     /// Answers older than one that was already given before the request was sent. Scope `fleet`.
     AnswersNeverGoBack,
@@ -68,7 +68,7 @@ pub enum Property {
     SendsPerHundredRequests,
     /// The origin's query rate repeats with the TTL: how much of it does, in hundredths of a pure sawtooth. Scope `fleet`.
     Sawtooth,
-    /// Rebuilds of a key of which nothing was cached. Scopes `fleet` and `process`.
+    /// Rebuilds of a key of which nothing was cached; of a row that does not exist those under way at once. Scopes `fleet` and `process`.
     ColdFills,
     /// Origin queries in all. Scope `fleet`.
     OriginQueries,

@@ -55,6 +55,28 @@ fn single_flight_rebuilds_per_boundary() {
     expect(FLIGHT, PROCESS, &[(0, 0), (1, 5), (0, 110)], Invalid, 2);
 }
 
+/// Goal: a witness shows what broke the bound however many there are: who started more than one first, then who overlaps another, and how
+/// many are not shown.
+#[test]
+fn witnesses_show_what_broke_the_bound() {
+    let nodes = |witness: &herd_judge::Witness| -> Vec<String> {
+        witness.rebuilds.iter().map(|row| row.node.clone()).collect()
+    };
+    // Twenty processes, of which the last one leads twice.
+    let twice: Vec<Start> = (0..20).map(|node| (node, node as u64)).chain([(19, 110)]).collect();
+    let refuted = verdict(&scenario(FLIGHT, FLEET), &history(&twice));
+    assert_eq!(refuted.outcome, Invalid);
+    let witness = refuted.witness.unwrap();
+    assert_eq!(nodes(&witness)[..3], ["node-19", "node-19", "node-0"]);
+    assert_eq!((witness.rebuilds.len(), witness.rebuilds_total, witness.rebuilds_omitted), (12, 21, 9));
+    assert_eq!(witness.at_us, START_US + 1_100_000, "when it began, whatever is listed first");
+    // One after the other but for two.
+    let two: Vec<Start> = (0..9).map(|node| (node, node as u64 * 100)).chain([(9, 810)]).collect();
+    let witness = verdict(&scenario(LOCK, FLEET), &history(&two)).witness.unwrap();
+    assert_eq!(nodes(&witness)[..3], ["node-8", "node-9", "node-0"]);
+    assert_eq!((witness.rebuilds.len(), witness.rebuilds_omitted), (10, 0));
+}
+
 /// Goal: without layers the herd is about r*D = 20: far above it is refuted, far below it never formed.
 #[test]
 fn uncoordinated_rebuilds_per_boundary() {
