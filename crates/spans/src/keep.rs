@@ -3,7 +3,7 @@
 use crate::json::{Resource, ResourceSpans, Scope, ScopeSpans, Span, Value};
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,9 @@ pub const SUMMARY_FILE: &str = "spans.kept.json";
 
 /// Attribute of the span by which a process says how many it lost.
 const LOST_ATTRIBUTE: &str = "herd.spans.dropped";
+
+/// New waiters that a rebuild gets in a file of which a quarter is full.
+const WAITERS_WHEN_SCARCE: u32 = 100;
 
 const HEAD: &[u8] = b"{\"resourceSpans\":[\n";
 const TAIL: &[u8] = b"\n]}\n";
@@ -71,6 +74,8 @@ struct OpenFile {
     bytes_max: u64,
     /// Traces of which something is in it.
     begun: HashSet<String>,
+    /// Requests in it, by the rebuild that they waited for.
+    waiters: HashMap<String, u32>,
     about: KeptFile,
 }
 
@@ -113,7 +118,14 @@ impl Keeper {
                     ..KeptFile::default()
                 };
                 let bytes_max = share.min(FILE_BYTES_MAX);
-                self.files.push(OpenFile { to, begins, bytes_max, begun: HashSet::new(), about });
+                self.files.push(OpenFile {
+                    to,
+                    begins,
+                    bytes_max,
+                    begun: HashSet::new(),
+                    waiters: HashMap::new(),
+                    about,
+                });
             }
             Err(error) => self.failed(Err(error)),
         }
@@ -178,11 +190,7 @@ impl OpenFile {
             return Ok(());
         }
         let offered = spans.len() as u64;
-        // Requests may take three quarters; the rest is for rebuilds, and for trees that were begun.
-        let crowded = self.about.bytes > self.bytes_max / 4 * 3;
-        let wanted =
-            |span: &Span| !crowded || self.begun.contains(&span.trace_id) || !of_request(span, is_edge);
-        let spans: Vec<Span> = spans.into_iter().filter(wanted).collect();
+        let spans = self.room_for(spans, is_edge);
         let traces: Vec<String> = spans.iter().map(|span| span.trace_id.clone()).collect();
         let scope = Scope { name: "herdproof".to_owned() };
         let line =
@@ -204,6 +212,31 @@ impl OpenFile {
         self.about.left_out += offered - traces.len() as u64;
         self.begun.extend(traces);
         Ok(())
+    }
+}
+
+impl OpenFile {
+    /// Those of these spans that are kept. Requests may take three quarters of a file; the rest is for rebuilds, and for trees that
+    /// were begun. Once a quarter is full, no rebuild gets more than so many new waiters: the boundaries to come have
+    /// waiters, too.
+    fn room_for(&mut self, spans: Vec<Span>, is_edge: bool) -> Vec<Span> {
+        let crowded = self.about.bytes > self.bytes_max / 4 * 3;
+        let scarce = self.about.bytes > self.bytes_max / 4;
+        let mut refused = HashSet::new();
+        for span in spans.iter().filter(|span| !self.begun.contains(&span.trace_id)) {
+            let Some(rebuild) = span.text("herd.rebuild.trace_id") else { continue };
+            let waiters = self.waiters.entry(rebuild.to_owned()).or_default();
+            if scarce && *waiters >= WAITERS_WHEN_SCARCE {
+                refused.insert(span.trace_id.clone());
+            } else {
+                *waiters += 1;
+            }
+        }
+        let wanted = |span: &Span| {
+            let known = self.begun.contains(&span.trace_id) || !of_request(span, is_edge);
+            known || !(crowded || refused.contains(&span.trace_id))
+        };
+        spans.into_iter().filter(wanted).collect()
     }
 }
 

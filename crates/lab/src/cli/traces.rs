@@ -29,13 +29,13 @@ pub struct TraceArgs {
     #[arg(long)]
     pub rebuilds: bool,
     /// Of this rung only
-    #[arg(long, value_name = "NAME", requires = "rebuilds")]
+    #[arg(long, value_name = "NAME", conflicts_with = "reference")]
     pub rung: Option<String>,
     /// Of this row only
-    #[arg(long, value_name = "KEY", requires = "rebuilds")]
+    #[arg(long, value_name = "KEY", conflicts_with = "reference")]
     pub key: Option<String>,
     /// Of the boundaries at which this generation expired, each rebuild on a line
-    #[arg(long, value_name = "N", requires = "rebuilds")]
+    #[arg(long, value_name = "N", conflicts_with = "reference")]
     pub generation: Option<i64>,
     /// JSON instead of text
     #[arg(long)]

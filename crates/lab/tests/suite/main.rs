@@ -86,7 +86,7 @@ fn wrong_usage_is_64_and_told_whole() {
         (&["bogus"], &["unrecognized subcommand"]),
         (&["trace"], &["<REF>"]),
         (&["trace", "4bf92f35", "--rebuilds"], &["cannot be used with"]),
-        (&["trace", "4bf92f35", "--rung", "lock"], &["--rebuilds"]),
+        (&["trace", "4bf92f35", "--rung", "lock"], &["cannot be used with"]),
         (&["trace", "4bf92f35"], &["there is no run under runs"]),
         (&["trace", "4bf92f35", "--run", "nowhere"], &["--run nowhere", "no such folder"]),
         (&["trace", "4bf92f35", "--run", "."], &["holds no spans"]),

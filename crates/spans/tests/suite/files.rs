@@ -86,6 +86,35 @@ fn a_full_file_keeps_rebuilds() {
     assert_eq!(names("99999999"), 0, "a new request is not");
 }
 
+/// Goal: the waiters of the first rebuild do not take the room of those of the later ones, and trees stay whole.
+#[test]
+fn every_boundary_has_waiters() {
+    use herd_spans::json::{Attribute, Value};
+    let dir = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(dir.path()).within(2_000_000);
+    keeper.begins_at("none", 0);
+    for rebuild in ["aaaa", "bbbb", "cccc", "dddd"] {
+        for number in 0..1_500 {
+            let trace = format!("{rebuild}{number:04}");
+            let mut request = span(&trace, 2, 1, "herd.v1.CacheNode/Get", 5);
+            let of = Value::StringValue(format!("{rebuild:0<32}"));
+            request.attributes.push(Attribute::new("herd.rebuild.trace_id", of));
+            let look = span(&trace, 3, 2, "GET", 5);
+            keeper.keep_spans(process("herd-cache-node", "n1"), [look, request.clone()]);
+            (request.span_id, request.parent_span_id) = (format!("{:016x}", 1), String::new());
+            keeper.keep_spans(process("herd-edge", "edge"), [request]);
+        }
+    }
+    keeper.finish();
+    let read = Spans::read(dir.path()).unwrap();
+    let of = |rebuild: &str| read.linking_to(&format!("{rebuild:0<32}")).count();
+    assert!(of("aaaa") > 100, "{}", of("aaaa"));
+    assert_eq!(["bbbb", "cccc", "dddd"].map(of), [100, 100, 100]);
+    for trace in read.linking_to(&format!("{:0<32}", "dddd")) {
+        assert_eq!(read.tree(trace).unwrap().walk().len(), 3);
+    }
+}
+
 /// Goal: what processes say they lost is added up.
 #[test]
 fn losses_are_told() {
