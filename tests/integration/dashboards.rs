@@ -127,6 +127,8 @@ fn every_panel_has_data(drill: &Drill, whole: (f64, f64)) {
             }
         }
     }
+    // What is asked of them can fail.
+    assert!(drill.prometheus.range("sum(rate(no_such_metric_total[10s]))", whole, 1.0).is_empty());
     assert!(empty.is_empty(), "queries without data:\n{}", empty.join("\n"));
     assert!(queries >= 40 && leading >= 6, "{queries} queries, {leading} of them with exemplars");
 }

@@ -78,7 +78,7 @@ impl Forwarder {
         let began = Instant::now();
         let result = self.admitted(message, deadline_within(budget), context).await;
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.answered(M::METHOD, code, began.elapsed(), context);
+        self.metrics.answered(M::METHOD, code, began.elapsed(), context, M::is_kept(&result));
         result.map_err(|error| with_reference(error, context))
     }
 

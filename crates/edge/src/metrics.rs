@@ -154,13 +154,20 @@ impl EdgeMetrics {
         edge
     }
 
-    /// Counts an answer. Its trace becomes an exemplar unless it is known not to be recorded: an exemplar that leads to no trace
-    /// would hide one that does.
-    pub(crate) fn answered(&self, method: Method, code: Code, took: Duration, trace: &TraceContext) {
+    /// Counts an answer. Its trace becomes an exemplar if it is kept, by what it came to (`kept`) or chosen from the beginning: an
+    /// exemplar that leads nowhere would hide one that leads somewhere. Where nothing is exported each is as good as another.
+    pub(crate) fn answered(
+        &self,
+        method: Method,
+        code: Code,
+        took: Duration,
+        trace: &TraceContext,
+        kept: bool,
+    ) {
         let handles = &self.methods[method as usize];
         handles.by_code[code as usize].inc();
-        let may_be_recorded = trace.sampled() || !trace::enabled();
-        handles.duration.observe(took, may_be_recorded.then_some(trace));
+        let kept = kept || trace.sampled() || !trace::enabled();
+        handles.duration.observe(took, kept.then_some(trace));
     }
 
     pub(crate) fn ejected(&self, reason: EjectionReason) {
@@ -177,7 +184,13 @@ mod tests {
     fn exemplars_name_the_trace() {
         let metrics = Metrics::new();
         let trace = TraceContext::root();
-        EdgeMetrics::register(&metrics).answered(Method::Get, Code::Ok, Duration::from_millis(70), &trace);
+        EdgeMetrics::register(&metrics).answered(
+            Method::Get,
+            Code::Ok,
+            Duration::from_millis(70),
+            &trace,
+            false,
+        );
         let page = metrics.encode();
         let bucket = page.lines().find(|line| line.contains(&trace.trace_id()));
         let bucket = bucket.unwrap_or_else(|| panic!("no exemplar in:\n{page}"));

@@ -17,11 +17,7 @@ const fn item(name: &'static str, method: &'static str) -> Name {
 
 /// A read is over: kept if it was no plain hit, and told how it was served.
 pub(crate) fn got(call: Call, result: &Result<GetResponse, Status>, http: Option<StatusCode>) {
-    let plain = match result {
-        Ok(answer) => answer.served().is_plain_hit(),
-        Err(error) => is_plain_absence(error),
-    };
-    let span = call.end(!plain, result.as_ref().err(), http.map(|status| status.as_u16()));
+    let span = call.end(!is_plain(result), result.as_ref().err(), http.map(|status| status.as_u16()));
     if !span.is_recording() {
         return;
     }
@@ -43,6 +39,14 @@ pub(crate) fn got(call: Call, result: &Result<GetResponse, Status>, http: Option
                 span.set("herd.config.version", absent.config_version);
             }
         }
+    }
+}
+
+/// Whether a read was a plain hit, or was plainly told that there is no such row. Of these only a share is kept.
+pub(crate) fn is_plain(result: &Result<GetResponse, Status>) -> bool {
+    match result {
+        Ok(answer) => answer.served().is_plain_hit(),
+        Err(error) => is_plain_absence(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The requests that go to one node: what they are routed by, what is wrong with them, and how they are sent.
 
-use crate::metrics::Method;
+use crate::{metrics::Method, spans};
 use herd_wire::key::{check_key, check_prefix};
 use herd_wire::v1::cache_node_client::CacheNodeClient;
 use herd_wire::v1::{
@@ -28,6 +28,11 @@ pub(crate) trait Routed: Clone + Send {
         check_key(self.key()).map_err(|bad| bad.to_string())
     }
 
+    /// Whether its span is kept also where its trace was not chosen from the beginning.
+    fn is_kept(result: &Result<Self::Answer, Status>) -> bool {
+        result.is_err()
+    }
+
     fn send(
         client: CacheNodeClient<Channel>,
         request: Request<Self>,
@@ -40,6 +45,10 @@ impl Routed for GetRequest {
 
     fn key(&self) -> &str {
         &self.key
+    }
+
+    fn is_kept(result: &Result<GetResponse, Status>) -> bool {
+        !spans::is_plain(result)
     }
 
     async fn send(

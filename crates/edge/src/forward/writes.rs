@@ -28,7 +28,7 @@ impl Forwarder {
         let began = Instant::now();
         let opened = self.open_writes(message, deadline_within(budget), began, context).await;
         opened.map_err(|error| {
-            self.metrics.answered(Method::Writes, error.code(), began.elapsed(), &context);
+            self.metrics.answered(Method::Writes, error.code(), began.elapsed(), &context, true);
             with_reference(error, &context)
         })
     }
@@ -74,7 +74,8 @@ pub(crate) struct Writes {
 impl Writes {
     fn end(&mut self, code: Code) {
         self.ended = true;
-        self.forwarder.metrics.answered(Method::Writes, code, self.began.elapsed(), &self.context);
+        let (took, failed) = (self.began.elapsed(), code != Code::Ok);
+        self.forwarder.metrics.answered(Method::Writes, code, took, &self.context, failed);
     }
 
     fn fail(&mut self, error: Status) -> Status {
