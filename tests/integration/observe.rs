@@ -126,6 +126,7 @@ async fn a_prometheus_finds_every_replica() {
         redis_replica: false,
         observe: true,
         env: Vec::new(),
+        discovery: None,
     };
     let mut testbed = ComposeTestbed::new();
     let listen = SocketAddr::new(testbed.control_listen(), 0);

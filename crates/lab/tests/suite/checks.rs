@@ -37,6 +37,9 @@ fn what_is_no_run_is_64() {
     assert!(left.is_empty(), "nothing is written: {left:?}");
 }
 
+/// What is done to a run's folder.
+type Damage = fn(&Path);
+
 /// A rung as the list of rungs has it.
 fn rungs(name: &str) -> String {
     let rung = serde_json::json!([{
@@ -50,7 +53,7 @@ fn rungs(name: &str) -> String {
 /// Goal: of a damaged run nothing can be said, and it is told what is wrong and where.
 #[test]
 fn what_is_damaged_is_2() {
-    let damage: [(&str, fn(&Path), &str); 8] = [
+    let damage: [(&str, Damage, &str); 8] = [
         (
             "a cut manifest",
             |run| fs::write(run.join("manifest.json"), "{\"format_v").unwrap(),
