@@ -11,9 +11,6 @@ use crate::limit::Limit;
 use crate::lives::WRITE_SLACK_US;
 use crate::readers::CLOCK_SLACK_US;
 
-/// How much later after its grant one rebuild may reach the origin than another does, at most.
-const START_SLACK_US: u64 = 250_000;
-
 pub(super) fn fleet_lock(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
     let lock = case.rung.lock.as_ref().expect("a rung with the lock layer has a lock");
     let rebuild_ms = u64::from(case.scenario.origin.model.longest_ms());
@@ -142,14 +139,14 @@ fn taken_us(case: &Case<'_>, rows: &[&LedgerRow], first_us: u64) -> Option<u64> 
     case.history.writes.iter().filter(is_newer).map(|write| write.at_us).min()
 }
 
-/// How many of these rebuilds can have begun each with a lease of its own, if leases begin E apart: any k starts take (k - 1)*E. `None`
-/// where all can, or where a fault may have held some of them up on their way to the origin.
+/// How many of these rebuilds can have begun each with a lease of its own. Leases begin E apart, and a holder may reach the origin at
+/// any time of its lease: the first at its very end, the last at its beginning, so that any k starts take (k - 2)*E. `None` where all
+/// can, or where a fault may have held some of them up on their way to the origin.
 fn apart(case: &Case<'_>, rows: &[&LedgerRow], expiry_ms: u64) -> Option<u64> {
     if toll::holds_up_starts(case, rows) {
         return None;
     }
     let expiry_us = expiry_ms * 1_000;
-    let slack_us = START_SLACK_US.min(expiry_us / 2);
     let mut starts: Vec<u64> = rows.iter().map(|row| row.start_us).collect();
     starts.sort_unstable();
     // Start j belongs to a lease that began (j - i)*E or more after that of start i: the most that any two of them lack.
@@ -157,7 +154,7 @@ fn apart(case: &Case<'_>, rows: &[&LedgerRow], expiry_ms: u64) -> Option<u64> {
     for (number, start_us) in (0_i128..).zip(&starts) {
         let ahead_us = number * i128::from(expiry_us) - i128::from(*start_us);
         earliest = earliest.min(ahead_us);
-        lacking_us = lacking_us.max(ahead_us - earliest - i128::from(slack_us));
+        lacking_us = lacking_us.max(ahead_us - earliest - i128::from(expiry_us));
     }
     let too_many = u64::try_from(lacking_us).map_or(u64::MAX, |us| us.div_ceil(expiry_us));
     (too_many > 0).then(|| (starts.len() as u64).saturating_sub(too_many))
