@@ -233,9 +233,9 @@ fn fault(name: &str, action: FaultAction) -> Fault {
 }
 
 /// What is said of these faults in this rung.
-fn faults_told(rung: Rung, faults: Vec<Fault>) -> String {
+fn faults_told(rung: &Rung, faults: Vec<Fault>) -> String {
     let scenario = Scenario { faults, rungs: vec![rung.clone()], ..scenario() };
-    let text = explain(&scenario, &rung);
+    let text = explain(&scenario, rung);
     let from = text.find("Its faults").expect("they are told");
     let to = text[from..].find("\nWhat it leaves").map_or(text.len(), |to| from + to + 1);
     let to = text[from..to].find("\nShown broken by").map_or(to, |shown| from + shown + 1);
@@ -285,12 +285,12 @@ fn faults_of_processes() {
     ];
     insta::assert_snapshot!(
         "faults_of_processes_with_the_lock",
-        faults_told(rung("lock", &LOCKED), faults.clone())
+        faults_told(&rung("lock", &LOCKED), faults.clone())
     );
     let some: Vec<Fault> = faults.into_iter().skip(2).filter(|fault| fault.times == 1).collect();
     insta::assert_snapshot!(
         "faults_of_processes_alone",
-        faults_told(rung("alone", &[FLIGHT, Layer::StaleIfError]), some)
+        faults_told(&rung("alone", &[FLIGHT, Layer::StaleIfError]), some)
     );
 }
 
@@ -309,9 +309,9 @@ fn faults_of_redis() {
     ];
     insta::assert_snapshot!(
         "faults_of_redis_with_the_lock",
-        faults_told(rung("lock", &LOCKED), faults.clone())
+        faults_told(&rung("lock", &LOCKED), faults.clone())
     );
-    insta::assert_snapshot!("faults_of_redis_uncoordinated", faults_told(rung("none", &[]), faults));
+    insta::assert_snapshot!("faults_of_redis_uncoordinated", faults_told(&rung("none", &[]), faults));
 }
 
 /// Goal: a link that is slow is told from one that is cut, for each far end.
@@ -326,15 +326,15 @@ fn faults_of_links() {
     }
     faults.push(fault("lossy", link(Which::Minority, Peer::Redis, LinkRule::Loss { share: 0.1 })));
     faults.push(fault("reset", link(Which::Index(vec![0]), Peer::Origin, LinkRule::Reset)));
-    insta::assert_snapshot!("faults_of_links", faults_told(rung("lock", &LOCKED), faults));
+    insta::assert_snapshot!("faults_of_links", faults_told(&rung("lock", &LOCKED), faults));
     let closed = Rung {
         lock: Some(Lock { on_unavailable: OnUnavailable::FailClosed, ..lock() }),
         ..rung("fail-closed", &[FLIGHT, Layer::Lock, Layer::StaleIfError])
     };
     let cut = vec![fault("cut", link(Which::All, Peer::LockService, LinkRule::BlackHole))];
-    insta::assert_snapshot!("a_cut_link_fail_closed", faults_told(closed, cut));
+    insta::assert_snapshot!("a_cut_link_fail_closed", faults_told(&closed, cut));
     let cut = vec![fault("cut", link(Which::Some(1), Peer::Origin, LinkRule::BlackHole))];
-    insta::assert_snapshot!("a_cut_link_without_the_lock", faults_told(rung("alone", &[FLIGHT]), cut));
+    insta::assert_snapshot!("a_cut_link_without_the_lock", faults_told(&rung("alone", &[FLIGHT]), cut));
 }
 
 /// Goal: what is done to the origin, the lock's clock and the load is told in numbers.
@@ -350,8 +350,8 @@ fn faults_of_load_and_clocks() {
     ];
     insta::assert_snapshot!(
         "faults_of_load_with_the_lock",
-        faults_told(rung("lock", &LOCKED), faults.clone())
+        faults_told(&rung("lock", &LOCKED), faults.clone())
     );
     let layers = [FLIGHT, Layer::Negative, Layer::KeyFilter];
-    insta::assert_snapshot!("faults_of_load_with_a_filter", faults_told(rung("filter", &layers), faults));
+    insta::assert_snapshot!("faults_of_load_with_a_filter", faults_told(&rung("filter", &layers), faults));
 }
