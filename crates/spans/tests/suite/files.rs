@@ -95,7 +95,7 @@ fn every_boundary_has_waiters() {
     keeper.begins_at("none", 0);
     for rebuild in ["aaaa", "bbbb", "cccc", "dddd"] {
         for number in 0..1_500 {
-            let trace = format!("{rebuild}{number:04}");
+            let trace = format!("{rebuild}1{number:04}");
             let mut request = span(&trace, 2, 1, "herd.v1.CacheNode/Get", 5);
             let of = Value::StringValue(format!("{rebuild:0<32}"));
             request.attributes.push(Attribute::new("herd.rebuild.trace_id", of));
