@@ -94,10 +94,10 @@ impl Recording {
     /// Ends the files, with the faults of the run in them, and says what is in them.
     pub(crate) async fn finish(self, dir: &Path, screen: &Screen) {
         let faults = faults::spans(dir);
-        if let (Some(spans), Some(endpoint)) = (&faults, endpoint()) {
-            if let Err(why) = faults::export(spans.clone(), endpoint).await {
-                screen.note(&format!("the spans of the faults did not reach {}: {why}", faults::ENDPOINT));
-            }
+        if let (Some(spans), Some(endpoint)) = (&faults, endpoint())
+            && let Err(why) = faults::export(spans.clone(), endpoint).await
+        {
+            screen.note(&format!("the spans of the faults did not reach {}: {why}", faults::ENDPOINT));
         }
         let receiver = self.receiver;
         let ended = tokio::task::spawn_blocking(move || {

@@ -135,11 +135,11 @@ impl Keeper {
     pub fn keep(&mut self, sent: proto::ResourceSpans) {
         let resource = Resource::from(sent.resource.unwrap_or_default());
         let spans = sent.scope_spans.into_iter().flat_map(|scope| scope.spans).map(Span::from);
-        self.keep_spans(resource, spans);
+        self.keep_spans(&resource, spans);
     }
 
     /// Keeps spans of one process, as far as there is room.
-    pub fn keep_spans(&mut self, resource: Resource, spans: impl IntoIterator<Item = Span>) {
+    pub fn keep_spans(&mut self, resource: &Resource, spans: impl IntoIterator<Item = Span>) {
         let is_edge = resource.text("service.name") == Some("herd-edge");
         let mut by_file: Vec<Vec<Span>> = self.files.iter().map(|_| Vec::new()).collect();
         for span in spans {
@@ -153,7 +153,7 @@ impl Keeper {
         }
         let mut done = Ok(());
         for (file, spans) in self.files.iter_mut().zip(by_file) {
-            done = done.and(file.append(&resource, spans, is_edge));
+            done = done.and(file.append(resource, spans, is_edge));
         }
         self.failed(done);
     }

@@ -104,7 +104,7 @@ impl TraceService for Service {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         match &mut *lock(&self.0) {
             Some(keeper) => {
-                request.into_inner().resource_spans.into_iter().for_each(|sent| keeper.keep(sent))
+                request.into_inner().resource_spans.into_iter().for_each(|sent| keeper.keep(sent));
             }
             None => return Err(Status::unavailable("the run is over")),
         }

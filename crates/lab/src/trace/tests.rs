@@ -50,13 +50,13 @@ fn run(dir: &Path) {
         let served = || text("herd.served", "waited");
         let at_edge = vec![text("herd.key", "item-1"), served(), text("rpc.response.status_code", "OK")];
         keeper.keep_spans(
-            process("herd-edge", "edge"),
+            &process("herd-edge", "edge"),
             [span(trace, (1, 0), "herd.v1.Edge/Get", (start, 200), at_edge)],
         );
         let at_node = vec![served(), text("herd.rebuild.trace_id", REBUILD)];
         let mut node = span(trace, (2, 1), "herd.v1.CacheNode/Get", (start + 1, 198), at_node);
         node.links.push(Link { trace_id: REBUILD.to_owned(), span_id: format!("{:016x}", 1) });
-        keeper.keep_spans(process("herd-cache-node", "cache-node-02"), [node]);
+        keeper.keep_spans(&process("herd-cache-node", "cache-node-02"), [node]);
     }
     let mut root = span(
         REBUILD,
@@ -71,7 +71,7 @@ fn run(dir: &Path) {
         attributes: vec![text("herd.write.outcome", "refused_token_old")],
     });
     root.status = Status { code: 2, message: "its write was refused".to_owned() };
-    keeper.keep_spans(process("herd-cache-node", "cache-node-01"), [root]);
+    keeper.keep_spans(&process("herd-cache-node", "cache-node-01"), [root]);
     let said = vec![
         text("herd.key", "item-1"),
         whole("herd.generation", 3),
@@ -80,7 +80,7 @@ fn run(dir: &Path) {
         whole("herd.fencing_token", 7),
     ];
     let fetch = span(REBUILD, (2, 1), "herd.v1.Origin/Fetch", (991, 190), said);
-    keeper.keep_spans(process("herd-origin", "origin"), [fetch]);
+    keeper.keep_spans(&process("herd-origin", "origin"), [fetch]);
     keeper.finish();
     let row = r#"{"n":1,"k":"item-1","ck":"p:item-1","g":3,"h":"cache-node-01","w":"lease_holder","s":1}"#;
     let fill = row.replace("lease_holder", "warm").replace("\"n\":1", "\"n\":2");

@@ -14,11 +14,11 @@ fn each_rung_has_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut keeper = keeper(dir.path());
     keeper.begins_at("none", 1_000);
-    keeper.keep_spans(process("herd-edge", "edge"), [span("aaaa", 1, 0, "herd.v1.Edge/Get", 1_500)]);
+    keeper.keep_spans(&process("herd-edge", "edge"), [span("aaaa", 1, 0, "herd.v1.Edge/Get", 1_500)]);
     keeper.begins_at("lock", 2_000);
     let late = span("bbbb", 1, 0, "herd.v1.Edge/Get", 1_900);
     let own = span("cccc", 1, 0, "herd.v1.Edge/Get", 2_100);
-    keeper.keep_spans(process("herd-edge", "edge"), [late, own]);
+    keeper.keep_spans(&process("herd-edge", "edge"), [late, own]);
     let kept = keeper.finish();
     let counts: Vec<(&str, u64)> = kept.files.iter().map(|file| (file.rung.as_str(), file.spans)).collect();
     assert_eq!(counts, [("none", 2), ("lock", 1)]);
@@ -40,7 +40,7 @@ fn torn_and_broken_files() {
     let mut keeper = keeper(dir.path());
     keeper.begins_at("none", 0);
     for trace in ["aaaa", "bbbb"] {
-        keeper.keep_spans(process("herd-edge", "edge"), [span(trace, 1, 0, "herd.v1.Edge/Get", 1)]);
+        keeper.keep_spans(&process("herd-edge", "edge"), [span(trace, 1, 0, "herd.v1.Edge/Get", 1)]);
     }
     drop(keeper);
     let path = dir.path().join("spans-none.json");
@@ -63,15 +63,15 @@ fn a_full_file_keeps_rebuilds() {
     keeper.begins_at("none", 0);
     let edge = process("herd-edge", "edge");
     let first = span("f1257", 1, 0, "herd.v1.Edge/Get", 1);
-    keeper.keep_spans(edge.clone(), [first]);
+    keeper.keep_spans(&edge, [first]);
     for number in 0..200 {
         let trace = format!("{number:08}");
-        keeper.keep_spans(edge.clone(), [span(&trace, 1, 0, "herd.v1.Edge/Get", 1)]);
+        keeper.keep_spans(&edge, [span(&trace, 1, 0, "herd.v1.Edge/Get", 1)]);
     }
     let node = process("herd-cache-node", "n1");
-    keeper.keep_spans(node.clone(), [span("f1257", 2, 1, "herd.v1.CacheNode/Get", 2)]);
-    keeper.keep_spans(node.clone(), [span("ebbbb", 1, 0, "rebuild", 2)]);
-    keeper.keep_spans(node, [span("99999999", 2, 1, "herd.v1.CacheNode/Get", 2)]);
+    keeper.keep_spans(&node, [span("f1257", 2, 1, "herd.v1.CacheNode/Get", 2)]);
+    keeper.keep_spans(&node, [span("ebbbb", 1, 0, "rebuild", 2)]);
+    keeper.keep_spans(&node, [span("99999999", 2, 1, "herd.v1.CacheNode/Get", 2)]);
     let kept = keeper.finish();
     let file = &kept.files[0];
     assert!(file.bytes <= 20_000, "{file:?}");
@@ -95,14 +95,14 @@ fn every_boundary_has_waiters() {
     keeper.begins_at("none", 0);
     for rebuild in ["aaaa", "bbbb", "cccc", "dddd"] {
         for number in 0..1_500 {
-            let trace = format!("{rebuild}{number:04}");
+            let trace = format!("{rebuild}1{number:04}");
             let mut request = span(&trace, 2, 1, "herd.v1.CacheNode/Get", 5);
             let of = Value::StringValue(format!("{rebuild:0<32}"));
             request.attributes.push(Attribute::new("herd.rebuild.trace_id", of));
             let look = span(&trace, 3, 2, "GET", 5);
-            keeper.keep_spans(process("herd-cache-node", "n1"), [look, request.clone()]);
+            keeper.keep_spans(&process("herd-cache-node", "n1"), [look, request.clone()]);
             (request.span_id, request.parent_span_id) = (format!("{:016x}", 1), String::new());
-            keeper.keep_spans(process("herd-edge", "edge"), [request]);
+            keeper.keep_spans(&process("herd-edge", "edge"), [request]);
         }
     }
     keeper.finish();
@@ -125,7 +125,7 @@ fn losses_are_told() {
     for lost in [3, 4] {
         let mut says = span("aaaa", 1, 0, "spans dropped", 1);
         says.attributes.push(Attribute::new("herd.spans.dropped", Value::IntValue(lost)));
-        keeper.keep_spans(process("herd-origin", "origin"), [says]);
+        keeper.keep_spans(&process("herd-origin", "origin"), [says]);
     }
     keeper.finish();
     let text = std::fs::read(dir.path().join(SUMMARY_FILE)).unwrap();
@@ -146,7 +146,7 @@ fn ids_links_and_trees() {
         span("dddd", 1, 2, "a", 1),
         span("dddd", 2, 1, "b", 1),
     ];
-    keeper.keep_spans(process("herd-cache-node", "n1"), spans);
+    keeper.keep_spans(&process("herd-cache-node", "n1"), spans);
     keeper.finish();
     let read = Spans::read(dir.path()).unwrap();
     let whole = format!("{:0<32}", "aaaabbbb1");
