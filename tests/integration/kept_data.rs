@@ -24,6 +24,10 @@ impl Testbed for KeepsItsFile {
         self.0.control_listen()
     }
 
+    fn lab_host(&self) -> &'static str {
+        self.0.lab_host()
+    }
+
     fn up<'a>(
         &'a mut self,
         spec: &'a FleetSpec,
