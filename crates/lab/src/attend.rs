@@ -43,7 +43,7 @@ pub async fn attend(args: &AttendArgs, stop: &CancellationToken) -> anyhow::Resu
         .await
         .with_context(|| format!("the report cannot be served on {}", args.report))?;
     let control = ControlPlane::start(args.control).await?;
-    let pages = router(shown.clone()).merge(watched::router(control.observer()));
+    let pages = router(&shown).merge(watched::router(control.observer()));
     let serving = tokio::spawn(serve(listener, pages, stop.clone()));
     let begun = OnceLock::new();
     let attended = tokio::select! {
@@ -151,7 +151,7 @@ async fn serve(listener: TcpListener, pages: Router, stop: CancellationToken) {
 }
 
 /// The report's files.
-fn router(shown: Shown) -> Router {
+fn router(shown: &Shown) -> Router {
     let file = |name: &'static str, kind: &'static str| {
         let shown = shown.clone();
         get(move || async move {

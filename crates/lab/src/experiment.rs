@@ -57,7 +57,7 @@ async fn experiment_or_words(
 async fn experiment(picked: Picked, args: &FleetArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let place = place::run_dir(args.out.as_deref(), Path::new("runs"), &picked.scenario.name)?;
     let made = Made { backend: args.backend, observe: args.observe, spans: args.spans };
-    let Some(driven) = driven(picked, made, &place, &Screen::new(), stop).await? else {
+    let Some(driven) = Box::pin(driven(picked, made, &place, &Screen::new(), stop)).await? else {
         return Ok(Exit::Interrupted);
     };
     let exit = verdict::judge_write_and_show(&driven.dir)?;

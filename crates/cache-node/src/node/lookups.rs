@@ -29,7 +29,12 @@ impl Node {
             let (local, filter) = state.tiers.for_lookups();
             Ok((state.core.handle_lookup(now, cache_key, deadline), local, filter))
         })?;
-        Ok(self.see_through(key, deadline, began, false).await)
+        let answered = self.see_through(key, deadline, began, false).await;
+        // A reader's miss. What is filled on command is none: nobody was to find it, and the hit rate stays what readers see.
+        if answered.serve.missed {
+            self.metrics.six.cache_miss.inc();
+        }
+        Ok(answered)
     }
 
     /// Has a row in the cache under `prefix`, which may be another than that of the configuration (`None`): by a rebuild for

@@ -204,9 +204,6 @@ impl Node {
     }
 
     fn answered(&self, state: &State, serve: Serve<Value>) -> Answered {
-        if serve.missed {
-            self.metrics.six.cache_miss.inc();
-        }
         let flight = serve.rebuild.and_then(|rebuild| state.flights.get(rebuild));
         Answered {
             flight: flight.map(|known| known.flight.context),
