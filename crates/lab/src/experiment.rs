@@ -24,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// `herd ladder`
 ///
@@ -103,9 +104,15 @@ pub(crate) async fn driven(
     let partial = writer.partial_path().to_path_buf();
     let recording =
         Recording::start(made.spans, SocketAddr::new(testbed.control_listen(), 0), &partial, &plan, screen);
+    let own = tracing::info_span!(
+        "herd.run",
+        herd.scenario = %plan.scenario.name,
+        herd.backend = testbed.backend().as_str(),
+        herd.nodes = plan.scenario.fleet.nodes,
+    );
     let measured = tokio::select! {
         () = stop.cancelled() => None,
-        measured = measure(&plan, testbed.as_mut(), made, writer, recording.as_ref(), screen) => Some(measured),
+        measured = measure(&plan, testbed.as_mut(), made, writer, recording.as_ref(), screen).instrument(own) => Some(measured),
     };
     let failed = |error: RunError| screen.note(&format!("error: {:#}", anyhow::Error::new(error)));
     let measured = measured.map(|measured| measured.map_err(failed));

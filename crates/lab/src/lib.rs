@@ -32,6 +32,7 @@ mod interrupt;
 mod list;
 pub mod load;
 pub mod out;
+pub mod own_spans;
 mod pick;
 mod place;
 mod prewarm;

@@ -163,7 +163,7 @@ fn told(kept: &Kept) -> String {
     )
 }
 
-fn endpoint() -> Option<String> {
+pub(crate) fn endpoint() -> Option<String> {
     std::env::var(faults::ENDPOINT).ok().filter(|endpoint| !endpoint.trim().is_empty())
 }
 

@@ -32,6 +32,7 @@ use hands::{Hands as _, Held};
 use herd_history::{HistoryError, Writer};
 use herd_scenario::Start;
 use std::{fs::File, io::BufReader, path::PathBuf, time::Duration};
+use tracing::Instrument as _;
 
 /// Why a run ended before its last rung. What was recorded until then stays in the partial folder.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,8 @@ pub async fn drive(
         let endpoints = &hands.endpoints();
         let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
         let stage = rung::Stage { plan, rung, endpoints, control, hands: &hands, access_log, progress };
-        let measured = stage.measure(&mut origin, next_seq).await?;
+        let own = tracing::info_span!("herd.rung", herd.rung = %rung.name);
+        let measured = stage.measure(&mut origin, next_seq).instrument(own).await?;
         next_seq = measured.record.ledger.last_seq + 1;
         writer = record(writer, measured).await?;
     }
