@@ -9,6 +9,10 @@
 //! What this crate never does: it keeps no values (the driver's store does), talks to no lock service and no origin, and
 //! knows nothing of requests but their key, deadline and cancellation. It has no dependencies.
 //!
+//! Four layers are not decisions about one lookup in one process, and stand where what they decide about is seen: admission gates
+//! (load shedding, `herd-service`), owner routing (`herd-edge`), the pre-warm gate (`herd-experiment`), and the tier in the process
+//! (`herd-cache-node`).
+//!
 //! # The way of a lookup
 //! 1. First look: one [`Action::Read`]. Fresh: served as a hit, and no other state was touched.
 //! 2. What the cache holds may be an answer, too: a sentinel ([`ReadOutcome::Negative`]), a key that the filter rules out,

@@ -122,7 +122,13 @@ impl Work {
             }
             Action::Serve(_) | Action::Ended(_) => return None,
         };
-        let flight = rebuild.map(|rebuild| flights.named(rebuild, &key).flight.clone());
+        let flight = match &kind {
+            // A lease that was granted late is given back when its flight is over: nothing would ever end another one.
+            Kind::Release { .. } => {
+                rebuild.and_then(|rebuild| flights.get(rebuild)).map(|known| known.flight.clone())
+            }
+            _ => rebuild.map(|rebuild| flights.named(rebuild, &key).flight.clone()),
+        };
         Some(Self { key, flight, kind })
     }
 }
@@ -130,7 +136,7 @@ impl Work {
 /// Runs one task and tells the core what came of it, also when it panics or is dropped.
 pub(super) async fn perform(node: Arc<Node>, work: Work) {
     let Work { key, flight, kind } = work;
-    // Only a lookup's own look has no flight.
+    // A lookup's own look has no flight, and a release after the flight's end.
     let flight = flight.unwrap_or_else(Flight::none);
     let call = |deadline: Time, span: &Span| Call {
         remaining: deadline.since(node.now()),
