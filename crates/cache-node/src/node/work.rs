@@ -310,3 +310,35 @@ impl Drop for Report<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herd_policy::{Core, Limits};
+
+    /// Goal: a lease that was granted late and is given back after its flight's end opens no flight, which nothing would end.
+    #[test]
+    fn a_late_release_opens_no_flight() {
+        let mut core = Core::<Value>::new(Arc::default(), Limits::default(), 1);
+        let soon = Time::ZERO + Duration::from_secs(1);
+        core.handle_lookup(Time::ZERO, "p:a".into(), soon);
+        let Some(Action::Read { op, key, .. }) = core.poll_action() else { panic!("it looks first") };
+        core.handle_read(Time::ZERO, op, ReadOutcome::Absent { generation: 0, may_exist: true });
+        let Some(again @ Action::Read { rebuild: Some(rebuild), .. }) = core.poll_action() else {
+            panic!("its flight looks again")
+        };
+        let release = || Action::Release {
+            key: key.clone(),
+            rebuild,
+            owner: Owner { rebuild, attempt: 1 },
+            end: HolderEnd::Abandoned,
+            unconditional: false,
+        };
+        let mut flights = Flights::default();
+        assert!(Work::of(release(), &mut flights).is_some_and(|work| work.flight.is_none()));
+        assert!(flights.get(rebuild).is_none(), "it is under way for ever");
+        // One that is under way is the release's own.
+        assert!(Work::of(again, &mut flights).is_some());
+        assert!(Work::of(release(), &mut flights).is_some_and(|work| work.flight.is_some()));
+    }
+}
