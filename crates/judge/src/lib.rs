@@ -3,8 +3,8 @@
 //! [`judge`] takes a [`Scenario`] and the [`History`] of its run and says of every claim what the origin's ledger and the
 //! clients' records say of it. The bound is computed here from the scenario's own parameters, and the ledger decides
 //! how large a herd was, never a node's own word. Assumptions come first: a rung with too little load, missing
-//! nodes, a lagging generator or a ledger with gaps can refute a claim, and then says so, but never confirm one; and what counts from
-//! the time at which a request was meant to be sent is not even refuted where the generator lagged.
+//! nodes, a lagging generator or a ledger with gaps can refute a claim, and then says so, but never confirm one; and what a
+//! machine can bring about that is too busy to send requests on time is not even refuted where the generator lagged.
 //!
 //! What it never does: share code with what it judges (no policy, no wire protocol), touch files, read a clock. The same
 //! history always gets the same verdicts, so that a run can be judged again from disk.
@@ -24,7 +24,7 @@
 //! | readers | `every_request`, `readers_waited`, `longest_wait`, `latency_p99`, `miss_percent` |
 //! | absent rows | `negative_queries`, `absent_key_queries`, `absence_outlives_insert` |
 //! | many keys, and time | `highest_bucket`, `sawtooth` |
-//! | overload | `origin_in_flight`, `sends`, `goodput`, `recovery` |
+//! | overload | `origin_in_flight`, `edge_in_flight`, `sends`, `goodput`, `recovery` |
 //! | leases | `repeated_tokens`, `takeover` |
 //! | the records themselves | `records_disagree` |
 
@@ -38,6 +38,7 @@ mod cluster;
 mod cold_fills;
 mod concurrent_rebuilds;
 mod early_rebuilds;
+mod edge_in_flight;
 mod every_request;
 mod fault_figures;
 mod fault_plan;
@@ -232,6 +233,7 @@ fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         Property::HighestBucket => highest_bucket::check(case, claim),
         Property::EarlyRebuildsPerWindow => early_rebuilds::check(case, claim),
         Property::OriginInFlight => origin_in_flight::check(case, claim),
+        Property::EdgeInFlight => edge_in_flight::check(case, claim),
         Property::SendsPerHundredRequests => sends::check(case, claim),
         Property::Sawtooth => sawtooth::check(case, claim),
         Property::ColdFills => cold_fills::check(case, claim),

@@ -9,7 +9,8 @@
 //! stale, of a value whose shortest TTL was not over when it was given, came out of the rebuild that made that value, and its
 //! reader waited.
 //!
-//! Another part is held against the time that it took: see [`SlowHits`].
+//! Another part is held against the time that it took: see [`SlowHits`]. Where answers that no rebuild can have held up are as slow as
+//! that, and not fewer, the machine is slow, and the time says nothing.
 //!
 //! In a rung without that layer every read of a row that exists counts, and theory bounds none of them.
 
@@ -34,7 +35,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     let limit = Limit::of_some(claim, || {
         serves_stale.then(|| Limit::exactly(0, "0 while a value is within its grace"))
     });
-    let Some(limit) = limit else {
+    let Some(mut limit) = limit else {
         return Verdict::unknown(case.rung, claim, "no layer of the rung keeps readers from waiting");
     };
     let lives = serves_stale.then(|| Lives::of(case.history));
@@ -43,12 +44,14 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
         None => case.rows.is_row(&row.key),
     };
     let reads: Vec<&OperationRecord> = case.operations_of(claim).filter(counts).collect();
-    let rebuilds = SlowHits::of(case);
-    let waited = |row: &OperationRecord| {
-        has_waited(row)
-            || rebuilds.has_waited(row)
-            || lives.as_ref().is_some_and(|lives| is_fresh_though_stale(case, lives, row))
+    let surely = |row: &OperationRecord| {
+        has_waited(row) || lives.as_ref().is_some_and(|lives| is_fresh_though_stale(case, lives, row))
     };
+    let slow = SlowHits::of(case);
+    let waited = |row: &OperationRecord| surely(row) || slow.has_waited(row);
+    if reads.iter().filter(|row| surely(row)).count() as u64 <= limit.at_most {
+        limit.broken_premise = slow.broken_premise();
+    }
     let who_waited: Vec<(&OperationRecord, String)> =
         reads.iter().filter(|row| waited(row)).map(|row| (*row, told(row))).collect();
     let others = case.operations_of(claim).filter(|row| waited(row)).count() - who_waited.len();
@@ -105,25 +108,45 @@ impl<'c, 'a> SlowHits<'c, 'a> {
     /// through the end of a rebuild of its key that had been under way for so long; a hit was given what that made. A process that a
     /// fault holds up, or a queue at a gate, makes others wait: they do not count.
     pub(crate) fn has_waited(&self, row: &OperationRecord) -> bool {
+        self.slow(row) == Some(true)
+    }
+
+    /// Why slowness shows no wait in this run: answers that no rebuild can have held up were as slow, and not fewer.
+    pub(crate) fn broken_premise(&self) -> Option<String> {
+        let slow = self.case.history.operations.iter().filter_map(|row| self.slow(row));
+        let (waited, others) = slow.fold((0_u64, 0_u64), |(waited, others), through_a_rebuild| {
+            if through_a_rebuild { (waited + 1, others) } else { (waited, others + 1) }
+        });
+        (others >= waited.max(1)).then(|| {
+            format!(
+                "time tells waits from hits only where hits are quick, and {others} answers that no rebuild held up took longer than \
+                 half of D as well"
+            )
+        })
+    }
+
+    /// Whether it went through a rebuild, of an answer that is said to be a hit, or stale, and took longer than half of D.
+    fn slow(&self, row: &OperationRecord) -> Option<bool> {
         let half_us = u64::from(self.case.scenario.origin.model.typical_ms()) * 500;
         let is_hit = matches!(row.served, Served::Hit | Served::HitLocal | Served::Stale);
         let took_us = row.done_us.saturating_sub(row.sent_us);
         if row.outcome != Ended::Answered || !is_hit || row.attempts > 1 || took_us <= half_us {
-            return false;
+            return None;
         }
         let held_up = self.case.turns.iter().any(|turn| turn.overlaps(row.sent_us, row.done_us));
         let queued = self.case.rung.shed.and_then(|shed| shed.edge).is_some_and(|gate| gate.queue_max > 0);
         if held_up || queued {
-            return false;
+            return None;
         }
         let place = (prefix_of_answer(self.case.history, row), row.key.as_str());
-        let Some(ends) = self.keys.get(&place) else { return false };
+        let Some(ends) = self.keys.get(&place) else { return Some(false) };
         let first = ends.partition_point(|(end_us, ..)| *end_us < row.sent_us.saturating_add(half_us));
         let until_us = row.done_us.saturating_add(CLOCK_SLACK_US);
-        ends[first..].iter().take_while(|(end_us, ..)| *end_us <= until_us).any(|(end_us, start_us, made)| {
+        let mut within = ends[first..].iter().take_while(|(end_us, ..)| *end_us <= until_us);
+        Some(within.any(|(end_us, start_us, made)| {
             let shared_us = end_us - (*start_us).max(row.sent_us).min(*end_us);
             shared_us > half_us && (row.served == Served::Stale || *made == row.generation)
-        })
+        }))
     }
 }
 

@@ -185,7 +185,7 @@ impl Verdict {
     }
 
     /// What was seen can refute a claim whatever is missing, and says what was; it confirms one only where every assumption holds. What
-    /// counts from the intended time shows nothing of the fleet where the generator lagged.
+    /// a busy machine can bring about shows nothing of the fleet where the generator lagged.
     pub(crate) fn under(mut self, claim: &Claim, assumptions: &[Assumption]) -> Self {
         let failed = || assumptions.iter().filter(|assumption| !assumption.holds);
         let whys: Vec<&str> = failed().map(|assumption| assumption.why.as_str()).collect();
@@ -195,7 +195,7 @@ impl Verdict {
                 self.outcome = Outcome::Unknown;
                 self.why = format!("not confirmed: {} ({})", whys.join("; "), self.why);
             }
-            Outcome::Invalid if counts_from_intended_time(claim.property) && lagged.is_some() => {
+            Outcome::Invalid if grows_with_lag(claim.property) && lagged.is_some() => {
                 self.outcome = Outcome::Unknown;
                 let lag = lagged.map_or("", |lagged| lagged.why.as_str());
                 self.why = format!("neither confirmed nor refuted: {lag} ({})", self.why);
@@ -213,7 +213,16 @@ impl Verdict {
     }
 }
 
-/// Whether a property's count grows with the time by which a request was sent later than intended.
-fn counts_from_intended_time(property: Property) -> bool {
-    matches!(property, Property::LatencyP99Ms | Property::GoodputLostPercent | Property::RecoveryMs)
+/// Whether a machine that is too busy to send requests on time can alone bring about what a property counts: by the time that it
+/// adds to each request, and by the deadlines that pass in it.
+fn grows_with_lag(property: Property) -> bool {
+    matches!(
+        property,
+        Property::LatencyP99Ms
+            | Property::GoodputLostPercent
+            | Property::RecoveryMs
+            | Property::ReadersWaited
+            | Property::LongestWaitMs
+            | Property::EveryRequestAnswered
+    )
 }

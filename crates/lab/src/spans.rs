@@ -20,17 +20,16 @@ pub struct SpanChoice {
     /// The share of plain hits whose spans are kept, 0 to 1; rebuilds, faults, errors and whoever waited are kept always
     #[arg(long, env = "HERD_SAMPLE_HITS", value_name = "SHARE", default_value_t = HITS_BY_DEFAULT, value_parser = share)]
     pub sample_hits: f64,
-    /// Keep the spans of the run in its folder, for `herd trace` and for Jaeger's upload. They are a load beside the one that is
-    /// measured: on a machine that is busy already, most of all with containers, it shows in the latencies
-    #[arg(long, env = "HERD_KEEP_SPANS")]
-    pub spans: bool,
+    /// Keep no spans (OTEL_EXPORTER_OTLP_ENDPOINT works all the same)
+    #[arg(long)]
+    pub no_spans: bool,
 }
 
 impl Default for SpanChoice {
     /// As `HERD_SAMPLE_HITS` says, where it says something that can be.
     fn default() -> Self {
         let said = std::env::var("HERD_SAMPLE_HITS").ok().and_then(|said| share(&said).ok());
-        Self { sample_hits: said.unwrap_or(HITS_BY_DEFAULT), spans: false }
+        Self { sample_hits: said.unwrap_or(HITS_BY_DEFAULT), no_spans: false }
     }
 }
 
@@ -43,10 +42,10 @@ impl SpanChoice {
     /// For the manifest: what was chosen, and where else spans go.
     pub(crate) fn options(self) -> BTreeMap<String, String> {
         let mut options = BTreeMap::new();
-        if self.spans {
-            options.insert("sample_hits".to_owned(), self.sample_hits.to_string());
-        } else {
+        if self.no_spans {
             options.insert("spans".to_owned(), "none are kept".to_owned());
+        } else {
+            options.insert("sample_hits".to_owned(), self.sample_hits.to_string());
         }
         if let Some(endpoint) = endpoint() {
             options.insert("spans_also_to".to_owned(), endpoint);
@@ -72,7 +71,7 @@ impl Recording {
         plan: &Plan,
         screen: &Screen,
     ) -> Option<Self> {
-        if !choice.spans {
+        if choice.no_spans {
             return None;
         }
         let rungs = plan.scenario.rungs.iter().map(|rung| rung.name.clone()).collect();

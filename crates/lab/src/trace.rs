@@ -26,7 +26,7 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     let dir = find::run(args.run.as_deref(), Path::new("runs"))?;
     let spans = Spans::read(&dir).map_err(|error| match error {
         ReadError::NoSpans { dir } => anyhow::Error::new(UsageError(format!(
-            "{} holds no spans (spans-<rung>.json): only a run with --spans keeps them",
+            "{} holds no spans (spans-<rung>.json): it was run with --no-spans, or by an older build",
             dir.display()
         ))),
         error => anyhow::Error::new(error),

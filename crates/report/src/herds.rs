@@ -127,6 +127,7 @@ fn shown_by(bounds: Bounds) -> &'static [(Property, Scope)] {
         Layer::Early => &[(Property::EarlyRebuildsPerWindow, Scope::Fleet)],
         Layer::Shed => &[
             (Property::OriginInFlight, Scope::Overload),
+            (Property::EdgeInFlight, Scope::Overload),
             (Property::SendsPerHundredRequests, Scope::Overload),
         ],
         Layer::Prewarm => &[
@@ -181,6 +182,7 @@ fn noun(property: Property) -> &'static str {
         Property::AbsenceOutlivesInsert => "absent after insert",
         Property::EarlyRebuildsPerWindow => "early a window",
         Property::OriginInFlight => "at work at once",
+        Property::EdgeInFlight => "inside the edge at once",
         Property::SendsPerHundredRequests => "sends for a hundred",
         Property::MissPercent => "misses",
         Property::ColdFills => "cold fills",

@@ -64,6 +64,8 @@ pub enum Property {
     EarlyRebuildsPerWindow,
     /// Fetches at work at the origin at once. Scope `overload`.
     OriginInFlight,
+    /// Requests inside the edge's gate at once, those that can be proved. Scope `overload`.
+    EdgeInFlight,
     /// Times sent for each hundred requests, retries included. Scope `overload`.
     SendsPerHundredRequests,
     /// The origin's query rate repeats with the TTL: how much of it does, in hundredths of a pure sawtooth. Scope `fleet`.
@@ -141,6 +143,7 @@ impl Property {
             Self::AbsentKeyQueries | Self::AbsenceOutlivesInsert => &[Scope::Negative],
             Self::HighestBucket | Self::MissPercent => &[Scope::Keys],
             Self::OriginInFlight
+            | Self::EdgeInFlight
             | Self::SendsPerHundredRequests
             | Self::GoodputLostPercent
             | Self::RecoveryMs => &[Scope::Overload],
@@ -186,6 +189,7 @@ named!(Property {
     "highest_bucket" => HighestBucket,
     "early_rebuilds_per_window" => EarlyRebuildsPerWindow,
     "origin_in_flight" => OriginInFlight,
+    "edge_in_flight" => EdgeInFlight,
     "sends_per_hundred_requests" => SendsPerHundredRequests,
     "sawtooth" => Sawtooth,
     "cold_fills" => ColdFills,

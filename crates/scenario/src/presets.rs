@@ -41,6 +41,7 @@ presets!(
     "negative",
     "random-ids",
     "xfetch",
+    "xfetch-cold-keys",
     "overload",
     "owner-routing",
     "pre-warm",

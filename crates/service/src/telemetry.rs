@@ -34,8 +34,8 @@ pub const FLUSH_MAX: Duration = EXPORT_MAX;
 /// Spans that wait for export at most; later ones are dropped.
 const QUEUED_SPANS_MAX: usize = 8192;
 
-/// How long a span waits for others, unless `OTEL_BSP_SCHEDULE_DELAY` (milliseconds) says otherwise.
-const DELAY: Duration = Duration::from_millis(500);
+/// How long a span waits for others, give or take half of it, unless `OTEL_BSP_SCHEDULE_DELAY` (milliseconds) says otherwise.
+const DELAY: Duration = Duration::from_secs(2);
 
 /// Environment variable: where spans go. Unset or empty: nowhere, or only to the lab.
 pub const ENDPOINT_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";

@@ -12,7 +12,7 @@ use crate::made::{
     FLIGHT, LOCK, NONE, START_US, changed, claim, history, insert, recount, renumber, row, with_writes,
 };
 
-const ALL: [Property; 27] = [
+const ALL: [Property; 28] = [
     Property::RebuildsPerBoundary,
     Property::ConcurrentRebuilds,
     Property::AnswersNeverGoBack,
@@ -28,6 +28,7 @@ const ALL: [Property; 27] = [
     Property::HighestBucket,
     Property::EarlyRebuildsPerWindow,
     Property::OriginInFlight,
+    Property::EdgeInFlight,
     Property::SendsPerHundredRequests,
     Property::Sawtooth,
     Property::ColdFills,

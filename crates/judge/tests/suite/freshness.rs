@@ -174,6 +174,42 @@ fn readers_waited() {
     expect(&number(99), &history(&[(0, 0)]), Invalid, 100);
 }
 
+/// Goal: what is said to be stale and took as long as a rebuild waited for it, unless answers that waited for nothing were as slow.
+#[test]
+fn slow_answers_are_waits_only_where_others_are_quick() {
+    let swr = changed(LOCK, &claim("readers_waited", "wait"), serve_stale);
+    let slow = |waits: usize, others: usize| {
+        let mut run = with_writes(stale_history(&[(0, 0)]));
+        let rows = &mut run.rungs[0].operations;
+        // The first to come after the expiry: the rebuild ends more than D/2 later.
+        let stale = rows.iter_mut().filter(|row| row.served == Served::Stale);
+        stale.take(waits).for_each(|row| row.done_us = START_US + 1_200_500);
+        // Long before the next expiry.
+        let hits = rows.iter_mut().filter(|row| row.sent_us > START_US + 1_400_000);
+        hits.take(others).for_each(|row| row.done_us = row.sent_us + 80_000);
+        run
+    };
+    expect(&swr, &slow(5, 0), Invalid, 5);
+    expect(&swr, &slow(5, 4), Invalid, 5);
+    expect_unknown(&swr, &slow(5, 5), "5 answers that no rebuild held up took longer");
+    expect(&swr, &slow(0, 5), Valid, 0);
+    // What a node says itself needs no clock.
+    let mut said = slow(5, 5);
+    let row = said.rungs[0].operations.iter_mut().find(|row| row.served == Served::Stale).unwrap();
+    (row.served, row.generation) = (Served::WaitedFleet, row.generation + 1);
+    expect(&swr, &said, Invalid, 5);
+
+    let longest = changed(LOCK, "property = \"longest_wait_ms\"\nat_most = 90", serve_stale);
+    let without_cold_start = |mut run: herd_history::History| {
+        run.rungs[0].operations.iter_mut().filter(|row| row.served == Served::Waited).for_each(|row| {
+            (row.served, row.done_us) = (Served::Hit, row.sent_us + 500);
+        });
+        run
+    };
+    expect(&longest, &without_cold_start(slow(5, 4)), Invalid, 101);
+    expect_unknown(&longest, &without_cold_start(slow(5, 5)), "no rebuild held up");
+}
+
 /// Goal: a wait ends with the rebuild, the lock's wait or the reader's own patience, and with the deadline in any case.
 #[test]
 fn longest_wait() {

@@ -57,6 +57,68 @@ fn origin_in_flight() {
     expect_unknown(&changed(NONE, &property, gate(21)), &idle, "never asked");
 }
 
+/// Goal: who was answered by one rebuild was inside at once, and with them the leaders of other rebuilds that went on; the gate bounds
+/// all of them, and who proves nothing is not counted.
+#[test]
+fn edge_in_flight() {
+    let property = claim("edge_in_flight", "overload");
+    let with_gate = |in_flight_max: u32| {
+        changed(FLIGHT, &property, |scenario| {
+            scenario.rungs[0].layers.push(Layer::Shed);
+            let gate = Gate { in_flight_max, queue_max: 0, queue_wait_ms: 0, retry_after_ms: 10 };
+            scenario.rungs[0].shed = Some(Shed { edge: Some(gate), origin: None });
+        })
+    };
+    // Four processes rebuild each generation; of its twenty readers those who came in time waited for the first of them, but four.
+    let mut run = history(ONE_EACH);
+    let rung = &mut run.rungs[0];
+    for generation in 1..=3 {
+        let rebuilds: Vec<String> = rung
+            .ledger
+            .iter()
+            .filter(|row| row.generation == generation)
+            .map(|row| row.trace.clone())
+            .collect();
+        let readers = rung
+            .operations
+            .iter_mut()
+            .filter(|row| row.generation == generation + 1 && row.served == herd_history::Served::Waited);
+        for (number, reader) in readers.enumerate() {
+            reader.rebuild_trace = rebuilds[0].clone();
+            if let Some(own) = rebuilds.get(number) {
+                reader.served = herd_history::Served::Led;
+                reader.rebuild_trace = own.clone();
+                reader.done_us += number as u64 * 5_000;
+            }
+        }
+    }
+    // 17 heard of the first rebuild; three led others that went on for 5, 10 and 15 ms.
+    expect(&with_gate(20), &run, Valid, 20);
+    let refuted = expect(&with_gate(19), &run, Invalid, 20);
+    assert_eq!(refuted.witness.unwrap().operations_total, 20);
+    expect_unknown(&with_gate(21), &run, "the gate was never full");
+    let mut refusing = run.clone();
+    refusing.rungs[0].operations[0].outcome = Ended::ResourceExhausted;
+    expect(&with_gate(21), &refusing, Valid, 20);
+    // Readers of a rebuild that heard a moment later may have been alone: a leader who was gone before does not count.
+    let mut slow = run.clone();
+    let heard = |row: &&mut herd_history::OperationRecord| row.served == herd_history::Served::Waited;
+    slow.rungs[0].operations.iter_mut().filter(heard).for_each(|row| row.done_us += 12_000);
+    let first = |row: &&mut herd_history::OperationRecord| row.served == herd_history::Served::Led;
+    slow.rungs[0].operations.iter_mut().filter(first).step_by(4).for_each(|row| row.done_us += 12_000);
+    expect(&with_gate(18), &slow, Valid, 18);
+    // Who waited for another process may have come when all was over.
+    let mut fleet = run.clone();
+    for row in fleet.rungs[0].operations.iter_mut().filter(|row| row.served == herd_history::Served::Waited) {
+        row.served = herd_history::Served::WaitedFleet;
+    }
+    expect(&with_gate(4), &fleet, Valid, 4);
+
+    expect_unknown(&scenario(FLIGHT, &property), &run, "no gate at the edge");
+    expect_unknown(&with_gate(20), &history(ONE_EACH), "nobody led a rebuild");
+    expect(&scenario(FLIGHT, &format!("{property}\nat_most = 19")), &run, Invalid, 20);
+}
+
 fn retries(retry: Retry) -> impl Fn(&mut Scenario) {
     move |scenario| scenario.rungs[0].retry = Some(retry)
 }

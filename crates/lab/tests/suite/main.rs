@@ -53,7 +53,7 @@ fn commands_are_as_designed() {
         "herd trace --rebuilds",
         "herd trace --rebuilds --rung lock --generation 3 --run runs/x --json",
         "herd run chaos/ladder.toml --sample-hits 0.5",
-        "herd ladder --quick --spans",
+        "herd ladder --quick --no-spans",
         "herd check runs/x",
         "herd check --no-write runs/x",
         "herd report runs/x",

@@ -8,8 +8,8 @@ use prometheus_client::metrics::counter::Counter;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
 
 /// Spans in one message at most.
 const BATCH_MAX: usize = 512;
@@ -26,6 +26,7 @@ pub(crate) struct Queue {
     spans: mpsc::Sender<SpanData>,
     /// What did not fit.
     full: Arc<AtomicU64>,
+    half_full: Arc<Notify>,
     dropped: Counter,
 }
 
@@ -34,6 +35,7 @@ pub(crate) struct Queue {
 pub(crate) struct Queued {
     spans: mpsc::Receiver<SpanData>,
     full: Arc<AtomicU64>,
+    half_full: Arc<Notify>,
     dropped: Counter,
 }
 
@@ -46,24 +48,30 @@ struct Outlet<E> {
 /// A queue for so many spans, which counts what is lost.
 pub(crate) fn queue(spans_max: usize, dropped: Counter) -> (Queue, Queued) {
     let (sender, receiver) = mpsc::channel(spans_max);
-    let full = Arc::<AtomicU64>::default();
-    let queue = Queue { spans: sender, full: full.clone(), dropped: dropped.clone() };
-    (queue, Queued { spans: receiver, full, dropped })
+    let (full, half_full) = (Arc::<AtomicU64>::default(), Arc::<Notify>::default());
+    let queue =
+        Queue { spans: sender, full: full.clone(), half_full: half_full.clone(), dropped: dropped.clone() };
+    (queue, Queued { spans: receiver, full, half_full, dropped })
 }
 
 impl Queue {
-    /// Takes a span if there is room; never waits.
+    /// Takes a span if there is room; never waits. It wakes nobody until the queue is half full: an exporter that woke for each span
+    /// would take the processor from the request that follows.
     pub(crate) fn offer(&self, span: SpanData) {
         if self.spans.try_send(span).is_err() {
             self.full.fetch_add(1, Ordering::Relaxed);
             self.dropped.inc();
         }
+        if self.spans.capacity() < self.spans.max_capacity() / 2 {
+            self.half_full.notify_one();
+        }
     }
 }
 
 impl Queued {
-    /// Exports batches to every collector, each span about `delay` after it ended, until `stop` is told; then what is still
-    /// queued, and says that it is done.
+    /// Exports what is queued to every collector every `delay`, give or take half of it, or when the queue is half full, until `stop` is
+    /// told; then what is still queued, and says that it is done. The time is drawn: an expiry gives all processes of a fleet their
+    /// spans at the same moment, and exports at the same moment would be a herd of their own.
     pub(crate) async fn export<E: SpanExporter>(
         mut self,
         exporters: Vec<E>,
@@ -73,48 +81,32 @@ impl Queued {
         let mut outlets: Vec<_> =
             exporters.into_iter().map(|exporter| Outlet { exporter, lost: 0 }).collect();
         loop {
-            let mut batch = Vec::new();
             let stopping = tokio::select! {
                 stopping = &mut stop => Some(stopping),
-                () = self.fill(&mut batch, delay) => None,
+                () = tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.5))) => None,
+                () = self.half_full.notified() => None,
             };
+            self.drain(&mut outlets).await;
             if let Some(stopping) = stopping {
-                self.rest(&mut outlets, batch).await;
                 if let Ok(done) = stopping {
                     // Whoever asked may have lost patience.
                     let _ = done.send(());
                 }
                 return;
             }
-            self.send(&mut outlets, batch).await;
         }
     }
 
-    /// Waits for a span, and then for others until the batch is full or the time is over.
-    async fn fill(&mut self, batch: &mut Vec<SpanData>, delay: Duration) {
-        match self.spans.recv().await {
-            Some(span) => batch.push(span),
-            // The process lives as long as its queue: nothing more will come.
-            None => return std::future::pending().await,
-        }
-        let until = Instant::now() + delay;
-        while batch.len() < BATCH_MAX {
-            match timeout_at(until, self.spans.recv()).await {
-                Ok(Some(span)) => batch.push(span),
-                Ok(None) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Sends what is queued, beginning with what was taken out already.
-    async fn rest<E: SpanExporter>(&mut self, outlets: &mut [Outlet<E>], mut batch: Vec<SpanData>) {
+    /// Sends what is queued now.
+    async fn drain<E: SpanExporter>(&mut self, outlets: &mut [Outlet<E>]) {
         loop {
+            let mut batch = Vec::with_capacity(self.spans.len().min(BATCH_MAX));
             while batch.len() < BATCH_MAX {
                 let Ok(span) = self.spans.try_recv() else { break };
                 batch.push(span);
             }
             let last = batch.len() < BATCH_MAX;
-            self.send(outlets, std::mem::take(&mut batch)).await;
+            self.send(outlets, batch).await;
             if last {
                 return;
             }
@@ -209,6 +201,21 @@ mod tests {
     fn lost(spans: &[SpanData]) -> Vec<String> {
         let about = spans.iter().flat_map(|span| &span.attributes).filter(|a| a.value != 0_i64.into());
         about.map(|attribute| attribute.value.to_string()).collect()
+    }
+
+    /// A queue that is half full is not left to wait.
+    #[tokio::test]
+    async fn a_half_full_queue_is_sent_at_once() {
+        let (queue, queued) = queue(8, Counter::default());
+        let (_stop, stopping) = oneshot::channel();
+        let collector = Collector::default();
+        let exporting =
+            tokio::spawn(queued.export(vec![collector.clone()], Duration::from_secs(3_600), stopping));
+        (0..5).for_each(|_| queue.offer(span()));
+        while collector.got.lock().unwrap().len() < 5 {
+            tokio::task::yield_now().await;
+        }
+        exporting.abort();
     }
 
     /// A full queue drops, counts, and the next batch says so.
