@@ -1,6 +1,6 @@
 //! One cache node as this edge sees it: its channel, its load, and whether it is ejected.
 
-use crate::routing::{self, Candidate};
+use crate::routing::Candidate;
 use herd_service::rpc::{InvalidUrl, PeerUrl};
 use herd_wire::v1::Member;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
@@ -34,7 +34,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(member: Member, origin: Instant) -> Result<Self, InvalidUrl> {
         Ok(Self {
-            name_hash: routing::hash_name(&member.instance),
+            name_hash: herd_policy::owner::hash_name(&member.instance),
             channel: PeerUrl::of_address(&member.address)?.channel(),
             member,
             in_flight: AtomicU32::new(0),

@@ -3,14 +3,14 @@
 //! - *Spread*: two nodes are drawn, and the one with fewer requests in flight is taken (Mitzenmacher, "The power of two
 //!   choices in randomized load balancing", 2001). Near-even, without a shared counter over all nodes.
 //! - *Random*: one node is drawn.
-//! - *Owner*: rendezvous hashing (Thaler and Ravishankar, 1996). Every edge gives a key to the same node, and losing a node
-//!   moves only that node's keys.
+//! - *Owner*: rendezvous hashing, which is a layer of the policy: [`herd_policy::owner`].
 
+use herd_policy::owner;
 use herd_wire::v1::Routing;
 
 /// What routing needs to know of a node.
 pub trait Candidate {
-    /// The hash of its name; see [`hash_name`].
+    /// The hash of its name; see [`owner::hash_name`].
     fn name_hash(&self) -> u64;
     /// Requests in flight to it from this edge.
     fn in_flight(&self) -> u32;
@@ -24,7 +24,7 @@ pub fn pick<C: Candidate>(routing: Routing, nodes: &[C], key: &str, random: u64)
         (0, _) => None,
         (1, _) => Some(0),
         (count, Routing::Random) => Some(scale(random as u32, count)),
-        (_, Routing::Owner) => owner(nodes, hash_name(key)),
+        (_, Routing::Owner) => owner::of(key, nodes.iter().map(Candidate::name_hash)),
         (_, Routing::Spread | Routing::Unspecified) => Some(less_loaded(nodes, random)),
     }
 }
@@ -37,31 +37,10 @@ fn less_loaded<C: Candidate>(nodes: &[C], random: u64) -> usize {
     if nodes[second].in_flight() < nodes[first].in_flight() { second } else { first }
 }
 
-fn owner<C: Candidate>(nodes: &[C], key_hash: u64) -> Option<usize> {
-    let weight = |node: &C| mix(node.name_hash() ^ key_hash);
-    (0..nodes.len()).max_by_key(|at| weight(&nodes[*at]))
-}
-
 /// Maps a uniform 32-bit number to `0..count` without division (Lemire's multiply-shift; the bias is below 2^-20 for
 /// fleets of up to 4,096).
 fn scale(random: u32, count: usize) -> usize {
     ((u64::from(random) * count as u64) >> 32) as usize
-}
-
-/// A 64-bit hash of a name or key: FNV-1a, then [`mix`], because FNV alone spreads its high bits badly.
-#[must_use]
-pub fn hash_name(name: &str) -> u64 {
-    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    mix(fnv)
-}
-
-/// The finaliser of splitmix64 (Stafford's variant 13): every input bit changes every output bit with a chance near one half.
-const fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -84,7 +63,7 @@ mod tests {
     }
 
     fn fleet(size: usize) -> Vec<Fake> {
-        (0..size).map(|n| Fake { hash: hash_name(&format!("cache-node-{n}")), load: 0 }).collect()
+        (0..size).map(|n| Fake { hash: owner::hash_name(&format!("cache-node-{n}")), load: 0 }).collect()
     }
 
     /// With requests that stay in flight, two choices keep 50 nodes far closer together than one draw does.
@@ -102,30 +81,6 @@ mod tests {
         let (spread, random) = (peak_of(Routing::Spread), peak_of(Routing::Random));
         assert!(spread <= 105, "the mean is 100, two choices reached {spread}");
         assert!(random > spread, "one draw reached {random}, two choices {spread}");
-    }
-
-    /// Losing a node moves its keys and no other; they spread over those that are left.
-    #[test]
-    fn owner_moves_only_the_lost_nodes_keys() {
-        let before = fleet(50);
-        let lost = 17;
-        let after: Vec<Fake> =
-            fleet(50).into_iter().enumerate().filter(|(n, _)| *n != lost).map(|(_, f)| f).collect();
-        let mut heirs = std::collections::BTreeSet::new();
-        let mut owned = 0;
-        for n in 0..20_000 {
-            let key = format!("item-{n}");
-            let old = pick(Routing::Owner, &before, &key, 0).unwrap();
-            let new = pick(Routing::Owner, &after, &key, 0).unwrap();
-            if old == lost {
-                owned += 1;
-                heirs.insert(new);
-            } else {
-                assert_eq!(before[old].hash, after[new].hash, "{key} moved though its owner stayed");
-            }
-        }
-        assert!((300..500).contains(&owned), "a fiftieth of 20,000 keys is 400; the lost node had {owned}");
-        assert!(heirs.len() >= 45, "the lost keys went to {} nodes only", heirs.len());
     }
 
     /// Routing has an answer for fleets of none and of one, whatever the routing.

@@ -139,6 +139,17 @@ pub struct StoreWriteRecord {
     pub verdict: StoreWriteVerdict,
 }
 
+/// A fetch as the origin's own span told it to whoever kept the run's traces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedRecord {
+    /// Its number in the ledger.
+    #[serde(rename = "n")]
+    pub rebuild: u64,
+    /// The trace in which it took place.
+    #[serde(rename = "x")]
+    pub trace: String,
+}
+
 /// What a write was of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

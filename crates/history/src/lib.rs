@@ -11,6 +11,7 @@
 //! writes-<rung>.jsonl       one line a write that the store decided, as it recorded it   (StoreWriteRecord)
 //! inserts-<rung>.jsonl      one line a row that the generator inserted, if it did        (InsertRecord)
 //! faults.jsonl              one line a step of a fault                                   (FaultRecord)
+//! traced.jsonl              one line a fetch in the run's traces, if all were kept       (TracedRecord)
 //! ```
 //!
 //! All times are Unix microseconds. Unknown fields are ignored and optional fields have defaults, so that a history of
@@ -31,7 +32,7 @@ mod write;
 
 pub use beside::{
     DeployRecord, InsertRecord, MembershipRecord, StartRecord, StoreWriteKind, StoreWriteRecord,
-    StoreWriteVerdict,
+    StoreWriteVerdict, TracedRecord,
 };
 pub use error::HistoryError;
 pub use join::{Ended, LedgerJoiner};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::beside::{InsertRecord, StoreWriteRecord};
+use crate::beside::{InsertRecord, StoreWriteRecord, TracedRecord};
 use crate::error::HistoryError;
 use crate::lines::{io, read_lines};
 use crate::record::{FORMAT_VERSION, FaultRecord, LedgerRow, Manifest, OperationRecord, RungRecord};
@@ -33,6 +33,8 @@ pub struct History {
     pub rungs: Vec<RungHistory>,
     /// Steps of faults, in order.
     pub faults: Vec<FaultRecord>,
+    /// The fetches that the run's traces tell of; none where no traces, or not all of them, were kept.
+    pub traced: Option<Vec<TracedRecord>>,
     /// What a reader must know about this history: that it is partial, that a line was torn.
     pub notes: Vec<String>,
 }
@@ -122,7 +124,9 @@ impl Reader {
             rungs.push(RungHistory { record, operations, ledger, writes, inserts });
         }
         let faults = optional_rows(&dir, "faults.jsonl", &mut notes)?;
-        Ok(History { manifest, rungs, faults, notes })
+        let traced = "traced.jsonl";
+        let traced = dir.join(traced).exists().then(|| rows(&dir, traced, &mut notes)).transpose()?;
+        Ok(History { manifest, rungs, faults, traced, notes })
     }
 }
 

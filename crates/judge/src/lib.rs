@@ -84,7 +84,7 @@ mod worst;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use herd_history::{FaultRecord, History, Manifest, RungHistory};
+use herd_history::{FaultRecord, History, Manifest, RungHistory, TracedRecord};
 use herd_scenario::{Claim, Expect, Mistakes, Overrides, Property, Rung, Scenario, Shares};
 
 use phases::Phases;
@@ -109,6 +109,8 @@ pub(crate) struct Case<'a> {
     pub(crate) history: &'a RungHistory,
     /// The history's format.
     pub(crate) format: u32,
+    /// The fetches of the whole run that its traces tell of, where they tell of all.
+    pub(crate) traced: Option<&'a [TracedRecord]>,
     pub(crate) shares: Shares,
     pub(crate) boundaries: Vec<Boundary<'a>>,
     /// Whoever started a rebuild is among them.
@@ -172,6 +174,7 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
             rung,
             history: driven,
             format: history.manifest.format_version,
+            traced: history.traced.as_deref(),
             shares: scenario.workload.shares(),
             boundaries,
             readers: Readers::of(driven),

@@ -1,5 +1,5 @@
-//! Property: what one of the three records of a run (clients, the origin's ledger, the store's writes) has and another contradicts or
-//! lacks. Each of them is kept by another process.
+//! Property: what one of the records of a run (clients, the origin's ledger, the store's writes, the traces) has and another contradicts
+//! or lacks. Each of them is kept by another process.
 //!
 //! | counted | records |
 //! | --- | --- |
@@ -10,15 +10,18 @@
 //! | an accepted value or absence whose fetch the ledger lacks, has with another outcome, key or generation, or has end later | store, ledger |
 //! | a second accepted write of one generation, where the rung's writes are fenced | store |
 //! | a fetched row of which the store was never asked to take the value | ledger, store |
+//! | a fetch that the traces tell of and the ledger lacks, or has in another trace | traces, ledger |
+//! | a rebuild that ended and of which the traces do not tell | ledger, traces |
 //!
-//! An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. The last two need the
+//! Traces count where all that were sent have come. Fills on command are traced by ratio alone, and a process that a fault ended
+//! may not have sent its last: so rungs with faults need not be told of whole. An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. The last two need the
 //! store's record; while that is not complete the claim is not confirmed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use herd_history::{
-    FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, Served, StoreWriteKind, StoreWriteRecord,
-    StoreWriteVerdict,
+    FetchOutcome, LedgerRow, OperationRecord, Outcome as Ended, Reason, Served, StoreWriteKind,
+    StoreWriteRecord, StoreWriteVerdict, TracedRecord,
 };
 use herd_scenario::{Claim, WriteGuard};
 
@@ -61,14 +64,17 @@ pub(crate) fn check<'a>(case: &Case<'a>, claim: &Claim) -> Verdict {
             .extend(twice.map(|write| (write, "a second accepted write of this generation behind a fence")));
     }
     let unwritten = if case.history.record.writes_complete { ledger.unwritten(case) } else { Vec::new() };
-    let observed = (answers.len() + writes.len() + unwritten.len()) as u64;
+    let traces = Traces::of(case);
+    let told_otherwise = traces.as_ref().map_or_else(Vec::new, |traces| traces.contradict(case));
+    let only_traced = traces.as_ref().map_or_else(Vec::new, |traces| traces.lacking(case));
+    let of_rebuilds = unwritten.len() + told_otherwise.len() + only_traced.len();
+    let observed = (answers.len() + writes.len() + of_rebuilds) as u64;
     let why = format!(
-        "{} of {} answers, {} of {} writes and {} of {} rebuilds disagree with another record",
+        "{} of {} answers, {} of {} writes and {of_rebuilds} of {} rebuilds disagree with another record",
         answers.len(),
         case.history.operations.len(),
         writes.len(),
         case.history.writes.len(),
-        unwritten.len(),
         ledger.rebuilds
     );
     let first = answers
@@ -77,17 +83,26 @@ pub(crate) fn check<'a>(case: &Case<'a>, claim: &Claim) -> Verdict {
         .or_else(|| writes.first().map(|(write, what)| format!("a write of {}: {what}", write.key)))
         .or_else(|| {
             unwritten.first().map(|row| format!("rebuild {} was fetched, never written", row.rebuild))
+        })
+        .or_else(|| {
+            let (row, what) = told_otherwise.first()?;
+            Some(format!("rebuild {}: {what}", row.rebuild))
+        })
+        .or_else(|| {
+            only_traced.first().map(|number| format!("rebuild {number} is in the traces, not in the ledger"))
         });
     let why = first.as_ref().map_or(why.clone(), |first| format!("{why}; first: {first}"));
     let witness = first.map(|first| {
         let of_writes: Vec<&StoreWriteRecord> = writes.iter().map(|(write, _)| *write).collect();
         let mut witness = Witness::of_operations(first, answers.len() as u64, &answers);
-        let listed = Witness::of_rebuilds(String::new(), &unwritten);
+        let rows = unwritten.iter().copied().chain(told_otherwise.iter().map(|(row, _)| *row));
+        let rows: Vec<&LedgerRow> = rows.collect();
+        let listed = Witness::of_rebuilds(String::new(), &rows);
         (witness.rebuilds_total, witness.rebuilds) = (listed.rebuilds_total, listed.rebuilds);
         witness.rebuilds_omitted = listed.rebuilds_omitted;
         let listed = Witness::of_writes(String::new(), &of_writes);
         (witness.writes_total, witness.writes) = (listed.writes_total, listed.writes);
-        let others = of_writes.first().map(|write| &write.key).or(unwritten.first().map(|row| &row.key));
+        let others = of_writes.first().map(|write| &write.key).or(rows.first().map(|row| &row.key));
         witness.key = witness.key.or(others.cloned());
         witness
     });
@@ -188,5 +203,38 @@ impl<'a> Ledger<'a> {
             .collect();
         rows.sort_by_key(|row| row.rebuild);
         rows
+    }
+}
+
+/// What the traces tell of this rung's fetches: the trace, by number in the ledger.
+struct Traces<'a>(BTreeMap<u64, &'a str>);
+
+impl<'a> Traces<'a> {
+    fn of(case: &Case<'a>) -> Option<Self> {
+        let span = &case.history.record.ledger;
+        let own = |fetch: &&TracedRecord| (span.first_seq..=span.last_seq).contains(&fetch.rebuild);
+        let told = case.traced?.iter().filter(own).map(|fetch| (fetch.rebuild, fetch.trace.as_str()));
+        Some(Self(told.collect()))
+    }
+
+    /// Rebuilds of which they tell otherwise, or nothing.
+    fn contradict(&self, case: &Case<'a>) -> Vec<(&'a LedgerRow, &'static str)> {
+        let must_be_told = |row: &LedgerRow| {
+            case.turns.is_empty()
+                && row.end_us.is_some()
+                && row.reason != Reason::Warm
+                && !row.trace.is_empty()
+        };
+        let what = |row: &LedgerRow| match self.0.get(&row.rebuild) {
+            Some(trace) => (*trace != row.trace).then_some("the traces have it in another trace"),
+            None => must_be_told(row).then_some("the traces do not tell of it"),
+        };
+        case.history.ledger.iter().filter_map(|row| Some((row, what(row)?))).collect()
+    }
+
+    /// Numbers of fetches of which only they tell.
+    fn lacking(&self, case: &Case<'a>) -> Vec<u64> {
+        let known: BTreeSet<u64> = case.history.ledger.iter().map(|row| row.rebuild).collect();
+        self.0.keys().copied().filter(|number| !known.contains(number)).collect()
     }
 }

@@ -305,7 +305,7 @@ pub struct PrewarmArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub top: u32,
     /// The share of the log's reads that must hit, above 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.7, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = herd_policy::prewarm::HIT_RATE, value_parser = share)]
     pub hit_rate: f64,
     /// Deadline of a call, milliseconds
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]

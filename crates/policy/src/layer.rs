@@ -2,14 +2,20 @@
 //!
 //! A layer holds no state and does nothing: it names the next [`Step`], and the core takes it. So each layer reads as
 //! the list of its choices. Layers that stand between a miss and the origin implement [`Layer`] and stack; those that
-//! decide one thing at one point (may this be served stale, is a recompute due, ...) are functions that the core asks there.
+//! decide one thing at one point (may this be served stale, is a recompute due, ...) are functions that the core asks there. Four do not
+//! decide about one lookup, and are plain data types and functions for whoever sees what they decide about: [`admission`] for
+//! whoever holds the door, [`owner`] for whoever routes, [`prewarm`] for whoever cuts over, [`local`] for whoever keeps values.
 
+pub mod admission;
 pub(crate) mod early;
 mod fleet_lock;
 pub(crate) mod jitter;
 pub(crate) mod key_filter;
+pub mod local;
 pub(crate) mod negative;
+pub mod owner;
 pub(crate) mod patience;
+pub mod prewarm;
 mod single_flight;
 pub(crate) mod stale;
 mod uncoordinated;

@@ -9,9 +9,9 @@
 //! What this crate never does: it keeps no values (the driver's store does), talks to no lock service and no origin, and
 //! knows nothing of requests but their key, deadline and cancellation. It has no dependencies.
 //!
-//! Four layers are not decisions about one lookup in one process, and stand where what they decide about is seen: admission gates
-//! (load shedding, `herd-service`), owner routing (`herd-edge`), the pre-warm gate (`herd-experiment`), and the tier in the process
-//! (`herd-cache-node`).
+//! Four layers are not decisions about one lookup, so that [`Core`] knows nothing of them. They are modules of their own, just as pure, for
+//! whoever sees what they decide about: [`admission`] (load shedding), [`owner`] (routing), [`prewarm`] (the gate before a cut-over) and
+//! [`local`] (a tier in the process).
 //!
 //! # The way of a lookup
 //! 1. First look: one [`Action::Read`]. Fresh: served as a hit, and no other state was touched.
@@ -47,6 +47,10 @@
 //! | negative caching | [`Config::negative`] | queries for a missing row: one a sentinel's TTL | distinct missing ids |
 //! | key filter | [`Config::key_filter`] | queries for distinct missing ids | a filter that knows them |
 //! | early recomputation | [`Config::early`] | misses at the expiry of a hot key; alone e^(1/beta) recomputes | an origin slower than the last time; a cold key |
+//! | load shedding | [`admission`] | what is at work at once: the gate's places | clients that come again at once |
+//! | owner routing | [`owner`] | one rebuild in the fleet, without a lock | a membership that changes during a rebuild: one more each time |
+//! | pre-warm gate | [`prewarm`] | misses of a cut-over: 1 - h | a log of yesterday's keys |
+//! | tier in the process | [`local`] | nothing; it takes reads off the cache | a word of a change that does not come |
 //!
 //! Background flights obey the layers: with single-flight one a key and process, and a reader who misses meanwhile joins
 //! it; with the lock they take the lock first; uncoordinated there are as many as reads set off. One that failed is
@@ -168,6 +172,7 @@ pub use crate::config::{
 pub use crate::core::Core;
 pub use crate::error::{AbsentBy, Error, Limit, Part};
 pub use crate::ids::{Lease, LookupId, OpId, Owner, RebuildId};
+pub use crate::layer::{admission, local, owner, prewarm};
 pub use crate::outcome::{
     Cause, Failure, FetchOutcome, HolderFailure, LeaseOutcome, Life, ReadOutcome, Refusal, RenewOutcome,
     WriteOutcome,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herd_judge::{Judgement, Outcome, Verdict};
 use herd_scenario::Scenario;
-use quick_junit::{Report, TestCase, TestSuite};
+use quick_junit::{Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::expected::{is_as_expected, name, told};
 use crate::herds::{bound, observed};
@@ -81,15 +81,16 @@ pub struct Summary {
     pub text: String,
     /// `summary.md`.
     pub markdown: String,
-    /// `junit.xml`: one case a scenario. What is not as expected is a failure, what is unknown an error.
+    /// `junit.xml`: one case a scenario. What is not as expected is a failure, what is unknown an error, what was not run is skipped.
     pub junit: String,
 }
 
-/// Sums up the scenarios of a set in the order in which they ran. `width` is that of the terminal in characters; without one no line is
-/// broken.
+/// Sums up the scenarios of a set in the order in which they ran, and in JUnit those, with the reason, that were `not_run`. `width` is
+/// that of the terminal in characters; without one no line is broken.
 #[must_use]
-pub fn summary(all: &[Ran], width: Option<usize>) -> Summary {
-    Summary { text: text(all, width.unwrap_or(usize::MAX)), markdown: markdown(all), junit: junit(all) }
+pub fn summary(all: &[Ran], not_run: &[(&str, String)], width: Option<usize>) -> Summary {
+    let text = text(all, width.unwrap_or(usize::MAX));
+    Summary { text, markdown: markdown(all), junit: junit(all, not_run) }
 }
 
 /// Room for the longest word of [`Ran::told`].
@@ -134,7 +135,7 @@ fn markdown(all: &[Ran]) -> String {
     text
 }
 
-fn junit(all: &[Ran]) -> String {
+fn junit(all: &[Ran], not_run: &[(&str, String)]) -> String {
     let mut suite = TestSuite::new("scenarios");
     for one in all {
         let outcome = match one.as_expected {
@@ -147,6 +148,11 @@ fn junit(all: &[Ran]) -> String {
         case.set_classname(format!("expects {}", one.expect));
         case.set_time(one.took);
         suite.add_test_case(case);
+    }
+    for (name, why) in not_run {
+        let mut skipped = TestCaseStatus::skipped();
+        skipped.set_message(why.as_str());
+        suite.add_test_case(TestCase::new(*name, skipped));
     }
     suite.set_time(total(all));
     let mut report = Report::new("herd chaos");

@@ -7,15 +7,14 @@
 //! It never looks at what is asked: who is refused is a matter of load alone.
 //!
 //! - `limits`: what it lets in.
-//! - `line`: places and queue as plain data.
+//! - Places and queue, as plain data, are the policy's: [`herd_policy::admission`].
 
 mod limits;
-mod line;
 
 pub use limits::{BadLimits, Limits};
 
+use herd_policy::admission::{Arrival, Line};
 use herd_wire::error::{ErrorSource, set_pushback, status};
-use line::{Arrival, Line};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,6 +18,13 @@ pub const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Beside the span files: what is in them and what is not.
 pub const SUMMARY_FILE: &str = "spans.kept.json";
 
+/// Beside the span files, if no span was lost: a line `{"n": .., "x": ..}` for each fetch that the origin's own spans tell of, its number
+/// in the ledger and its trace.
+pub const FETCHES_FILE: &str = "traced.jsonl";
+
+/// Fetches in it at most; a run with more has no such file.
+const FETCHES_MAX: usize = 1_000_000;
+
 /// Attribute of the span by which a process says how many it lost.
 const LOST_ATTRIBUTE: &str = "herd.spans.dropped";
 
@@ -64,6 +71,17 @@ pub struct Keeper {
     bytes_max: u64,
     kept: Kept,
     files: Vec<OpenFile>,
+    /// What the origin told of its fetches, also where a file was full.
+    fetches: Vec<Fetch>,
+}
+
+/// A line of [`FETCHES_FILE`].
+#[derive(Debug, Serialize)]
+struct Fetch {
+    #[serde(rename = "n")]
+    number: u64,
+    #[serde(rename = "x")]
+    trace: String,
 }
 
 #[derive(Debug)]
@@ -84,7 +102,14 @@ impl Keeper {
     #[must_use]
     pub fn new(dir: &Path, rungs: Vec<String>, sample_hits: f64) -> Self {
         let kept = Kept { sample_hits, ..Kept::default() };
-        Self { dir: dir.to_path_buf(), rungs, bytes_max: BYTES_MAX, kept, files: Vec::new() }
+        Self {
+            dir: dir.to_path_buf(),
+            rungs,
+            bytes_max: BYTES_MAX,
+            kept,
+            files: Vec::new(),
+            fetches: Vec::new(),
+        }
     }
 
     /// The same with another limit for all files together.
@@ -146,6 +171,12 @@ impl Keeper {
             if let Some(Value::IntValue(lost)) = span.get(LOST_ATTRIBUTE) {
                 self.kept.lost += u64::try_from(*lost).unwrap_or(0);
             }
+            if let Some(Value::IntValue(number)) = span.get("herd.ledger.rebuild")
+                && self.fetches.len() <= FETCHES_MAX
+            {
+                let number = u64::try_from(*number).unwrap_or(0);
+                self.fetches.push(Fetch { number, trace: span.trace_id.clone() });
+            }
             let of = self.files.iter().rposition(|file| file.begins <= span.start_time_unix_nano);
             if let Some(of) = of {
                 by_file[of].push(span);
@@ -167,6 +198,12 @@ impl Keeper {
         }
         self.failed(done);
         self.kept.files = self.files.into_iter().map(|file| file.about).collect();
+        if self.kept.lost == 0 && (1..=FETCHES_MAX).contains(&self.fetches.len()) {
+            let written = write_fetches(&self.dir.join(FETCHES_FILE), &self.fetches);
+            if let Err(error) = written {
+                self.kept.error.get_or_insert_with(|| format!("{FETCHES_FILE} cannot be written: {error}"));
+            }
+        }
         let text = serde_json::to_vec_pretty(&self.kept).unwrap_or_default();
         let written = std::fs::write(self.dir.join(SUMMARY_FILE), text);
         if let Err(error) = written {
@@ -181,6 +218,15 @@ impl Keeper {
             self.kept.error.get_or_insert_with(|| format!("a span file cannot be written: {error}"));
         }
     }
+}
+
+fn write_fetches(path: &Path, fetches: &[Fetch]) -> io::Result<()> {
+    let mut to = BufWriter::new(File::create(path)?);
+    for fetch in fetches {
+        serde_json::to_writer(&mut to, fetch).map_err(io::Error::other)?;
+        to.write_all(b"\n")?;
+    }
+    to.flush()
 }
 
 impl OpenFile {

@@ -3,6 +3,7 @@
 //! ```text
 //! spans-<rung>.json   {"resourceSpans":[ .. ]}, one line for what one process sent at once; Jaeger's upload reads it
 //! spans.kept.json     what is in them and what is not ([`Kept`])
+//! traced.jsonl        the fetches that the origin's spans tell of ([`FETCHES_FILE`])
 //! ```
 //!
 //! A file that a crash cut off lacks its last line and is read all the same. All files of a run together stay below
@@ -24,7 +25,7 @@ mod read;
 mod receive;
 mod tree;
 
-pub use keep::{BYTES_MAX, FILE_BYTES_MAX, Keeper, Kept, KeptFile, SUMMARY_FILE};
+pub use keep::{BYTES_MAX, FETCHES_FILE, FILE_BYTES_MAX, Keeper, Kept, KeptFile, SUMMARY_FILE};
 pub use read::{Found, Meant, PREFIX_MIN, ReadError, Spans};
 pub use receive::Receiver;
 pub use tree::{Node, Tree};

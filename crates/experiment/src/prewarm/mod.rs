@@ -18,6 +18,7 @@ use crate::{
 };
 use futures::{StreamExt, stream};
 use herd_history::StartRecord;
+use herd_policy::prewarm::Gate;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -77,8 +78,7 @@ pub async fn run(spec: &PrewarmSpec, progress: &dyn Progress) -> Result<PrewarmR
     let replay = spec.log.top(spec.top as usize);
     let filled = fill(&edge, &replay, spec.at_once, progress).await;
     let look = look(&edge, spec, progress).await;
-    let hit_rate = if look.reads == 0 { 0.0 } else { look.hits as f64 / look.reads as f64 };
-    let opened = look.reads > 0 && hit_rate >= spec.hit_rate;
+    let gate = look.gate;
     let replayed: BTreeSet<&str> = replay.iter().copied().collect();
     let mut missing = look.missing;
     missing.sort_by(|a, b| b.reads.cmp(&a.reads).then(a.key.cmp(b.key)));
@@ -86,10 +86,10 @@ pub async fn run(spec: &PrewarmSpec, progress: &dyn Progress) -> Result<PrewarmR
     Ok(PrewarmReport {
         keys: replay.len() as u64,
         filled: (filled.keys.len() - lost) as u64,
-        hit_rate,
+        hit_rate: gate.hit_rate(),
         wanted: spec.hit_rate,
-        opened,
-        why: why(&spec.log, hit_rate, spec.hit_rate, look.reads, &missing, &replayed, &filled),
+        opened: gate.is_open(),
+        why: why(&spec.log, gate, spec.hit_rate, &missing, &replayed, &filled),
         took: started.elapsed(),
         missing: missing.iter().map(|miss| miss.key.to_owned()).collect(),
     })
@@ -142,8 +142,7 @@ async fn fill<'a>(edge: &EdgeLab, replay: &[&'a str], at_once: usize, progress: 
 
 /// What the gate's look at the sample found.
 struct Look<'a> {
-    reads: u64,
-    hits: u64,
+    gate: Gate,
     missing: Vec<Miss<'a>>,
 }
 
@@ -159,14 +158,13 @@ async fn look<'a>(edge: &EdgeLab, spec: &'a PrewarmSpec, progress: &dyn Progress
     let mut calls = stream::iter(sample)
         .map(|(key, reads)| async move { (key, reads, edge.get(key.to_owned()).await) })
         .buffer_unordered(spec.at_once.max(1));
-    let mut look = Look { reads: 0, hits: 0, missing: Vec::new() };
+    let mut look = Look { gate: Gate::new(spec.hit_rate), missing: Vec::new() };
     let mut done = 0;
     while let Some((key, reads, answer)) = calls.next().await {
-        look.reads += reads;
         let error = answer.as_ref().err().map(told);
-        if Ending::of(answer).served().is_hit() {
-            look.hits += reads;
-        } else {
+        let hit = Ending::of(answer).served().is_hit();
+        look.gate.looked(reads, hit);
+        if !hit {
             look.missing.push(Miss { key, reads, error });
         }
         done += 1;
@@ -177,20 +175,20 @@ async fn look<'a>(edge: &EdgeLab, spec: &'a PrewarmSpec, progress: &dyn Progress
 
 fn why(
     log: &AccessLog,
-    hit_rate: f64,
+    gate: Gate,
     wanted: f64,
-    reads: u64,
     missing: &[Miss<'_>],
     replayed: &BTreeSet<&str>,
     filled: &Filled<'_>,
 ) -> String {
+    let (reads, hit_rate) = (gate.reads(), gate.hit_rate());
     if reads == 0 {
         return format!("the log holds no read of a key ({} lines are none)", log.bad_lines());
     }
     let percent = |part: f64| format!("{:.1} %", part * 100.0);
     let mut why =
         format!("{} of {reads} sampled reads hit, {} are asked for", percent(hit_rate), percent(wanted));
-    if hit_rate < wanted {
+    if !gate.is_open() {
         let of = |in_replay: bool| {
             let chosen = missing.iter().filter(|miss| replayed.contains(miss.key) == in_replay);
             percent(chosen.map(|miss| miss.reads).sum::<u64>() as f64 / reads as f64)

@@ -70,6 +70,7 @@ pub(crate) fn history(herd: &[Start]) -> History {
         },
         rungs: vec![rung(herd)],
         faults: Vec::new(),
+        traced: None,
         notes: Vec::new(),
     }
 }

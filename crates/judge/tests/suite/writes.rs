@@ -1,10 +1,12 @@
 //! What the store's own record shows, and whether the records of a run agree.
 
-use herd_history::{History, Outcome as Ended, Served, StoreWriteKind, StoreWriteVerdict};
+use herd_history::{
+    History, Outcome as Ended, Reason, Served, StoreWriteKind, StoreWriteVerdict, TracedRecord,
+};
 use herd_judge::Outcome::{Invalid, Valid};
 
 use crate::made::{
-    FLIGHT, LOCK, ONE_EACH, claim, expect, expect_unknown, history, scenario, with_writes, write,
+    FLIGHT, LOCK, ONE_EACH, claim, expect, expect_unknown, history, scenario, verdict, with_writes, write,
 };
 
 /// Whatever the checker says, it says it only of a complete record.
@@ -76,6 +78,34 @@ fn stale_writes() {
     assert!(refuted.why.contains("newer deletion"), "{}", refuted.why);
     let kinds: Vec<&str> = refuted.witness.unwrap().writes.iter().map(|write| write.kind).collect();
     assert_eq!(kinds, ["deletion", "value"]);
+}
+
+/// Goal: traces and ledger know the same fetches, as far as the traces are whole and no fault may have cut them short.
+#[test]
+fn traces_and_ledger_know_the_same_fetches() {
+    let scenario = scenario(LOCK, &claim("records_disagree", "fleet"));
+    let traced = |change: &dyn Fn(&mut Vec<TracedRecord>)| {
+        let mut run = with_writes(history(&[(0, 0)]));
+        let told =
+            |row: &herd_history::LedgerRow| TracedRecord { rebuild: row.rebuild, trace: row.trace.clone() };
+        let mut all: Vec<TracedRecord> = run.rungs[0].ledger.iter().map(told).collect();
+        change(&mut all);
+        run.traced = Some(all);
+        run
+    };
+    expect(&scenario, &traced(&|_| {}), Valid, 0);
+    let untold = traced(&|all| drop(all.remove(1)));
+    let found = expect(&scenario, &untold, Invalid, 1);
+    assert!(found.why.contains("rebuild 3: the traces do not tell of it"), "{}", found.why);
+    let mut fill = untold;
+    fill.rungs[0].ledger[1].reason = Reason::Warm;
+    assert_eq!(verdict(&scenario, &fill).observed, Some(0), "fills are traced by ratio");
+    let other = traced(&|all| all[1].trace = "elsewhere".to_owned());
+    assert!(expect(&scenario, &other, Invalid, 1).why.contains("another trace"));
+    let more = |rebuild: u64| traced(&|all| all.push(TracedRecord { rebuild, trace: String::new() }));
+    let found = expect(&scenario, &more(2), Invalid, 1);
+    assert!(found.why.contains("rebuild 2 is in the traces, not in the ledger"), "{}", found.why);
+    expect(&scenario, &more(1_000), Valid, 0);
 }
 
 /// Goal: whatever one record has and another contradicts or lacks is one disagreement, and named.

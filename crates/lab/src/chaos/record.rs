@@ -76,7 +76,7 @@ impl Record {
             return Ok(());
         }
         self.write(end)?;
-        out::say(format_args!("\n{}", summary(&self.ran, out::width()).text.trim_end()));
+        out::say(format_args!("\n{}", summary(&self.ran, &[], out::width()).text.trim_end()));
         if let Some(why) = self.ended_early(end) {
             out::say(why);
         }
@@ -108,13 +108,26 @@ impl Record {
         Some(format!("{why}: {} of {} were run; not run: {not_run}", self.ran.len(), self.names.len()))
     }
 
+    /// Those that were not run, and why.
+    fn not_run(&self, end: End) -> Vec<(&'static str, String)> {
+        let early = match end {
+            End::Whole | End::Interrupted => "the set was interrupted before it",
+            End::AtFailure => "the set ended at one before it",
+        };
+        let after = self.names.get(self.ran.len()..).unwrap_or_default().iter();
+        let left_out =
+            self.left_out.iter().map(|name| (*name, "its load lasts too long for the quick part".to_owned()));
+        let early = after.map(|name| (*name, early.to_owned()));
+        early.chain(left_out).chain(self.unable.iter().cloned()).collect()
+    }
+
     /// A line for each that this backend cannot do.
     fn told_unable(&self) -> impl Iterator<Item = String> {
         self.unable.iter().map(|(name, why)| format!("left out: {name}: {why}"))
     }
 
     fn write(&self, end: End) -> anyhow::Result<()> {
-        let summary = summary(&self.ran, None);
+        let summary = summary(&self.ran, &self.not_run(end), None);
         let mut markdown = summary.markdown;
         let early = self.ended_early(end);
         let left_out = (!self.left_out.is_empty())
@@ -193,7 +206,8 @@ mod tests {
         assert_eq!(rows.as_array().unwrap().len(), 2);
         assert_eq!((&rows[1]["name"], &rows[1]["as_expected"]), (&"b".into(), &false.into()));
         assert!(read("summary.md").contains("2 of 3 were run; not run: c"), "{}", read("summary.md"));
-        assert!(read("junit.xml").contains("failures=\"1\""), "{}", read("junit.xml"));
+        let junit = read("junit.xml");
+        assert!(junit.contains("failures=\"1\"") && junit.contains("interrupted before it"), "{junit}");
         record(folder.path(), &[Some(true), Some(true), None], 3);
         assert!(!read("summary.md").contains("not run"), "{}", read("summary.md"));
     }

@@ -133,9 +133,14 @@ fn sets_are_summed_up() {
         Ran::judged("no-fence", &scenario, &bad, took * 3),
         Ran::failed("retry-storm", &scenario, "Redis is missing: <install> it", took),
     ];
-    let told = summary(&all, Some(100));
+    let told = summary(&all, &[("long", "its load lasts too long".to_owned())], Some(100));
     insta::assert_snapshot!("set_of_100", told.text);
     insta::assert_snapshot!("set_as_markdown", told.markdown);
     assert_eq!((told.junit.matches("<failure").count(), told.junit.matches("<error").count()), (1, 1));
-    assert!(summary(&all, Some(60)).text.lines().all(|line| line.chars().count() <= 60));
+    assert!(
+        told.junit.contains("<skipped") && told.junit.contains("its load lasts too long"),
+        "{}",
+        told.junit
+    );
+    assert!(summary(&all, &[], Some(60)).text.lines().all(|line| line.chars().count() <= 60));
 }

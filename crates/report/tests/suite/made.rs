@@ -61,7 +61,7 @@ pub(crate) fn run(herds: [u64; 3]) -> (Judgement, History) {
         options: std::collections::BTreeMap::new(),
     };
     let rungs = (0..3).map(|index| rung(names[index], layers[index], herds[index])).collect();
-    let history = History { manifest, rungs, faults: Vec::new(), notes: Vec::new() };
+    let history = History { manifest, rungs, faults: Vec::new(), traced: None, notes: Vec::new() };
     let scenario = scenario_of(&history.manifest).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     (judge(&scenario, &history), history)
 }

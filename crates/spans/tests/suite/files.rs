@@ -1,7 +1,8 @@
 //! The files of a run.
 
 use crate::made::{process, span, waited};
-use herd_spans::{Keeper, Kept, Meant, ReadError, SUMMARY_FILE, Spans};
+use herd_spans::json::{Attribute, Value};
+use herd_spans::{FETCHES_FILE, Keeper, Kept, Meant, ReadError, SUMMARY_FILE, Spans};
 
 fn keeper(dir: &std::path::Path) -> Keeper {
     Keeper::new(dir, vec!["none".to_owned(), "lock".to_owned()], 0.01)
@@ -31,6 +32,27 @@ fn each_rung_has_its_file() {
     }
     let read = Spans::read(dir.path()).unwrap();
     assert_eq!((read.all().len(), read.kept), (3, Some(kept)));
+}
+
+/// Goal: the fetches that the origin tells of stand by themselves, those too that found their file full; not where spans were lost.
+#[test]
+fn fetches_stand_by_themselves() {
+    let told = |lost: i64, bytes_max: u64| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path()).within(bytes_max);
+        keeper.begins_at("none", 0);
+        let mut fetch = span("aaaa", 1, 0, "herd.v1.Origin/Fetch", 1);
+        fetch.attributes.push(Attribute::new("herd.ledger.rebuild", Value::IntValue(7)));
+        let mut word = span("bbbb", 1, 0, "spans dropped", 1);
+        word.attributes.push(Attribute::new("herd.spans.dropped", Value::IntValue(lost)));
+        keeper.keep_spans(&process("herd-origin", "origin"), [fetch, word]);
+        assert_eq!(keeper.finish().lost, u64::try_from(lost).unwrap());
+        std::fs::read_to_string(dir.path().join(FETCHES_FILE)).ok()
+    };
+    let line = format!("{{\"n\":7,\"x\":\"{:0<32}\"}}\n", "aaaa");
+    assert_eq!(told(0, 1 << 20).as_ref(), Some(&line));
+    assert_eq!(told(0, 100).as_ref(), Some(&line));
+    assert_eq!(told(1, 1 << 20), None);
 }
 
 /// Goal: a file that a crash cut off in the middle of a line is read up to there; one with something else in it is refused.

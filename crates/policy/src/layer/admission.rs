@@ -1,11 +1,14 @@
-//! Places and queue of a gate as plain data: no clock, no tasks. Whoever is let in out of the queue is handed back, for
-//! the caller to tell.
+//! Load shedding: places and queue of an admission gate as plain data. So many are at work at once, so many more wait in order of
+//! arrival, and the rest is refused at once. Whoever is let in out of the queue is handed back, for the caller to tell.
+//!
+//! It bounds what is at work, whatever is asked for; what breaks it are clients that come again at once. How long somebody
+//! waits, and what a refusal says, is for the caller to limit: nothing here knows the time.
 
 use std::collections::BTreeMap;
 
 /// What becomes of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub enum Arrival {
     /// It has a place.
     Admitted,
     /// It has none, and there is room in the queue.
@@ -18,7 +21,7 @@ pub(super) enum Arrival {
 ///
 /// At all times: nobody waits while a place is free.
 #[derive(Debug)]
-pub(super) struct Line<W> {
+pub struct Line<W> {
     in_flight: u32,
     in_flight_max: u32,
     waiting_max: u32,
@@ -28,12 +31,14 @@ pub(super) struct Line<W> {
 }
 
 impl<W> Line<W> {
-    pub(super) const fn new(in_flight_max: u32, waiting_max: u32) -> Self {
+    /// Nobody inside, and nobody waits. With no queue (`waiting_max` 0) who finds no place is refused at once.
+    #[must_use]
+    pub const fn new(in_flight_max: u32, waiting_max: u32) -> Self {
         Self { in_flight: 0, in_flight_max, waiting_max, waiting: BTreeMap::new(), tickets: 0 }
     }
 
     /// Takes a place if one is free. It is given back by [`Self::leave`].
-    pub(super) fn arrive(&mut self) -> Arrival {
+    pub fn arrive(&mut self) -> Arrival {
         // With a place free nobody waits: no one is overtaken.
         if self.in_flight < self.in_flight_max {
             self.in_flight += 1;
@@ -46,7 +51,7 @@ impl<W> Line<W> {
     }
 
     /// Queues somebody who [may wait](Arrival::MayWait). Answers its ticket.
-    pub(super) fn wait(&mut self, who: W) -> u64 {
+    pub fn wait(&mut self, who: W) -> u64 {
         let ticket = self.tickets;
         self.tickets += 1;
         self.waiting.insert(ticket, who);
@@ -54,27 +59,31 @@ impl<W> Line<W> {
     }
 
     /// Gives a place back. Whoever is handed back has it now.
-    pub(super) fn leave(&mut self) -> Option<W> {
+    pub fn leave(&mut self) -> Option<W> {
         self.in_flight -= 1;
         self.let_in()
     }
 
     /// Somebody gives up waiting: its place in the queue, or the place inside that it was let into meanwhile.
-    pub(super) fn give_up(&mut self, ticket: u64) -> Option<W> {
+    pub fn give_up(&mut self, ticket: u64) -> Option<W> {
         if self.waiting.remove(&ticket).is_some() { None } else { self.leave() }
     }
 
     /// Puts other limits in force. Whoever is handed back has a place now.
-    pub(super) fn set(&mut self, in_flight_max: u32, waiting_max: u32) -> Vec<W> {
+    pub fn set(&mut self, in_flight_max: u32, waiting_max: u32) -> Vec<W> {
         (self.in_flight_max, self.waiting_max) = (in_flight_max, waiting_max);
         std::iter::from_fn(|| self.let_in()).collect()
     }
 
-    pub(super) const fn in_flight(&self) -> u32 {
+    /// How many are inside.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    pub(super) fn waiting(&self) -> u32 {
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
         u32::try_from(self.waiting.len()).unwrap_or(u32::MAX)
     }
 
