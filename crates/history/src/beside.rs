@@ -148,6 +148,9 @@ pub struct TracedRecord {
     /// The trace in which it took place.
     #[serde(rename = "x")]
     pub trace: String,
+    /// When it ended, Unix microseconds.
+    #[serde(rename = "d")]
+    pub done_us: u64,
 }
 
 /// What a write was of.

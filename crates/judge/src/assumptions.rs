@@ -95,6 +95,11 @@ fn lag(case: &Case<'_>) -> Assumption {
     found(GENERATOR_LAG, lag_us <= most_us && max_us <= stall_us, why)
 }
 
+/// Why deadlines that passed show nothing of the fleet: the machine was too busy to send requests on time.
+pub(crate) fn lagged(case: &Case<'_>) -> Option<String> {
+    Some(lag(case)).filter(|lag| !lag.holds).map(|lag| lag.why)
+}
+
 /// A rung in which most requests fail did not put its load on anything. What a layer refuses, or a reader gives up, as the rung
 /// has it, is the layer's work and no failure of the run; what fails during a confirmed fault is the fault's. Who hung up wanted no answer.
 fn answered(case: &Case<'_>) -> Assumption {

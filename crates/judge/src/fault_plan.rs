@@ -8,8 +8,9 @@ use herd_scenario::{Fault, FaultAction, FaultKind, FaultPart, Which};
 use crate::Case;
 use crate::turns::Turn;
 
-/// What injecting and undoing may take on top of the hold, or of the witness where that took longer, microseconds.
-const DEED_US: u64 = 1_500_000;
+/// What injecting and undoing may take on top of the hold, or of the witness where that took longer, microseconds: killing a container
+/// and starting it again took up to 2.2 s on two busy cores. Bounds follow from how long it lasted, not from the plan.
+const DEED_US: u64 = 3_000_000;
 
 /// The most by which a hold may be longer than planned, microseconds: a witness has three seconds.
 const LONGER_US: u64 = 3_500_000;

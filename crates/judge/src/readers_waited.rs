@@ -9,8 +9,8 @@
 //! stale, of a value whose shortest TTL was not over when it was given, came out of the rebuild that made that value, and its
 //! reader waited.
 //!
-//! Another part is held against the time that it took: see [`SlowHits`]. Where answers that no rebuild can have held up are as slow as
-//! that, and not fewer, the machine is slow, and the time says nothing.
+//! Another part is held against the time that it took: see [`SlowHits`]. Where answers that no rebuild can have held up are slow, too, the
+//! machine is, and the time says nothing; nor do deadlines that passed while the generator lagged.
 //!
 //! In a rung without that layer every read of a row that exists counts, and theory bounds none of them.
 
@@ -20,6 +20,7 @@ use herd_history::{FetchOutcome, OperationRecord, Outcome as Ended, Served};
 use herd_scenario::{Claim, Layer};
 
 use crate::Case;
+use crate::assumptions::lagged;
 use crate::boundary::{own_rows, prefix_of, prefix_of_answer};
 use crate::limit::Limit;
 use crate::lives::{Lives, Place};
@@ -49,8 +50,9 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     };
     let slow = SlowHits::of(case);
     let waited = |row: &OperationRecord| surely(row) || slow.has_waited(row);
-    if reads.iter().filter(|row| surely(row)).count() as u64 <= limit.at_most {
-        limit.broken_premise = slow.broken_premise();
+    let timeless = |row: &&&OperationRecord| surely(row) && row.outcome != Ended::DeadlineExceeded;
+    if reads.iter().filter(timeless).count() as u64 <= limit.at_most {
+        limit.broken_premise = slow.broken_premise().or_else(|| lagged(case));
     }
     let who_waited: Vec<(&OperationRecord, String)> =
         reads.iter().filter(|row| waited(row)).map(|row| (*row, told(row))).collect();
@@ -81,26 +83,38 @@ pub(crate) fn has_waited(row: &OperationRecord) -> bool {
     }
 }
 
-/// End and start of a rebuild, Unix microseconds, and the generation that it made.
-type Made = (u64, u64, u64);
+/// End and start of a rebuild, Unix microseconds, and the generation that it made, if it made one.
+type Rebuild = (u64, u64, Option<u64>);
+
+/// How much rarer slow answers must be where no rebuild can have held them up than where one can.
+const RARER: u64 = 10;
 
 /// The rebuilds of each key, to hold the time of an answer that is said to be none of them against.
 pub(crate) struct SlowHits<'c, 'a> {
     case: &'c Case<'a>,
     /// In order of their ends.
-    keys: BTreeMap<Place<'a>, Vec<Made>>,
+    keys: BTreeMap<Place<'a>, Vec<Rebuild>>,
+}
+
+/// An answer that is said to be a hit, or stale, by what may have held it up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hit {
+    /// No rebuild of its key ran while it was under way.
+    Beside { slow: bool },
+    /// One did; whether the answer went through its end, and took so long, that it must have waited for it.
+    Through { waited: bool },
 }
 
 impl<'c, 'a> SlowHits<'c, 'a> {
     pub(crate) fn of(case: &'c Case<'a>) -> Self {
-        let mut keys: BTreeMap<Place<'a>, Vec<Made>> = BTreeMap::new();
+        let mut keys: BTreeMap<Place<'a>, Vec<Rebuild>> = BTreeMap::new();
         let history = case.history;
-        for row in own_rows(history).filter(|row| row.outcome == Some(FetchOutcome::Fetched)) {
-            let Some(end_us) = row.end_us else { continue };
-            let ends = keys.entry((prefix_of(row), &row.key)).or_default();
-            ends.push((end_us, row.start_us, row.generation.saturating_add(1)));
+        for row in own_rows(history) {
+            let made = (row.outcome == Some(FetchOutcome::Fetched)).then(|| row.generation.saturating_add(1));
+            let of_key = keys.entry((prefix_of(row), &row.key)).or_default();
+            of_key.push((row.end_us.unwrap_or(u64::MAX), row.start_us, made));
         }
-        keys.values_mut().for_each(|ends| ends.sort_unstable());
+        keys.values_mut().for_each(|rebuilds| rebuilds.sort_unstable());
         Self { case, keys }
     }
 
@@ -108,29 +122,32 @@ impl<'c, 'a> SlowHits<'c, 'a> {
     /// through the end of a rebuild of its key that had been under way for so long; a hit was given what that made. A process that a
     /// fault holds up, or a queue at a gate, makes others wait: they do not count.
     pub(crate) fn has_waited(&self, row: &OperationRecord) -> bool {
-        self.slow(row) == Some(true)
+        self.hit(row) == Some(Hit::Through { waited: true })
     }
 
-    /// Why slowness shows no wait in this run: answers that no rebuild can have held up were as slow, and not fewer.
+    /// Why slowness shows no wait in this run: among answers that no rebuild can have held up slow ones were not much rarer.
     pub(crate) fn broken_premise(&self) -> Option<String> {
-        let slow = self.case.history.operations.iter().filter_map(|row| self.slow(row));
-        let (waited, others) = slow.fold((0_u64, 0_u64), |(waited, others), through_a_rebuild| {
-            if through_a_rebuild { (waited + 1, others) } else { (waited, others + 1) }
-        });
-        (others >= waited.max(1)).then(|| {
+        let (mut beside, mut slow, mut through, mut waited) = (0_u64, 0_u64, 0_u64, 0_u64);
+        for hit in self.case.history.operations.iter().filter_map(|row| self.hit(row)) {
+            match hit {
+                Hit::Beside { slow: is_slow } => (beside, slow) = (beside + 1, slow + u64::from(is_slow)),
+                Hit::Through { waited: has } => (through, waited) = (through + 1, waited + u64::from(has)),
+            }
+        }
+        // slow / beside >= waited / through / RARER, without a division by nothing.
+        let as_usual = u128::from(slow) * u128::from(through) * u128::from(RARER);
+        (slow > 0 && as_usual >= u128::from(waited) * u128::from(beside)).then(|| {
             format!(
-                "time tells waits from hits only where hits are quick, and {others} answers that no rebuild held up took longer than \
-                 half of D as well"
+                "time tells waits from hits only where hits are quick, and of {beside} that no rebuild can have held up {slow} took \
+                 longer than half of D as well"
             )
         })
     }
 
-    /// Whether it went through a rebuild, of an answer that is said to be a hit, or stale, and took longer than half of D.
-    fn slow(&self, row: &OperationRecord) -> Option<bool> {
+    fn hit(&self, row: &OperationRecord) -> Option<Hit> {
         let half_us = u64::from(self.case.scenario.origin.model.typical_ms()) * 500;
         let is_hit = matches!(row.served, Served::Hit | Served::HitLocal | Served::Stale);
-        let took_us = row.done_us.saturating_sub(row.sent_us);
-        if row.outcome != Ended::Answered || !is_hit || row.attempts > 1 || took_us <= half_us {
+        if row.outcome != Ended::Answered || !is_hit || row.attempts > 1 {
             return None;
         }
         let held_up = self.case.turns.iter().any(|turn| turn.overlaps(row.sent_us, row.done_us));
@@ -138,15 +155,21 @@ impl<'c, 'a> SlowHits<'c, 'a> {
         if held_up || queued {
             return None;
         }
+        let slow = row.done_us.saturating_sub(row.sent_us) > half_us;
         let place = (prefix_of_answer(self.case.history, row), row.key.as_str());
-        let Some(ends) = self.keys.get(&place) else { return Some(false) };
-        let first = ends.partition_point(|(end_us, ..)| *end_us < row.sent_us.saturating_add(half_us));
+        let all = self.keys.get(&place).map_or(&[][..], Vec::as_slice);
+        let first = all.partition_point(|(end_us, ..)| end_us.saturating_add(CLOCK_SLACK_US) < row.sent_us);
         let until_us = row.done_us.saturating_add(CLOCK_SLACK_US);
-        let mut within = ends[first..].iter().take_while(|(end_us, ..)| *end_us <= until_us);
-        Some(within.any(|(end_us, start_us, made)| {
-            let shared_us = end_us - (*start_us).max(row.sent_us).min(*end_us);
-            shared_us > half_us && (row.served == Served::Stale || *made == row.generation)
-        }))
+        let meanwhile = || all[first..].iter().filter(|(_, start_us, _)| *start_us <= until_us);
+        if meanwhile().next().is_none() {
+            return Some(Hit::Beside { slow });
+        }
+        let held = |(end_us, start_us, made): &Rebuild| {
+            let shared_us = end_us.saturating_sub((*start_us).max(row.sent_us));
+            let is_its_own = made.is_some_and(|made| row.served == Served::Stale || made == row.generation);
+            *end_us <= until_us && shared_us > half_us && is_its_own
+        };
+        Some(Hit::Through { waited: slow && meanwhile().any(held) })
     }
 }
 

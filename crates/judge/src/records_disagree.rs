@@ -13,9 +13,11 @@
 //! | a fetch that the traces tell of and the ledger lacks, or has in another trace | traces, ledger |
 //! | a rebuild that ended and of which the traces do not tell | ledger, traces |
 //!
-//! Traces count where all that were sent have come. Fills on command are traced by ratio alone, and a process that a fault ended
-//! may not have sent its last: so rungs with faults need not be told of whole. An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. The last two need the
-//! store's record; while that is not complete the claim is not confirmed.
+//! Traces count where none is known to be lost, and up to the last of the rung that they tell of. Fills on command are traced by ratio
+//! alone, and a process that a fault ended may not have sent its last: so rungs with faults need not be told of whole.
+//!
+//! An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. What is said of second and
+//! missing writes needs the store's record; while that is not complete the claim is not confirmed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -206,26 +208,38 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// What the traces tell of this rung's fetches: the trace, by number in the ledger.
-struct Traces<'a>(BTreeMap<u64, &'a str>);
+/// What the traces tell of this rung's fetches, by number in the ledger.
+struct Traces<'a> {
+    told: BTreeMap<u64, &'a str>,
+    /// Until when they tell of all: a process exports in the order in which its spans end, and what it lost on the way it says with
+    /// the next that gets through. What it could not send at its own end it cannot say.
+    until_us: u64,
+    /// Whose rebuilds they tell of at all.
+    nodes: BTreeSet<&'a str>,
+}
 
 impl<'a> Traces<'a> {
     fn of(case: &Case<'a>) -> Option<Self> {
         let span = &case.history.record.ledger;
         let own = |fetch: &&TracedRecord| (span.first_seq..=span.last_seq).contains(&fetch.rebuild);
-        let told = case.traced?.iter().filter(own).map(|fetch| (fetch.rebuild, fetch.trace.as_str()));
-        Some(Self(told.collect()))
+        let own = case.traced?.iter().filter(own);
+        let until_us = own.clone().map(|fetch| fetch.done_us).max().unwrap_or(0);
+        let told: BTreeMap<u64, &str> = own.map(|fetch| (fetch.rebuild, fetch.trace.as_str())).collect();
+        let of_told = case.history.ledger.iter().filter(|row| told.contains_key(&row.rebuild));
+        let nodes = of_told.map(|row| row.node.as_str()).collect();
+        Some(Self { told, until_us, nodes })
     }
 
     /// Rebuilds of which they tell otherwise, or nothing.
     fn contradict(&self, case: &Case<'a>) -> Vec<(&'a LedgerRow, &'static str)> {
         let must_be_told = |row: &LedgerRow| {
             case.turns.is_empty()
-                && row.end_us.is_some()
-                && row.reason != Reason::Warm
+                && row.end_us.is_some_and(|us| us.saturating_add(CLOCK_SLACK_US) < self.until_us)
+                && is_always_traced(row.reason)
                 && !row.trace.is_empty()
+                && self.nodes.contains(row.node.as_str())
         };
-        let what = |row: &LedgerRow| match self.0.get(&row.rebuild) {
+        let what = |row: &LedgerRow| match self.told.get(&row.rebuild) {
             Some(trace) => (*trace != row.trace).then_some("the traces have it in another trace"),
             None => must_be_told(row).then_some("the traces do not tell of it"),
         };
@@ -235,6 +249,14 @@ impl<'a> Traces<'a> {
     /// Numbers of fetches of which only they tell.
     fn lacking(&self, case: &Case<'a>) -> Vec<u64> {
         let known: BTreeSet<u64> = case.history.ledger.iter().map(|row| row.rebuild).collect();
-        self.0.keys().copied().filter(|number| !known.contains(number)).collect()
+        self.told.keys().copied().filter(|number| !known.contains(number)).collect()
     }
+}
+
+/// Fills on command are traced by ratio, and may go on for one of the other reasons.
+const fn is_always_traced(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::FlightLeader | Reason::LeaseHolder | Reason::Uncoordinated | Reason::Refresh | Reason::Early
+    )
 }

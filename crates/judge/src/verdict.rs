@@ -213,16 +213,14 @@ impl Verdict {
     }
 }
 
-/// Whether a machine that is too busy to send requests on time can alone bring about what a property counts: by the time that it
-/// adds to each request, and by the deadlines that pass in it.
+/// Whether a machine that is too busy to send requests on time can alone bring about what a property counts, by the time that it adds to
+/// each request. Where only a part of what is counted is of that kind the check itself heeds it.
 fn grows_with_lag(property: Property) -> bool {
     matches!(
         property,
         Property::LatencyP99Ms
             | Property::GoodputLostPercent
             | Property::RecoveryMs
-            | Property::ReadersWaited
             | Property::LongestWaitMs
-            | Property::EveryRequestAnswered
     )
 }

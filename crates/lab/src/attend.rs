@@ -26,8 +26,8 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long after a span ended its process has sent it, if it can.
-const SPANS_DUE: Duration = Duration::from_secs(1);
+/// How long after a span ended its process has sent it, if it can: it exports every 2 s, give or take half of it.
+const SPANS_DUE: Duration = Duration::from_secs(4);
 
 /// How long the report's server may take to end what is under way.
 const DRAIN: Duration = Duration::from_secs(2);

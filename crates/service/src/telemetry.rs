@@ -28,6 +28,10 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 /// How long one message to a collector, and the last flush, may take.
 const EXPORT_MAX: Duration = Duration::from_secs(2);
 
+/// By how much the exporter's thread gives way to those that serve.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// How long the last flush of spans may take.
 pub const FLUSH_MAX: Duration = EXPORT_MAX;
 
@@ -193,7 +197,8 @@ fn start_exporting(
         .build();
     exporters.iter_mut().for_each(|exporter| exporter.set_resource(&resource));
     let asked = std::env::var("OTEL_BSP_SCHEDULE_DELAY").ok().and_then(|millis| millis.parse().ok());
-    let delay = asked.map_or(DELAY, Duration::from_millis);
+    // Not zero: it would spin.
+    let delay = asked.map_or(DELAY, |millis: u64| Duration::from_millis(millis.max(1)));
     let (queue, queued) = export::queue(QUEUED_SPANS_MAX, export::DROPPED.clone());
     let (stop, stopping) = oneshot::channel();
     handle.spawn(queued.export(exporters, delay, stopping));
@@ -208,6 +213,9 @@ fn exporter_runtime() -> std::io::Result<(oneshot::Sender<()>, tokio::runtime::H
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel();
     std::thread::Builder::new().name("span-export".to_owned()).spawn(move || {
+        // Requests first. Elsewhere than on Linux this would be the whole process's; where it may not be, spans are as urgent.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(NICE);
         // Err is the signal: the sender was dropped.
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();

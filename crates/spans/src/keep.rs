@@ -18,8 +18,8 @@ pub const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Beside the span files: what is in them and what is not.
 pub const SUMMARY_FILE: &str = "spans.kept.json";
 
-/// Beside the span files, if no span was lost: a line `{"n": .., "x": ..}` for each fetch that the origin's own spans tell of, its number
-/// in the ledger and its trace.
+/// Beside the span files, if no span is known to be lost: a line `{"n": .., "x": .., "d": ..}` for each fetch that the origin's own spans tell
+/// of, with its number in the ledger, its trace, and its end in Unix microseconds.
 pub const FETCHES_FILE: &str = "traced.jsonl";
 
 /// Fetches in it at most; a run with more has no such file.
@@ -82,6 +82,8 @@ struct Fetch {
     number: u64,
     #[serde(rename = "x")]
     trace: String,
+    #[serde(rename = "d")]
+    done_us: u64,
 }
 
 #[derive(Debug)]
@@ -175,7 +177,8 @@ impl Keeper {
                 && self.fetches.len() <= FETCHES_MAX
             {
                 let number = u64::try_from(*number).unwrap_or(0);
-                self.fetches.push(Fetch { number, trace: span.trace_id.clone() });
+                let done_us = span.end_time_unix_nano / 1_000;
+                self.fetches.push(Fetch { number, trace: span.trace_id.clone(), done_us });
             }
             let of = self.files.iter().rposition(|file| file.begins <= span.start_time_unix_nano);
             if let Some(of) = of {
@@ -199,7 +202,7 @@ impl Keeper {
         self.failed(done);
         self.kept.files = self.files.into_iter().map(|file| file.about).collect();
         if self.kept.lost == 0 && (1..=FETCHES_MAX).contains(&self.fetches.len()) {
-            let written = write_fetches(&self.dir.join(FETCHES_FILE), &self.fetches);
+            let written = write_fetches(&self.dir, &self.fetches);
             if let Err(error) = written {
                 self.kept.error.get_or_insert_with(|| format!("{FETCHES_FILE} cannot be written: {error}"));
             }
@@ -220,13 +223,16 @@ impl Keeper {
     }
 }
 
-fn write_fetches(path: &Path, fetches: &[Fetch]) -> io::Result<()> {
-    let mut to = BufWriter::new(File::create(path)?);
+/// Whole or not at all: a part of it would make the ledger look wrong.
+fn write_fetches(dir: &Path, fetches: &[Fetch]) -> io::Result<()> {
+    let partial = dir.join(format!("{FETCHES_FILE}.partial"));
+    let mut to = BufWriter::new(File::create(&partial)?);
     for fetch in fetches {
         serde_json::to_writer(&mut to, fetch).map_err(io::Error::other)?;
         to.write_all(b"\n")?;
     }
-    to.flush()
+    to.flush()?;
+    std::fs::rename(partial, dir.join(FETCHES_FILE))
 }
 
 impl OpenFile {

@@ -17,6 +17,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+/// By how much the receiver's thread gives way to the generator's.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// How long exports under way may take when it ends.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,9 @@ impl Receiver {
             Ok(())
         };
         let thread = std::thread::Builder::new().name("spans".to_owned()).spawn(move || {
+            // Elsewhere than on Linux this would be the whole process's; where it may not be, spans are as urgent.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::process::nice(NICE);
             if let Err(error) = runtime.block_on(serving) {
                 tracing::warn!(%error, "spans are not received any more");
             }

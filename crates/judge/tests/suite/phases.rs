@@ -170,11 +170,11 @@ fn faults_that_are_not_as_planned() {
         assert_eq!(verdict(scenario, run).outcome, Valid, "{:#?}", verdict(scenario, run));
     };
     let one = pause(Which::Some(1));
-    valid(&one, &run(&["node-1"], &[2_000, 2_010, 4_000, 4_000]));
+    valid(&one, &run(&["node-1"], &[1_000, 1_010, 4_500, 4_500]));
     expect_unknown(
         &one,
-        &run(&["node-1"], &[2_000, 2_010, 4_001, 4_001]),
-        "lasted 2001 ms, 500 ms were planned",
+        &run(&["node-1"], &[1_000, 1_010, 4_501, 4_501]),
+        "lasted 3501 ms, 500 ms were planned",
     );
     // A witness may take longer than the hold, up to its own limit.
     valid(&one, &run(&["node-1"], &[500, 3_500, 4_500, 4_500]));

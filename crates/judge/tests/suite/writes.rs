@@ -86,8 +86,11 @@ fn traces_and_ledger_know_the_same_fetches() {
     let scenario = scenario(LOCK, &claim("records_disagree", "fleet"));
     let traced = |change: &dyn Fn(&mut Vec<TracedRecord>)| {
         let mut run = with_writes(history(&[(0, 0)]));
-        let told =
-            |row: &herd_history::LedgerRow| TracedRecord { rebuild: row.rebuild, trace: row.trace.clone() };
+        let told = |row: &herd_history::LedgerRow| TracedRecord {
+            rebuild: row.rebuild,
+            trace: row.trace.clone(),
+            done_us: row.end_us.unwrap(),
+        };
         let mut all: Vec<TracedRecord> = run.rungs[0].ledger.iter().map(told).collect();
         change(&mut all);
         run.traced = Some(all);
@@ -100,9 +103,15 @@ fn traces_and_ledger_know_the_same_fetches() {
     let mut fill = untold;
     fill.rungs[0].ledger[1].reason = Reason::Warm;
     assert_eq!(verdict(&scenario, &fill).observed, Some(0), "fills are traced by ratio");
+    // What ended after the last that they tell of may not have been sent; nor need they know of a node that never told.
+    expect(&scenario, &traced(&|all| drop(all.pop())), Valid, 0);
+    let mut silent = traced(&|all| drop(all.remove(1)));
+    silent.rungs[0].ledger[1].node = "node-3".to_owned();
+    assert_eq!(verdict(&scenario, &silent).observed, Some(0));
     let other = traced(&|all| all[1].trace = "elsewhere".to_owned());
     assert!(expect(&scenario, &other, Invalid, 1).why.contains("another trace"));
-    let more = |rebuild: u64| traced(&|all| all.push(TracedRecord { rebuild, trace: String::new() }));
+    let more =
+        |rebuild: u64| traced(&|all| all.push(TracedRecord { rebuild, trace: String::new(), done_us: 0 }));
     let found = expect(&scenario, &more(2), Invalid, 1);
     assert!(found.why.contains("rebuild 2 is in the traces, not in the ledger"), "{}", found.why);
     expect(&scenario, &more(1_000), Valid, 0);

@@ -58,9 +58,9 @@ impl<W> Line<W> {
         ticket
     }
 
-    /// Gives a place back. Whoever is handed back has it now.
+    /// Gives a place back, once for each that was taken. Whoever is handed back has it now.
     pub fn leave(&mut self) -> Option<W> {
-        self.in_flight -= 1;
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.let_in()
     }
 

@@ -49,7 +49,7 @@ fn fetches_stand_by_themselves() {
         assert_eq!(keeper.finish().lost, u64::try_from(lost).unwrap());
         std::fs::read_to_string(dir.path().join(FETCHES_FILE)).ok()
     };
-    let line = format!("{{\"n\":7,\"x\":\"{:0<32}\"}}\n", "aaaa");
+    let line = format!("{{\"n\":7,\"x\":\"{:0<32}\",\"d\":1000}}\n", "aaaa");
     assert_eq!(told(0, 1 << 20).as_ref(), Some(&line));
     assert_eq!(told(0, 100).as_ref(), Some(&line));
     assert_eq!(told(1, 1 << 20), None);
