@@ -149,13 +149,14 @@ fn ladders_take_minutes_not_hours() {
     }
 }
 
-/// Goal: known-bad strategies are caught within seconds and faults within a minute, so that all of them can be run in one sitting.
+/// Goal: known-bad strategies are caught within seconds and faults within little more than a minute, which ten restarts of a container
+/// take, so that all of them can be run in one sitting.
 #[test]
 fn regressions_are_quick() {
     for preset in PRESETS.iter().filter(|preset| preset.name.starts_with("regression/")) {
         let scenario = parsed(preset.name);
         let driven = scenario.rung_duration() * u32::try_from(scenario.rungs.len()).unwrap();
-        let most = if scenario.faults.is_empty() { 20 } else { 60 };
+        let most = if scenario.faults.is_empty() { 20 } else { 80 };
         assert!(driven < Duration::from_secs(most), "{}: {driven:?}", preset.name);
         let scales = scenario.faults.iter().any(|fault| fault.action.kind() == FaultKind::ScaleOut);
         assert!(scenario.fleet.nodes <= 10 || scales, "{}", preset.name);
