@@ -33,10 +33,12 @@ pub(crate) async fn run(
         state_dir: folder.path().join("state"),
         log_dir: folder.path().join("logs"),
         redis_replica: false,
+        postgres: false,
         observe: false,
         env: Vec::new(),
         discovery: None,
-    };
+    }
+    .with_faults_of(&plan.scenario);
     let listen = SocketAddr::new(testbed.control_listen(), 0);
     let control = ControlPlane::start(listen).await.expect("the control plane listens");
     let fleet = run::bring_up(testbed.as_mut(), &spec, &control, &Silent).await.expect("the fleet comes up");

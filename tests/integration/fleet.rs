@@ -54,6 +54,13 @@ pub(crate) fn coalesced(ttl_ms: u32) -> v1::PolicyConfig {
     }
 }
 
+/// What a test's faults need beside the fleet.
+#[derive(Clone, Copy, Default)]
+struct Beside {
+    redis_replica: bool,
+    postgres: bool,
+}
+
 impl TestFleet {
     /// Local processes.
     pub(crate) async fn processes(nodes: u32, policy: v1::PolicyConfig, env: &[(&str, &str)]) -> Self {
@@ -67,7 +74,7 @@ impl TestFleet {
         policy: v1::PolicyConfig,
         env: &[(&str, &str)],
     ) -> Self {
-        Self::bring_up(testbed, nodes, policy, env, false).await
+        Self::bring_up(testbed, nodes, policy, env, Beside::default()).await
     }
 
     /// The same with a replica of Redis.
@@ -76,7 +83,18 @@ impl TestFleet {
         nodes: u32,
         policy: v1::PolicyConfig,
     ) -> Self {
-        Self::bring_up(testbed, nodes, policy, &[], true).await
+        let beside = Beside { redis_replica: true, ..Beside::default() };
+        Self::bring_up(testbed, nodes, policy, &[], beside).await
+    }
+
+    /// The same with a database that is a process on local processes, too.
+    pub(crate) async fn up_with_postgres(
+        testbed: Box<dyn Testbed>,
+        nodes: u32,
+        policy: v1::PolicyConfig,
+    ) -> Self {
+        let beside = Beside { postgres: true, ..Beside::default() };
+        Self::bring_up(testbed, nodes, policy, &[], beside).await
     }
 
     async fn bring_up(
@@ -84,7 +102,7 @@ impl TestFleet {
         nodes: u32,
         policy: v1::PolicyConfig,
         env: &[(&str, &str)],
-        redis_replica: bool,
+        beside: Beside,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder for logs");
         let spec = FleetSpec {
@@ -93,7 +111,8 @@ impl TestFleet {
             origin_pool: 16,
             state_dir: folder.path().join("state"),
             log_dir: folder.path().join("logs"),
-            redis_replica,
+            redis_replica: beside.redis_replica,
+            postgres: beside.postgres,
             observe: false,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             discovery: None,

@@ -124,6 +124,7 @@ async fn a_prometheus_finds_every_replica() {
         state_dir: folder.path().join("state"),
         log_dir: folder.path().join("logs"),
         redis_replica: false,
+        postgres: false,
         observe: true,
         env: Vec::new(),
         discovery: None,

@@ -15,6 +15,24 @@ async fn the_lock_service_is_away() {
     comes_out_as_expected("lock-away", &["fail-open"]).await;
 }
 
+/// Goal: a node that is cut off from the lock service or from Redis, and no other, stays within its bounds, and nothing lasts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_is_cut_off() {
+    comes_out_as_expected("node-cut-off", &["from-lock", "from-redis"]).await;
+}
+
+/// Goal: a replica that never heard of the lock takes over: a second holder works beside the first, and no older value wins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_is_promoted() {
+    comes_out_as_expected("replica-promoted", &["lock"]).await;
+}
+
+/// Goal: the origin's database is frozen and killed, and nobody who may have a stale value sees any of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_is_away() {
+    comes_out_as_expected("database-away", &["stale"]).await;
+}
+
 /// An unknown verdict fails it as well: a fault that no witness confirmed shows nothing.
 async fn comes_out_as_expected(name: &str, rungs: &[&str]) {
     let file = format!("chaos/regression/{name}.toml");

@@ -3,9 +3,7 @@
 
 use crate::fleet::{LIMIT, TestFleet, locked};
 use herd_cluster::{compose::ComposeTestbed, processes::ProcessTestbed};
-use herd_experiment::testbed::{
-    Backend, Part, PartState, RedisFault, RedisInfo, Signal, Testbed, TestbedError,
-};
+use herd_experiment::testbed::{Part, PartState, RedisFault, RedisInfo, Signal, Testbed};
 use redis::Commands;
 use std::time::Duration;
 
@@ -35,19 +33,13 @@ async fn redis_among_containers() {
 /// Goal: every part takes every signal, the system's own word follows, no end that was asked for counts as a failure, and
 /// the fleet works again afterwards.
 async fn signals_take(testbed: Box<dyn Testbed>) {
-    let backend = testbed.backend();
-    let mut fleet = TestFleet::up(testbed, 3, locked(600_000), &[]).await;
+    let mut fleet = TestFleet::up_with_postgres(testbed, 3, locked(600_000)).await;
     fleet.origin_takes(1).await;
     let answer = fleet.get("item-1").await.expect("the fleet answers");
     let names: Vec<_> = (0..3).filter_map(|index| fleet.testbed.instance(Part::CacheNode, index)).collect();
     assert!(names.contains(&answer.node), "{names:?} hold {}", answer.node);
     assert_eq!(fleet.testbed.instance(Part::CacheNode, 3), None);
     for part in [Part::Redis, Part::LockService, Part::Origin, Part::Edge, Part::CacheNode, Part::Database] {
-        if part == Part::Database && backend == Backend::Processes {
-            let refused = fleet.testbed.signal(part, 0, Signal::Pause).await.expect_err("it is a file");
-            assert!(matches!(refused, TestbedError::Unsupported(_)), "{refused}");
-            continue;
-        }
         takes_all_signals(fleet.testbed.as_mut(), part).await;
         fleet.find_parts();
         fleet.healed(if part == Part::Redis { "item-1" } else { "item-2" }).await;

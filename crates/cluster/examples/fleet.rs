@@ -38,6 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         state_dir: folder.join("state"),
         log_dir: folder.join("logs"),
         redis_replica: false,
+        postgres: false,
         observe: false,
         env: Vec::new(),
         discovery: None,

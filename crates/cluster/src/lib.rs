@@ -13,7 +13,7 @@
 //! | [`binaries`] | the programs: built in a checkout, found beside an installed lab |
 //! | [`images`] | the images, with and without a registry |
 //! | [`ready`] | the line a process prints when it serves |
-//! | [`redis_server`] | the Redis that local processes run |
+//! | [`redis_server`], [`postgres`] | the Redis and the Postgres that local processes run |
 //! | [`probe`] | the question whether it still does |
 
 pub mod binaries;
@@ -25,6 +25,7 @@ mod hash;
 pub mod images;
 mod packages;
 mod plugin;
+pub mod postgres;
 pub mod probe;
 pub mod processes;
 pub mod ready;

@@ -1,11 +1,14 @@
-//! A fleet of local processes: `redis-server`, SQLite files, and our own programs, all on loopback.
+//! A fleet of local processes: `redis-server`, SQLite files (or a Postgres, where faults hurt the origin's database), and our own
+//! programs, all on loopback.
 //!
 //! Every address is picked before anything starts, so that all parts start at once and a part that is started again
 //! keeps its address (and its data). Nothing outlives the lab, see [`spawner`].
 
+mod children;
 mod launch;
 mod part;
 mod ports;
+mod postgres;
 mod redis;
 mod spawner;
 mod sweep;
@@ -21,10 +24,10 @@ use self::{
 };
 use crate::{
     binaries, redis_admin,
-    state::{FleetRecord, Identity, StateFile},
+    state::{FleetRecord, StateFile},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use herd_experiment::able::DATABASE_IS_A_FILE;
+use herd_experiment::able::NO_POSTGRES;
 use herd_experiment::testbed::{
     Backend, Endpoints, FleetSpec, Part, PartFailure, PartState, Progress, RedisFault, RedisInfo, Signal,
     Testbed, TestbedError,
@@ -90,6 +93,8 @@ impl ProcessTestbed {
             progress.note(WITHOUT_CONSOLES);
         }
         let redis_server = crate::redis_server::program(progress).await?;
+        let postgres =
+            if spec.postgres { Some(crate::postgres::programs().ok_or_else(no_postgres)?) } else { None };
         let programs = binaries::find_or_build(progress).await?;
         for line in sweep::orphans(&spec.state_dir).await? {
             progress.note(&line);
@@ -99,7 +104,10 @@ impl ProcessTestbed {
             .tempdir()
             .map_err(io_error("making a folder"))?;
         std::fs::create_dir_all(&spec.log_dir).map_err(io_error("making the folder of logs"))?;
-        let plan = launch::plan(spec, control_port, &programs, &redis_server, data.path())?;
+        let mut plan = launch::plan(spec, control_port, &programs, &redis_server, data.path())?;
+        if let (Some(programs), Some(at)) = (&postgres, plan.postgres) {
+            plan.launches.insert(0, postgres::lay_out(programs, at, data.path(), &spec.log_dir).await?);
+        }
         let state =
             StateFile::new(&spec.state_dir, sweep::BACKEND).map_err(io_error("making the state folder"))?;
         let targets = spec.discovery.as_ref().map(Targets::new).transpose();
@@ -134,7 +142,7 @@ impl Fleet {
                 let ready = self.start(launch.clone()).await?;
                 started += 1;
                 progress.step("starting processes", started, total);
-                if launch.part != Part::Redis {
+                if launch.admin.is_some() {
                     let key = (launch.part, launch.index);
                     waiting.push(async move { (key, timeout_at(deadline, ready).await) });
                 }
@@ -180,9 +188,6 @@ impl Fleet {
 
     /// Names the processes of a part; an error if any of them is not there.
     fn keys(&self, part: Part, indices: &[u32]) -> Result<Vec<(Part, u32)>, TestbedError> {
-        if part == Part::Database {
-            return Err(TestbedError::Unsupported(DATABASE_IS_A_FILE.to_owned()));
-        }
         let known = |key: &(Part, u32)| *key != redis::REPLICA && self.processes.contains_key(key);
         let key = |index: &u32| {
             let key = (part, *index);
@@ -204,7 +209,8 @@ impl Fleet {
             let signals = wanted.map(|(_, process)| process.signal(signal));
             done = futures::future::join_all(signals).await.into_iter().collect();
         }
-        if matches!(signal, Signal::Pause | Signal::Resume) {
+        // What Postgres started outlives it while it is frozen: a crash of the lab must not leave it behind.
+        if matches!(signal, Signal::Pause | Signal::Resume) && part != Part::Database {
             return done;
         }
         done.and(self.note_state())
@@ -233,7 +239,7 @@ impl Fleet {
         let processes = self
             .processes
             .values()
-            .filter_map(|process| Some((process.name(), Identity::of(process.pid()?)?)))
+            .flat_map(|process| process.family().into_iter().map(|identity| (process.name(), identity)))
             .collect();
         let targets = self.targets.as_ref().map(|targets| targets.file().to_owned());
         self.state
@@ -353,6 +359,10 @@ impl Testbed for ProcessTestbed {
         }
         .boxed()
     }
+}
+
+fn no_postgres() -> TestbedError {
+    TestbedError::Unsupported(NO_POSTGRES.to_owned())
 }
 
 fn io_error(doing: &str) -> impl FnOnce(io::Error) -> TestbedError {

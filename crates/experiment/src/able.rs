@@ -1,29 +1,42 @@
 //! Which faults can be done to a fleet, by what it is made of. Asked before anything starts: a fault that cannot happen would leave a whole
 //! run unknown.
 
-use crate::testbed::Backend;
 use herd_scenario::{FaultAction, FaultPart, Scenario, Target};
 
 /// Why the database cannot be hurt among local processes.
-pub const DATABASE_IS_A_FILE: &str =
-    "the origin's database is a file here, and no process: take --backend compose";
+pub const NO_POSTGRES: &str = "no Postgres was found to run the origin's database as a process: install the package postgresql, name the \
+     folder of its programs in HERD_POSTGRES_BIN, or take --backend compose";
 /// What is said where there is no testbed.
 pub const NO_HANDS: &str = "the fleet was brought up by others: its parts cannot be hurt from here";
 
-/// Why this fault cannot be done to a fleet of this kind; `None` if it can. `backend`: what brings it up, nothing if others did.
+/// What brings a fleet up, as far as its faults care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// Containers.
+    Containers,
+    /// Local processes.
+    Processes {
+        /// Whether the origin's database can be one of them.
+        postgres: bool,
+    },
+    /// Others did.
+    Others,
+}
+
+/// Why this fault cannot be done to a fleet of this kind; `None` if it can.
 ///
 /// Whether the nodes of a fleet of others were started for link faults is not known here: their own word decides.
 #[must_use]
-pub fn lacks(backend: Option<Backend>, action: &FaultAction) -> Option<&'static str> {
-    match (backend, action) {
+pub fn lacks(means: Means, action: &FaultAction) -> Option<&'static str> {
+    match (means, action) {
         (
-            Some(Backend::Processes),
+            Means::Processes { postgres: false },
             FaultAction::Pause(Target { part: FaultPart::Database, .. })
             | FaultAction::Kill(Target { part: FaultPart::Database, .. })
             | FaultAction::Stop(Target { part: FaultPart::Database, .. }),
-        ) => Some(DATABASE_IS_A_FILE),
+        ) => Some(NO_POSTGRES),
         (
-            None,
+            Means::Others,
             FaultAction::Pause(_)
             | FaultAction::Kill(_)
             | FaultAction::Stop(_)
@@ -41,9 +54,9 @@ pub fn lacks(backend: Option<Backend>, action: &FaultAction) -> Option<&'static 
 
 /// Each fault of the scenario's rungs that cannot be done, with the reason, a line each; empty if all can.
 #[must_use]
-pub fn refused(backend: Option<Backend>, scenario: &Scenario) -> Vec<String> {
+pub fn refused(means: Means, scenario: &Scenario) -> Vec<String> {
     let told = |fault: &herd_scenario::Fault| {
-        let why = lacks(backend, &fault.action)?;
+        let why = lacks(means, &fault.action)?;
         Some(format!("fault {:?} ({}) cannot be done: {why}", fault.name, fault.action))
     };
     scenario.live_faults().filter_map(told).collect()
@@ -59,13 +72,15 @@ mod tests {
     fn each_backend_knows_its_limits() {
         let pause = |part| FaultAction::Pause(Target { part, which: Which::All });
         let database = pause(FaultPart::Database);
-        assert_eq!(lacks(Some(Backend::Processes), &database), Some(DATABASE_IS_A_FILE));
-        assert_eq!(lacks(Some(Backend::Compose), &database), None);
-        assert_eq!(lacks(None, &database), Some(NO_HANDS));
+        let without = Means::Processes { postgres: false };
+        assert_eq!(lacks(without, &database), Some(NO_POSTGRES));
+        assert_eq!(lacks(Means::Processes { postgres: true }, &database), None);
+        assert_eq!(lacks(Means::Containers, &database), None);
+        assert_eq!(lacks(Means::Others, &database), Some(NO_HANDS));
         for part in FaultPart::ALL.iter().filter(|part| **part != FaultPart::Database) {
-            assert_eq!(lacks(Some(Backend::Processes), &pause(*part)), None, "{part}");
+            assert_eq!(lacks(without, &pause(*part)), None, "{part}");
         }
-        assert_eq!(lacks(None, &FaultAction::RedisFlush), Some(NO_HANDS));
+        assert_eq!(lacks(Means::Others, &FaultAction::RedisFlush), Some(NO_HANDS));
         // What clients and the parts' own laboratory doors do needs no hands.
         for action in [
             FaultAction::HangUp { share: 1.0 },
@@ -73,7 +88,7 @@ mod tests {
             FaultAction::LockClock { rate: 2.0 },
             FaultAction::StuckQuery { queries: 1 },
         ] {
-            assert_eq!(lacks(None, &action), None);
+            assert_eq!(lacks(Means::Others, &action), None);
         }
     }
 
@@ -88,11 +103,11 @@ mod tests {
         };
         let text = format!("{text}{}{}", fault("a", "pause", "lock"), fault("b", "kill", "none"));
         let mut scenario = Scenario::parse("t.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let told = refused(Some(Backend::Processes), &scenario);
-        assert_eq!(told[0], format!("fault \"a\" (pause database) cannot be done: {DATABASE_IS_A_FILE}"));
+        let told = refused(Means::Processes { postgres: false }, &scenario);
+        assert_eq!(told[0], format!("fault \"a\" (pause database) cannot be done: {NO_POSTGRES}"));
         assert_eq!(told.len(), 2);
         scenario.rungs.retain(|rung| rung.name == "none");
-        assert_eq!(refused(Some(Backend::Processes), &scenario).len(), 1);
-        assert!(refused(Some(Backend::Compose), &scenario).is_empty());
+        assert_eq!(refused(Means::Processes { postgres: false }, &scenario).len(), 1);
+        assert!(refused(Means::Containers, &scenario).is_empty());
     }
 }

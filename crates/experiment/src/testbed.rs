@@ -5,6 +5,7 @@
 //! plane, whose word the run loop takes.
 
 use futures::future::BoxFuture;
+use herd_scenario::Scenario;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -164,6 +165,8 @@ pub struct FleetSpec {
     pub log_dir: PathBuf,
     /// A second Redis that follows the first, for [`RedisFault::Promote`].
     pub redis_replica: bool,
+    /// The origin's database as a process that can be hurt, also where a file would do.
+    pub postgres: bool,
     /// Prometheus, Jaeger and Grafana beside the fleet, as far as they can be had; a line says which were left out. No fleet
     /// fails for want of them.
     pub observe: bool,
@@ -172,6 +175,19 @@ pub struct FleetSpec {
     /// Where a Prometheus is told whom to scrape; without it nobody is told. Containers are found by DNS: their testbed
     /// writes nothing.
     pub discovery: Option<Discovery>,
+}
+
+impl FleetSpec {
+    /// The same fleet with what the faults of a scenario need: a second Redis, a database to hurt, nodes whose links can go bad.
+    #[must_use]
+    pub fn with_faults_of(mut self, scenario: &Scenario) -> Self {
+        self.redis_replica = scenario.needs_redis_replica();
+        self.postgres = scenario.hurts_database();
+        if scenario.has_link_faults() {
+            self.env.push(("HERD_LINK_FAULTS".to_owned(), "true".to_owned()));
+        }
+        self
+    }
 }
 
 /// A file in Prometheus' form for service discovery (`file_sd_configs`): one entry for each process with an admin port,

@@ -15,6 +15,9 @@ const DEED_US: u64 = 3_000_000;
 /// The most by which a hold may be longer than planned, microseconds: a witness has three seconds.
 const LONGER_US: u64 = 3_500_000;
 
+/// The most by which a hold may be shorter than planned, microseconds: two looks at a clock.
+const SHORTER_US: u64 = 20_000;
+
 /// How the steps of a turn that has all of them depart from the plan, in words that follow its target.
 pub(crate) fn departs(fault: &Fault, turn: &Turn<'_>) -> Option<String> {
     let (injected_us, confirmed_us) = (turn.injected_us?, turn.confirmed_us?);
@@ -28,14 +31,16 @@ pub(crate) fn departs(fault: &Fault, turn: &Turn<'_>) -> Option<String> {
     let held_us = repaired_us - injected_us;
     let planned_us = u64::from(fault.for_ms) * 1_000;
     let most_us = (planned_us.max(confirmed_us - injected_us) + DEED_US).min(planned_us + LONGER_US);
-    (FaultKind::name_has_repair(turn.kind) && held_us > most_us)
+    // A window that ends meanwhile cuts a hold short: it did not do what was planned.
+    let is_short = held_us.saturating_add(SHORTER_US) < planned_us;
+    (FaultKind::name_has_repair(turn.kind) && (is_short || held_us > most_us))
         .then(|| format!("lasted {} ms, {} ms were planned", held_us / 1_000, fault.for_ms))
 }
 
 /// How the targets of one turn depart from the plan, in words that follow its name.
 pub(crate) fn wrong_targets(case: &Case<'_>, fault: &Fault, turns: &[&Turn<'_>]) -> Option<String> {
     let targets: BTreeSet<&str> = turns.iter().map(|turn| turn.target).collect();
-    let all = case.scenario.fleet.nodes;
+    let all = nodes(case, turns);
     let which = match &fault.action {
         FaultAction::Pause(target) | FaultAction::Kill(target) | FaultAction::Stop(target)
             if target.part == FaultPart::CacheNode =>
@@ -45,7 +50,7 @@ pub(crate) fn wrong_targets(case: &Case<'_>, fault: &Fault, turns: &[&Turn<'_>])
         FaultAction::Link { nodes, .. } => nodes,
         FaultAction::RollingRestart => &Which::All,
         FaultAction::ScaleOut { from } => {
-            return unless_in(&targets, all.saturating_sub(*from), 0);
+            return unless_in(&targets, case.scenario.fleet.nodes.saturating_sub(*from), 0);
         }
         _ => return unless_in(&targets, 1, 0),
     };
@@ -67,6 +72,17 @@ pub(crate) fn wrong_targets(case: &Case<'_>, fault: &Fault, turns: &[&Turn<'_>])
             }
         }
     }
+}
+
+/// The nodes of the fleet when these turns began: those that are to come later are none to choose from.
+fn nodes(case: &Case<'_>, turns: &[&Turn<'_>]) -> u32 {
+    let all = case.scenario.fleet.nodes;
+    let at_us = turns.iter().filter_map(|turn| turn.injected_us).min();
+    let to_come = |turn: &Turn<'_>| match turn.planned {
+        Some(FaultAction::ScaleOut { from }) => (turn.injected_us > at_us).then_some(*from),
+        _ => None,
+    };
+    case.turns.iter().find_map(to_come).map_or(all, |from| from.min(all))
 }
 
 /// Whether a cache node bears its index, from 0, in its name: `cache-node-07`.

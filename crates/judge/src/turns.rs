@@ -93,7 +93,7 @@ impl Turn<'_> {
                 target.part == part
             }
             Some(FaultAction::RollingRestart | FaultAction::ScaleOut { .. }) => part == FaultPart::CacheNode,
-            Some(_) => self.loses_store() && part == FaultPart::Redis,
+            Some(_) => self.kind.starts_with("redis-") && part == FaultPart::Redis,
             // Runs that are judged without their scenario's faults name the part as the target.
             None => self.target == part.to_string(),
         }
@@ -120,7 +120,9 @@ impl Turn<'_> {
             Some(FaultAction::Kill(target) | FaultAction::Stop(target)) => target.part == FaultPart::Redis,
             _ => false,
         };
-        self.kind.starts_with("redis-") || kills_redis()
+        // One that came back with its file was seen to have what it was told last: else it did not recover.
+        let is_kept = self.planned == Some(&FaultAction::RedisRestartAof) && self.recovered_us.is_some();
+        (self.kind.starts_with("redis-") && !is_kept) || kills_redis()
     }
 
     /// Whether it is done to this cache node.

@@ -1,8 +1,8 @@
 //! From a choice of backend to a testbed.
 
-use crate::{cli::BackendChoice, exit::UsageError, place, spans::SpanChoice};
+use crate::{cli::BackendChoice, exit::UsageError, out, place, spans::SpanChoice};
 use herd_cluster::{Choice, binaries, compose, processes};
-use herd_experiment::able;
+use herd_experiment::able::{self, Means};
 use herd_experiment::testbed::{Backend, FleetSpec, Progress, Silent, Testbed, TestbedError};
 use herd_scenario::Scenario;
 use std::path::PathBuf;
@@ -45,6 +45,16 @@ pub(crate) async fn testbed(
     herd_cluster::choose(choice, progress).await
 }
 
+/// What faults can be done with there.
+#[must_use]
+pub(crate) fn means(backend: Option<Backend>) -> Means {
+    match backend {
+        Some(Backend::Processes) => Means::Processes { postgres: herd_cluster::postgres::is_there() },
+        Some(Backend::Compose) => Means::Containers,
+        None => Means::Others,
+    }
+}
+
 /// Whether all faults of a scenario can be done to a fleet of this kind (`None`: one that others brought up): asked before it starts.
 ///
 /// # Errors
@@ -54,7 +64,7 @@ pub(crate) fn check_able(
     file: &str,
     scenario: &Scenario,
 ) -> Result<(), UsageError> {
-    let refused = able::refused(backend, scenario);
+    let refused = able::refused(means(backend), scenario);
     if refused.is_empty() {
         return Ok(());
     }
@@ -102,40 +112,61 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
         state_dir: place::state_dir(),
         log_dir,
         redis_replica: false,
+        postgres: false,
         observe: false,
         env,
         discovery: None,
     }
 }
 
-/// The same fleet with what the faults of an experiment need: a second Redis, nodes whose links can go bad.
-#[must_use]
-pub(crate) fn with_faults(mut spec: FleetSpec, scenario: &Scenario) -> FleetSpec {
-    spec.redis_replica = scenario.needs_redis_replica();
-    if scenario.has_link_faults() {
-        spec.env.push(("HERD_LINK_FAULTS".to_owned(), "true".to_owned()));
-    }
-    spec
-}
-
 /// Takes down every fleet that is noted, and says what was done.
 ///
-/// # Errors
-/// Something could not be removed.
-pub(crate) async fn sweep() -> anyhow::Result<Vec<String>> {
+pub(crate) async fn sweep() -> Swept {
     let state_dir = place::state_dir();
-    let mut lines = processes::sweep(&state_dir).await?;
-    lines.extend(compose::sweep(&state_dir).await?);
-    Ok(lines)
+    Swept::of([processes::sweep(&state_dir).await, compose::sweep(&state_dir).await])
 }
 
 /// The same for fleets whose lab is gone.
-///
-/// # Errors
-/// As [`sweep`].
-pub(crate) async fn repair() -> anyhow::Result<Vec<String>> {
+pub(crate) async fn repair() -> Swept {
     let state_dir = place::state_dir();
-    let mut lines = processes::orphans(&state_dir).await?;
-    lines.extend(compose::orphans(&state_dir).await?);
-    Ok(lines)
+    Swept::of([processes::orphans(&state_dir).await, compose::orphans(&state_dir).await])
+}
+
+/// What was taken down, in lines to print; and what could not be.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) lines: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Swept {
+    /// One backend that cannot be reached keeps nobody from saying what was done to the other.
+    fn of(backends: [Result<Vec<String>, TestbedError>; 2]) -> Self {
+        let mut swept = Self::default();
+        for backend in backends {
+            match backend {
+                Ok(lines) => swept.lines.extend(lines),
+                Err(error) => swept.errors.push(format!("{:#}", anyhow::Error::new(error))),
+            }
+        }
+        swept
+    }
+
+    /// Prints what was done, also to logs that are nobody's any more; `nothing` where there was nothing to do.
+    ///
+    /// # Errors
+    /// Something could not be taken down.
+    pub(crate) fn told(self, nothing: &str) -> anyhow::Result<()> {
+        // After the fleets, which write there.
+        let lines: Vec<String> =
+            self.lines.into_iter().chain(place::sweep_logs(&place::state_dir())).collect();
+        for line in &lines {
+            out::say(line);
+        }
+        anyhow::ensure!(self.errors.is_empty(), "{}", self.errors.join("\n"));
+        if lines.is_empty() {
+            out::say(nothing);
+        }
+        Ok(())
+    }
 }

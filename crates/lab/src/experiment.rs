@@ -179,15 +179,13 @@ async fn measure(
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let page = Page::start(&control).await.map_err(not_shown)?;
     let wanted = &plan.scenario.fleet;
-    let mut spec = backend::with_faults(
-        backend::fleet_spec(
-            wanted.nodes,
-            plan.scenario.workload.keys,
-            wanted.origin_pool,
-            log_dir(writer.partial_path()),
-        ),
-        &plan.scenario,
-    );
+    let mut spec = backend::fleet_spec(
+        wanted.nodes,
+        plan.scenario.workload.keys,
+        wanted.origin_pool,
+        log_dir(writer.partial_path()),
+    )
+    .with_faults_of(&plan.scenario);
     spec.observe = made.observe;
     spec.env.extend(recording.into_iter().flat_map(|recording| recording.env(testbed.lab_host())));
     let spec = page.announced(spec).map_err(not_shown)?;

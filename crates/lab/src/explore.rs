@@ -15,7 +15,7 @@ use crate::{
     trial::{Trial, trial},
 };
 use herd_judge::{Judgement, Outcome};
-use herd_scenario::{Overrides, Scenario, UnderAnyFaults, draw, smaller, under_any_faults};
+use herd_scenario::{Overrides, Scenario, UnderAnyFaults, draw, set_field, smaller, under_any_faults};
 use record::{Record, Try};
 use shrink::{Ended, Smallest, shrink};
 use std::{
@@ -55,7 +55,8 @@ pub(crate) async fn explore(args: &ExploreArgs, stop: &CancellationToken) -> any
     Ok(exit)
 }
 
-/// The scenario to draw for, with those of its claims alone that hold under any faults, and the others in words.
+/// The scenario to draw for, for the fleet that is asked for, with those of its claims alone that hold under any faults, and the
+/// others in words.
 fn base(args: &ExploreArgs) -> Result<(Picked, Vec<String>), UsageError> {
     let picked = pick::file_or_preset(&args.scenario)?;
     let UnderAnyFaults { text, left_out } = under_any_faults(&picked.text)?;
@@ -63,6 +64,12 @@ fn base(args: &ExploreArgs) -> Result<(Picked, Vec<String>), UsageError> {
         let none = "none of its claims can hold under any faults (herd explore --help says which can)";
         return Err(UsageError(format!("{}: {none}", picked.file)));
     }
+    // Plans are drawn for so many nodes as there will be: a node of a larger fleet would be none to hurt.
+    let text = match args.fleet.nodes {
+        Some(nodes) => set_field(&text, "fleet.nodes", &nodes.to_string())
+            .map_err(|error| UsageError(format!("{}: {error}", picked.file)))?,
+        None => text,
+    };
     Ok((picked.rewritten(&text, &Overrides::default())?, left_out))
 }
 
@@ -106,7 +113,8 @@ impl Exploration<'_> {
             match self.run(picked, seed, None).await? {
                 Ended::Stop => return Ok(Exit::Interrupted),
                 Ended::Fails => return self.reduce(seed, text).await,
-                Ended::Passes => any_unknown = self.record.counts().1 > 0,
+                Ended::Passes => {}
+                Ended::Unknown => any_unknown = true,
             }
         }
         Ok(if any_unknown { Exit::Unknown } else { Exit::Expected })
@@ -123,7 +131,7 @@ impl Exploration<'_> {
         let smallest = shrink(text, self.args.shrink_runs, smaller, async |text| {
             // A text that the command line does not fit is no candidate.
             let Ok(picked) = self.base.rewritten(text, &overrides(self.args)) else {
-                return Ok(Ended::Passes);
+                return Ok(Ended::Unknown);
             };
             if self.is_over() {
                 out::warn("the time is up");
@@ -172,7 +180,11 @@ impl Exploration<'_> {
             None => format!("unknown: {}", tried.why),
         };
         out::say(format_args!("{name}: {told}, {:.0} s", tried.took_s));
-        let ended = if tried.as_expected == Some(false) { Ended::Fails } else { Ended::Passes };
+        let ended = match tried.as_expected {
+            Some(true) => Ended::Passes,
+            Some(false) => Ended::Fails,
+            None => Ended::Unknown,
+        };
         self.record.add(tried)?;
         Ok(ended)
     }
@@ -197,8 +209,11 @@ fn worst(judgement: &Judgement) -> String {
 
 fn said(smallest: &Smallest, before: &[String], seed: u64) -> String {
     let left = faults_of(&smallest.text);
-    let how =
-        if smallest.minimal { "every smaller plan passed twice" } else { "not every smaller plan was tried" };
+    let how = if smallest.minimal {
+        "every smaller plan passed twice"
+    } else {
+        "not every smaller plan was tried, or could be judged"
+    };
     let mut said = format!(
         "\nthe plan of seed {seed} fails; {} of its {} faults are left after {} runs ({how}):",
         left.len(),

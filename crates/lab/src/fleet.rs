@@ -55,14 +55,7 @@ pub async fn up(args: &UpArgs, stop: &CancellationToken) -> anyhow::Result<Exit>
 /// # Errors
 /// Something could not be removed.
 pub async fn down() -> anyhow::Result<Exit> {
-    let lines = backend::sweep().await?;
-    if lines.is_empty() {
-        out::say("nothing is up");
-    }
-    // After the fleets, which write there.
-    for line in lines.into_iter().chain(place::sweep_logs(&place::state_dir())) {
-        out::say(line);
-    }
+    backend::sweep().await.told("nothing is up")?;
     Ok(Exit::Expected)
 }
 

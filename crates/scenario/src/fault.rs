@@ -40,6 +40,17 @@ impl Scenario {
         self.live_faults().any(|fault| fault.action == FaultAction::RedisPromote)
     }
 
+    /// Whether a fault needs the origin's database as a process of its own.
+    #[must_use]
+    pub fn hurts_database(&self) -> bool {
+        self.live_faults().any(|fault| match &fault.action {
+            FaultAction::Pause(target) | FaultAction::Kill(target) | FaultAction::Stop(target) => {
+                target.part == FaultPart::Database
+            }
+            _ => false,
+        })
+    }
+
     /// The faults that happen in one of the rungs that there are: an override may have dropped those of others.
     pub fn live_faults(&self) -> impl Iterator<Item = &Fault> {
         self.faults.iter().filter(|fault| self.rungs.iter().any(|rung| fault.hits(&rung.name)))

@@ -72,6 +72,7 @@ presets!(
     "regression/node-cut-off",
     "regression/leaders-hang-up",
     "regression/stuck-query",
+    "regression/database-away",
     "regression/retry-storm",
     "regression/id-flood",
     "regression/key-prefix-at-peak",

@@ -173,6 +173,7 @@ mod tests {
             state_dir: PathBuf::new(),
             log_dir: PathBuf::new(),
             redis_replica: false,
+            postgres: false,
             observe: false,
             env: vec![("A".to_owned(), "$b".to_owned())],
             discovery: None,

@@ -1,7 +1,7 @@
 //! What is started, with which flags and where: the plan of a fleet of local processes.
 
 use super::{
-    DRAIN, io_error, ports,
+    DRAIN, io_error, ports, postgres,
     redis::{Pair, REPLICA},
 };
 use crate::binaries::Binaries;
@@ -26,6 +26,10 @@ pub(super) struct Launch {
     pub(super) log: PathBuf,
     /// Its admin port, if it has one.
     pub(super) admin: Option<SocketAddr>,
+    /// As whom it runs, user and group, if not as whoever runs the lab.
+    pub(super) owner: Option<(u32, u32)>,
+    /// Where it runs, if not where the lab does.
+    pub(super) folder: Option<PathBuf>,
 }
 
 impl Launch {
@@ -40,6 +44,8 @@ impl Launch {
 pub(super) struct Plan {
     pub(super) launches: Vec<Launch>,
     pub(super) redis: Pair,
+    /// Where a Postgres is to be, in a fleet that has one; its launch is not among these yet.
+    pub(super) postgres: Option<SocketAddr>,
     pub(super) endpoints: Endpoints,
 }
 
@@ -55,9 +61,9 @@ pub(super) fn plan(
         return Err(TestbedError::Unsupported(format!("{} nodes: a fleet has 1 to {NODES_MAX}", spec.nodes)));
     }
     let mut free =
-        ports::pick(9 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
+        ports::pick(10 + 2 * spec.nodes as usize).map_err(io_error("finding free ports"))?.into_iter();
     let mut next = || free.next().expect("as many as were asked for");
-    let [redis, replica, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] =
+    let [redis, replica, postgres, origin, origin_admin, lock, lock_admin, edge, edge_admin, edge_http] =
         std::array::from_fn(|_| next());
     let control = format!("http://127.0.0.1:{control_port}");
     let redis_url = format!("redis://{redis}");
@@ -78,9 +84,12 @@ pub(super) fn plan(
             .collect();
         let log = spec.log_dir.join(format!("{name}.log"));
         let program = programs.path(&program).to_owned();
-        Launch { part, index, program, args, env: spec.env.clone(), log, admin: Some(admin) }
+        let (env, admin) = (spec.env.clone(), Some(admin));
+        Launch { part, index, program, args, env, log, admin, owner: None, folder: None }
     };
     let replica = spec.redis_replica.then_some(replica);
+    let postgres = spec.postgres.then_some(postgres);
+    let rows = postgres.map_or_else(|| format!("sqlite:{}", file("origin.db")), postgres::url);
     let pair = Pair::lay_out(redis_server, redis, replica, data, &spec.log_dir)
         .map_err(io_error("making a folder for Redis"))?;
     let mut launches = pair.launches();
@@ -91,7 +100,7 @@ pub(super) fn plan(
             origin,
             origin_admin,
             &[
-                ("--database-url", format!("sqlite:{}", file("origin.db"))),
+                ("--database-url", rows),
                 ("--rows", spec.origin_rows.to_string()),
                 ("--pool-size", spec.origin_pool.to_string()),
                 ("--ledger", file("ledger")),
@@ -140,7 +149,7 @@ pub(super) fn plan(
             .map(|(name, at)| (format!("{name} metrics"), format!("http://{at}/metrics")))
             .to_vec(),
     };
-    Ok(Plan { launches, redis: pair, endpoints })
+    Ok(Plan { launches, redis: pair, postgres, endpoints })
 }
 
 fn instance(part: Part, index: u32) -> String {

@@ -1,9 +1,9 @@
 //! One process of the fleet: started, hurt, ended, and watched for an end that nobody asked for.
 
-use super::{DRAIN, io_error, launch::Launch, spawner::Spawner};
+use super::{DRAIN, children, io_error, launch::Launch, spawner::Spawner};
 use crate::{
     ready::{READY_LINE_MAX, ReadyLine},
-    state,
+    state::{self, Identity},
 };
 use herd_experiment::testbed::{Part, PartFailure, PartState, Signal, TestbedError};
 use nix::{
@@ -21,13 +21,16 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStdout, Command},
     sync::oneshot,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 /// What a process gets on top of its drain time before it is ended by force.
 const DRAIN_SLACK: Duration = Duration::from_millis(1_500);
 /// Longest wait for the end of a process that was killed.
 const KILLED_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a process to be frozen before what it has started is counted.
+const FROZEN_MAX: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How much of a log is shown with a failure, bytes.
 const LOG_TAIL: u64 = 4096;
 
@@ -53,7 +56,14 @@ impl Process {
         let log = log.map_err(io_error(&format!("opening the log of {name}")))?;
         let mut command = Command::new(&launch.program);
         command.args(&launch.args).envs(launch.env.iter().map(|(name, value)| (name, value)));
-        if launch.part == Part::Redis {
+        if let Some((user, group)) = launch.owner {
+            command.uid(user).gid(group);
+        }
+        if let Some(folder) = &launch.folder {
+            command.current_dir(folder);
+        }
+        if launch.admin.is_none() {
+            // Not one of ours: it says nothing when it is ready.
             let also = log.try_clone().map_err(io_error(&format!("opening the log of {name}")))?;
             command.stdout(also);
         } else {
@@ -93,10 +103,24 @@ impl Process {
         // Looked at first: the number of a process that was waited for may already be another's.
         let pid = if self.is_running() { self.pid() } else { None };
         match pid.and_then(|pid| Some((pid, state::is_frozen(pid)?))) {
-            Some((_, true)) => PartState::Paused,
-            Some((pid, false)) => PartState::Running { pid },
+            Some((_, true)) if self.children().iter().all(children::does_nothing) => PartState::Paused,
+            Some((pid, _)) => PartState::Running { pid },
             None => PartState::Ended,
         }
+    }
+
+    /// What it has started itself, which takes every signal with it. Only Postgres works in several processes.
+    fn children(&self) -> Vec<Identity> {
+        match (self.launch.part, self.pid()) {
+            (Part::Database, Some(pid)) => children::of(pid),
+            _ => Vec::new(),
+        }
+    }
+
+    /// All that would be left behind if nobody ended it.
+    pub(super) fn family(&self) -> Vec<Identity> {
+        let own = self.pid().and_then(Identity::of);
+        own.into_iter().chain(self.children()).collect()
     }
 
     /// Has it not ended yet? A paused process runs, too.
@@ -117,19 +141,49 @@ impl Process {
     /// Does what a signal does to a process that is there; it is not for this to start one.
     pub(super) async fn signal(&mut self, signal: Signal) -> Result<(), TestbedError> {
         match signal {
-            Signal::Pause => self.send(Unix::SIGSTOP),
-            Signal::Resume => self.send(Unix::SIGCONT),
-            Signal::Kill => {
-                self.send(Unix::SIGKILL)?;
-                self.expect_end();
-                match self.ended_within(KILLED_MAX).await {
-                    Some(_) => Ok(()),
-                    None => Err(self.lives_on()),
-                }
+            Signal::Pause => self.freeze().await,
+            Signal::Resume => {
+                children::send(&self.children(), Unix::SIGCONT);
+                self.send(Unix::SIGCONT)
             }
+            Signal::Kill => self.kill().await,
             Signal::Stop => self.stop().await,
             Signal::Start => Err(TestbedError::Unsupported(format!("{} runs already", self.name()))),
         }
+    }
+
+    /// Itself first: what is frozen starts no more children.
+    async fn freeze(&mut self) -> Result<(), TestbedError> {
+        self.send(Unix::SIGSTOP)?;
+        if self.launch.part == Part::Database {
+            let deadline = Instant::now() + FROZEN_MAX;
+            while self.pid().and_then(state::is_frozen) == Some(false) && Instant::now() < deadline {
+                sleep(LOOK_EVERY).await;
+            }
+            children::send(&self.children(), Unix::SIGSTOP);
+        }
+        Ok(())
+    }
+
+    /// Ends it by force, and whatever it has started.
+    async fn kill(&mut self) -> Result<(), TestbedError> {
+        self.freeze().await?;
+        let children = self.children();
+        self.send(Unix::SIGKILL)?;
+        self.expect_end();
+        children::send(&children, Unix::SIGKILL);
+        let deadline = Instant::now() + KILLED_MAX;
+        if self.ended_within(KILLED_MAX).await.is_none() {
+            return Err(self.lives_on());
+        }
+        // They belong to the system now: it alone knows when they are gone.
+        while children.iter().any(Identity::is_alive) {
+            if Instant::now() >= deadline {
+                return Err(self.lives_on());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Sends a signal.
@@ -155,17 +209,17 @@ impl Process {
         }
         self.expect_end();
         // A paused process hears nothing but SIGCONT and SIGKILL.
-        let asked = self.send(Unix::SIGTERM).and_then(|()| self.send(Unix::SIGCONT));
+        children::send(&self.children(), Unix::SIGCONT);
+        let asked = self.send(self.gentle()).and_then(|()| self.send(Unix::SIGCONT));
         if asked.is_ok() && self.ended_within(DRAIN + DRAIN_SLACK).await.is_some() {
             return Ok(());
         }
-        if self.is_running() {
-            self.send(Unix::SIGKILL)?;
-        }
-        match self.ended_within(KILLED_MAX).await {
-            Some(_) => Ok(()),
-            None => Err(self.lives_on()),
-        }
+        if self.is_running() { self.kill().await } else { Ok(()) }
+    }
+
+    /// What asks it to end. Told to terminate, Postgres waits for its clients to leave first.
+    fn gentle(&self) -> Unix {
+        if self.launch.part == Part::Database { Unix::SIGINT } else { Unix::SIGTERM }
     }
 
     fn lives_on(&self) -> TestbedError {

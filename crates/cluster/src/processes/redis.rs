@@ -109,7 +109,7 @@ impl Pair {
         .map(OsString::from)
         .to_vec();
         let (program, log) = (self.program.clone(), home.log.clone());
-        Launch { part, index, program, args, env: Vec::new(), log, admin: None }
+        Launch { part, index, program, args, env: Vec::new(), log, admin: None, owner: None, folder: None }
     }
 
     fn replica(&self) -> Result<String, TestbedError> {

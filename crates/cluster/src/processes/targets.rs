@@ -95,6 +95,8 @@ mod tests {
             env: Vec::new(),
             log: folder.join("log"),
             admin: admin.map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+            owner: None,
+            folder: None,
         }
     }
 

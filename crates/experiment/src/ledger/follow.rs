@@ -68,6 +68,12 @@ impl OpenRebuilds {
         Self { key, next_seq: seq, open: BTreeMap::new() }
     }
 
+    /// Whether a node leads one of them, as far as was read.
+    #[must_use]
+    pub fn is_led_by(&self, node: &str) -> bool {
+        self.open.values().any(|leader| leader == node)
+    }
+
     /// Reads on, and says which of them started last.
     ///
     /// # Errors

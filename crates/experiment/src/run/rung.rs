@@ -11,6 +11,7 @@ use crate::{
     fleet_config,
     ledger::OriginLab,
     load::LoadOutcome,
+    locks::LockLab,
     prewarm::AccessLog,
     testbed::{Endpoints, Progress},
 };
@@ -108,6 +109,10 @@ impl Stage<'_> {
         origin.set_latency(fleet_config::latency(&plan.scenario.origin)).await?;
         origin.set_failures(0.0, 0).await?;
         origin.set_gate(fleet_config::origin_gate(rung)).await?;
+        origin.set_stuck(0, 0).await?;
+        if let Err(why) = self.right_clock().await {
+            notes.push(format!("the lock service's clock could not be set right: {why}"));
+        }
         self.make_absent(origin).await?;
         let version = self.reconfigure(&prefix, &mut notes).await?;
         let start = self.start(&mut notes).await?;
@@ -134,7 +139,10 @@ impl Stage<'_> {
         let mut origin = OriginLab::new(&endpoints.origin_grpc)?;
         progress.step(&format!("{}: reading the ledger", rung.name), 0, 0);
         let settle = Duration::from_millis(plan.scenario.policy.rebuild_deadline_ms.into()) + GRACE;
-        let (rows, span) = origin.read_span(ledger_from, settle).await?;
+        let (rows, span) = origin.read_span(ledger_from, settle).await.unwrap_or_else(|error| {
+            notes.push(format!("the ledger of this rung could not be read: {error}"));
+            Default::default()
+        });
         during::seen_in_ledger(&mut happened.faults, &rows, &plan.scenario.origin);
         let mut prefixes = vec![prefix.as_str()];
         prefixes.extend(happened.deploy.as_ref().map(|deploy| deploy.prefix.as_str()));
@@ -221,6 +229,11 @@ impl Stage<'_> {
 
     /// Deletes what an earlier rung (or run) inserted: each rung begins with the same rows absent. Before the fleet hears
     /// the rung's configuration, so that a filter of existing keys that it turns on does not know them.
+    /// A lab before this one may have ended while the clock ran fast.
+    async fn right_clock(&self) -> Result<(), String> {
+        LockLab::new(&self.hands.endpoints().lock_grpc)?.set_clock(1.0).await.map(drop)
+    }
+
     async fn make_absent(&self, origin: &mut OriginLab) -> Result<(), RunError> {
         let workload = &self.plan.scenario.workload;
         if workload.insert_every_ms.is_some() {

@@ -42,7 +42,7 @@ impl LockService for Fakes {
             held: true,
             owner,
             token,
-            expires_in_ms: 500,
+            expires_in_ms: holder.expires_in_ms,
             ..Default::default()
         }))
     }

@@ -22,6 +22,8 @@ pub(crate) struct FakeHolder {
     /// Looks after which nobody holds it.
     pub(crate) gone_after: Option<u32>,
     pub(crate) looks: u32,
+    /// What it has left, at each look.
+    pub(crate) expires_in_ms: u32,
 }
 
 /// A fleet of `members` nodes and one edge that live in this process.

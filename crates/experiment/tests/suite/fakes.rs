@@ -376,6 +376,7 @@ pub(crate) fn fleet_spec(nodes: u32) -> FleetSpec {
         state_dir: nowhere.clone(),
         log_dir: nowhere,
         redis_replica: false,
+        postgres: false,
         observe: false,
         env: Vec::new(),
         discovery: None,

@@ -23,7 +23,7 @@ const LEASE_OF_100_MS: Lock = Lock {
 };
 
 fn holder(new_after: u32, gone_after: Option<u32>) -> FakeHolder {
-    FakeHolder { node: "node-1".to_owned(), new_after, gone_after, looks: 0 }
+    FakeHolder { node: "node-1".to_owned(), new_after, gone_after, looks: 0, expires_in_ms: 10 }
 }
 
 /// The holder of a new lease is paused, not that of one which was under way already; and its lease is seen to end.
@@ -39,6 +39,45 @@ async fn the_holder_is_found_and_its_lease_is_watched() {
     assert_eq!(phases(&history, "node-1"), HELD, "{:#?}", history.faults);
     assert!(step(&history, Confirmed).note.contains("its lease ended after"), "{:#?}", history.faults);
     assert_eq!(testbed.told[0], "Pause cache-node 1");
+}
+
+/// A lease that ended while it still had time left was let go of: its holder was none any more when it was hit.
+#[tokio::test]
+async fn a_lease_that_was_released_did_not_expire() {
+    for (expires_in_ms, last) in [(10, Confirmed), (450, Unconfirmed)] {
+        for kind in [FaultAction::Pause, FaultAction::Kill] {
+            let hit = kind(nodes(Which::Holder { key: "item-1".to_owned() }));
+            let (history, _) = hurt(&plan(fault(hit), lock), |testbed| {
+                testbed.fakes.truth().holder = Some(FakeHolder { expires_in_ms, ..holder(9_999, Some(4)) });
+            })
+            .await;
+            let note = &step(&history, last).note;
+            assert_eq!(note.starts_with("let go of its lease after"), last == Unconfirmed, "{note}");
+        }
+    }
+}
+
+/// A clock that runs at another rate is seen in a lease that is granted meanwhile, and only in one.
+#[tokio::test]
+async fn a_clock_is_told_by_the_lease_that_it_gives() {
+    let clock = fault(FaultAction::LockClock { rate: 4.0 });
+    let short = |scenario: &mut Scenario| {
+        lock(scenario);
+        scenario.rungs[0].lock = Some(LEASE_OF_100_MS);
+    };
+    for (given, expires_in_ms, last, says) in [
+        (true, 24, Confirmed, "gave a lease 24 ms for the 100 ms that were asked for"),
+        (true, 99, Unconfirmed, "where its clock makes 25 ms of them"),
+        (false, 24, Unconfirmed, "was not seen to grant a lease of item-1 meanwhile"),
+    ] {
+        let (history, _) = hurt(&plan(clock.clone(), short), |testbed| {
+            let new_after = if given { 3 } else { 9_999 };
+            testbed.fakes.truth().holder = Some(FakeHolder { expires_in_ms, ..holder(new_after, None) });
+        })
+        .await;
+        assert_eq!(phases(&history, "lock-service"), [Injected, last, Repaired, Recovered]);
+        assert!(step(&history, last).note.contains(says), "{:#?}", history.faults);
+    }
 }
 
 /// Who was chosen for holding the lock and held it no more when it was hit is no holder that was hit: whatever else it was.

@@ -102,6 +102,7 @@ impl Bench {
             state_dir: crate::place::state_dir(),
             log_dir: folder.path().join("logs"),
             redis_replica: false,
+            postgres: false,
             env,
             discovery: None,
             observe: false,

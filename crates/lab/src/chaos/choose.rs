@@ -1,12 +1,13 @@
 //! Which scenarios of the regression set run, and how long that takes.
 
 use crate::{
+    backend::means,
     cli::{BackendChoice, SetArgs},
     exit::UsageError,
     list,
     pick::{self, Picked, REGRESSION},
 };
-use herd_experiment::testbed::Backend;
+use herd_experiment::{able::Means, testbed::Backend};
 use herd_scenario::{Expect, Overrides, PRESETS, Scenario};
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub(super) fn chosen(family: Family, args: &SetArgs, backend: Backend) -> Result
             mistakes.push(format!("{}: {error}", one.name));
         }
     }
-    let (taken, unable) = able(taken, backend);
+    let (taken, unable) = able(taken, means(Some(backend)));
     if !args.names.is_empty() {
         mistakes.extend(unable.iter().map(|(one, why)| format!("{}: {why}", one.name)));
     }
@@ -91,11 +92,11 @@ pub(super) fn chosen(family: Family, args: &SetArgs, backend: Backend) -> Result
     Ok(Chosen { taken, left_out, unable, backend: args.fleet.backend })
 }
 
-/// Those whose faults this backend can do, and those that have one which it cannot, with the reason.
-fn able(all: Vec<One>, backend: Backend) -> (Vec<One>, Vec<(One, String)>) {
+/// Those whose faults can be done, and those that have one which cannot, with the reason.
+fn able(all: Vec<One>, means: Means) -> (Vec<One>, Vec<(One, String)>) {
     let (mut able, mut unable) = (Vec::new(), Vec::new());
     for one in all {
-        let refused = herd_experiment::able::refused(Some(backend), &one.picked.scenario);
+        let refused = herd_experiment::able::refused(means, &one.picked.scenario);
         if refused.is_empty() {
             able.push(one);
         } else {
@@ -218,9 +219,9 @@ mod tests {
         hurt.picked = hurt.picked.rewritten(&text, &Overrides::default()).unwrap();
         let names: Vec<&str> = all.iter().map(|one| one.name).filter(|name| *name != "no-jitter").collect();
         let count = all.len();
-        let (able_too, unable) = able(all.clone(), Backend::Compose);
+        let (able_too, unable) = able(all.clone(), Means::Containers);
         assert!(unable.is_empty() && able_too.len() == count);
-        let (taken, unable) = able(all, Backend::Processes);
+        let (taken, unable) = able(all, Means::Processes { postgres: false });
         assert_eq!(taken.iter().map(|one| one.name).collect::<Vec<_>>(), names);
         assert_eq!(unable.len(), 1);
         assert_eq!(unable[0].0.name, "no-jitter");

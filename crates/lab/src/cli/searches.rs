@@ -14,7 +14,7 @@ scatter: near the tipping point two runs of one value may differ.
 Exit status: 0 the tipping point is found, 1 both ends come out alike, 2 nothing could be said of a run, 64 wrong usage, 130 interrupted.
 
 Examples:
-  herd bisect regression/retry-storm --over workload.rate_per_s --from 200 --to 2000
+  herd bisect retry-storm --over fault.burst.factor --from 1.1 --to 5.0 --rung retries --claim 0
   herd bisect my.toml --over fault.slow.for_ms --from 0 --to 8000 --rung fenced --claim 2 --steps 5
   herd bisect my.toml --over fault.surge.factor --from 1.5 --to 12.0 --backend processes --nodes 10";
 

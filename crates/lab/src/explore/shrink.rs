@@ -10,8 +10,10 @@ const PASSES: u32 = 2;
 pub(super) enum Ended {
     /// Not as expected.
     Fails,
-    /// As expected, or nothing can be said: it does not count as failing.
+    /// As expected.
     Passes,
+    /// Nothing can be said: it does not count as failing, nor as passing.
+    Unknown,
     /// No further run begins: interrupted, or out of time.
     Stop,
 }
@@ -23,7 +25,7 @@ pub(super) struct Smallest {
     pub(super) text: String,
     /// Runs that it took.
     pub(super) runs: u32,
-    /// Whether every smaller plan was seen to pass; else the runs were used up, or it was told to stop.
+    /// Whether every smaller plan was seen to pass; else the runs were used up, it was told to stop, or of one nothing could be said.
     pub(super) minimal: bool,
 }
 
@@ -40,6 +42,7 @@ pub(super) async fn shrink(
     let mut smallest = Smallest { text, runs: 0, minimal: false };
     let mut seen = HashSet::from([smallest.text.clone()]);
     'smaller: loop {
+        let mut all_judged = true;
         for candidate in smaller(&smallest.text) {
             if !seen.insert(candidate.clone()) {
                 continue;
@@ -51,6 +54,7 @@ pub(super) async fn shrink(
                 smallest.runs += 1;
                 match run(&candidate).await? {
                     Ended::Passes => {}
+                    Ended::Unknown => all_judged = false,
                     Ended::Fails => {
                         smallest.text = candidate;
                         continue 'smaller;
@@ -59,7 +63,7 @@ pub(super) async fn shrink(
                 }
             }
         }
-        smallest.minimal = true;
+        smallest.minimal = all_judged;
         return Ok(smallest);
     }
 }
@@ -108,6 +112,17 @@ mod tests {
         }
         let twice = asked.iter().filter(|plan| fails_with_both(plan) == Ended::Fails);
         assert_eq!(twice.collect::<HashSet<_>>().len(), 3, "one that fails runs once: {asked:?}");
+    }
+
+    /// Goal: what could not be judged is not taken for passed.
+    #[tokio::test]
+    async fn what_nothing_can_be_said_of_did_not_pass() {
+        let judged = |plan: &str, _| match fails_with_both(plan) {
+            Ended::Passes if plan == "kill" => Ended::Unknown,
+            other => other,
+        };
+        let (smallest, _) = with_fake_runner(100, judged).await;
+        assert_eq!((smallest.text.as_str(), smallest.minimal), ("kill delay", false));
     }
 
     /// Goal: one that fails only at its second run is still found.

@@ -12,9 +12,13 @@ use std::{
 };
 
 fn herd(args: &[&str], dir: &Path) -> Output {
+    herd_with(args, dir, &[])
+}
+
+fn herd_with(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     // A state folder of its own: `down` must not see other fleets of this user.
-    command.args(args).current_dir(dir).env("HERD_STATE_DIR", dir.join("state"));
+    command.args(args).current_dir(dir).env("HERD_STATE_DIR", dir.join("state")).envs(env.iter().copied());
     command.output().expect("the program starts")
 }
 

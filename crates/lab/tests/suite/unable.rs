@@ -1,8 +1,8 @@
 //! Faults that a backend cannot do: told before anything is started.
 
-use crate::{herd, text};
+use crate::{herd_with, text};
 
-/// Goal: a fault in the database's process is refused where the database is a file, by every command that would run it, and nothing
+/// Goal: a fault in the database's process is refused where no Postgres is, by every command that would run it, and nothing
 /// is started or written.
 #[test]
 fn a_fault_that_the_backend_cannot_do_is_64() {
@@ -14,13 +14,11 @@ fn a_fault_that_the_backend_cannot_do_is_64() {
     let bisect = ["bisect", "database.toml", "--over", "seed", "--from", "1", "--to", "9"];
     for args in [&["run", "database.toml"][..], &["explore", "database.toml"], &bisect] {
         let args: Vec<&str> = args.iter().copied().chain(["--backend", "processes"]).collect();
-        let output = herd(&args, folder.path());
+        let output = herd_with(&args, folder.path(), &[("HERD_POSTGRES_BIN", "/nowhere")]);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {stderr}");
         for fault in ["\"frozen\" (pause database)", "\"gone\" (kill database)"] {
-            let said = format!(
-                "database.toml: fault {fault} cannot be done: the origin's database is a file here, and no process: take --backend compose"
-            );
+            let said = format!("database.toml: fault {fault} cannot be done: no Postgres was found");
             assert!(stderr.contains(&said), "{args:?}: {stderr}");
         }
     }

@@ -1,6 +1,7 @@
 //! From ended spans to a collector: a bounded queue, batches, and a count of what was lost on the way.
 
 use super::EXPORT_MAX;
+use futures::future::join_all;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
@@ -17,7 +18,8 @@ const BATCH_MAX: usize = 512;
 /// Attribute of the span by which a process says that it lost some: how many.
 pub const DROPPED_ATTRIBUTE: &str = "herd.spans.dropped";
 
-/// Spans of this process that no collector got, since it began.
+/// Spans of this process that were lost since it began: once where the queue was full, and once for each collector that did not take
+/// them.
 pub(crate) static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// The near end of the queue. Cloning shares it.
@@ -97,39 +99,44 @@ impl Queued {
         }
     }
 
-    /// Sends what is queued now.
+    /// Sends what is queued now, to all collectors at once: none waits for another.
     async fn drain<E: SpanExporter>(&mut self, outlets: &mut [Outlet<E>]) {
-        loop {
-            let mut batch = Vec::with_capacity(self.spans.len().min(BATCH_MAX));
-            while batch.len() < BATCH_MAX {
-                let Ok(span) = self.spans.try_recv() else { break };
-                batch.push(span);
-            }
-            let last = batch.len() < BATCH_MAX;
-            self.send(outlets, batch).await;
-            if last {
-                return;
-            }
+        let mut spans = Vec::with_capacity(self.spans.len());
+        while spans.len() < self.spans.max_capacity()
+            && let Ok(span) = self.spans.try_recv()
+        {
+            spans.push(span);
         }
-    }
-
-    /// Sends a batch to every collector, with a word on what it did not get before. What it does not take is lost to it.
-    async fn send<E: SpanExporter>(&self, outlets: &mut [Outlet<E>], batch: Vec<SpanData>) {
-        let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let full = self.full.swap(0, Ordering::Relaxed);
-        for outlet in outlets {
-            outlet.lost += full;
-            let mut batch = batch.clone();
-            batch.extend((outlet.lost > 0).then(|| lost_span(outlet.lost)));
-            if batch.is_empty() {
-                continue;
-            }
-            match timeout(EXPORT_MAX, outlet.exporter.export(batch)).await {
-                Ok(Ok(())) => outlet.lost = 0,
-                Ok(Err(_)) | Err(_) => {
-                    outlet.lost += spans;
-                    self.dropped.inc_by(spans);
+        let sending = outlets.iter_mut().map(|outlet| outlet.send(&spans, full, &self.dropped));
+        join_all(sending).await;
+    }
+}
+
+impl<E: SpanExporter> Outlet<E> {
+    /// Sends spans in batches, with a word on what it did not get before, `full` that did not fit the queue among it. What it does not
+    /// take is lost to it; once it does not answer, the rest is, too: it would hold up what comes later.
+    async fn send(&mut self, spans: &[SpanData], full: u64, dropped: &Counter) {
+        self.lost += full;
+        let mut rest = spans;
+        while !rest.is_empty() || self.lost > 0 {
+            let (batch, later) = rest.split_at(rest.len().min(BATCH_MAX));
+            let told = batch.iter().cloned().chain((self.lost > 0).then(|| lost_span(self.lost))).collect();
+            let answer = timeout(EXPORT_MAX, self.exporter.export(told)).await;
+            rest = later;
+            let missed = match answer {
+                Ok(Ok(())) => {
+                    self.lost = 0;
+                    continue;
                 }
+                Ok(Err(_)) => batch.len(),
+                Err(_) => batch.len() + std::mem::take(&mut rest).len(),
+            };
+            let missed = u64::try_from(missed).unwrap_or(u64::MAX);
+            self.lost += missed;
+            dropped.inc_by(missed);
+            if rest.is_empty() {
+                return;
             }
         }
     }
@@ -174,10 +181,14 @@ mod tests {
     struct Collector {
         got: Arc<Mutex<Vec<SpanData>>>,
         away: Arc<AtomicBool>,
+        silent: Arc<AtomicBool>,
     }
 
     impl SpanExporter for Collector {
         async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            if self.silent.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
             if self.away.load(Ordering::Relaxed) {
                 return Err(OTelSdkError::InternalFailure("away".to_owned()));
             }
@@ -245,5 +256,26 @@ mod tests {
         let got =
             there.got.lock().unwrap().iter().filter(|s| lost(std::slice::from_ref(s)).is_empty()).count();
         assert_eq!(got, 1_000);
+    }
+
+    /// A collector that never answers takes nothing from the other, not even at the end, and is waited for once.
+    #[tokio::test]
+    async fn a_silent_collector_holds_up_no_other() {
+        let dropped = Counter::default();
+        let (queue, queued) = queue(2_000, dropped.clone());
+        (0..1_500).for_each(|_| queue.offer(span()));
+        let (there, silent) = (Collector::default(), Collector::default());
+        silent.silent.store(true, Ordering::Relaxed);
+        let (stop, stopping) = oneshot::channel();
+        let (done, _over) = oneshot::channel();
+        stop.send(done).unwrap();
+        let exporting = tokio::spawn(queued.export(vec![silent, there.clone()], Duration::ZERO, stopping));
+        while there.got.lock().unwrap().len() < 1_500 {
+            assert!(!exporting.is_finished(), "the silent one is still waited for");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(dropped.get(), 0, "nobody's patience has ended yet");
+        exporting.await.unwrap();
+        assert_eq!(dropped.get(), 1_500, "the rest of what it did not take is not tried");
     }
 }

@@ -111,7 +111,7 @@ pub(in super::super) fn check_window(
     log: &mut Log<'_>,
 ) {
     for Read { fault, at_ms, .. } in faults.iter().filter(|read| read.is_sound) {
-        let ends_ms = fault.ends_ms();
+        let ends_ms = crate::clash::ends_ms(fault, scenario.fleet.nodes);
         let looked_back = scenario.claims.iter().find(|claim| looks_back(claim, fault, scenario));
         if ends_ms >= window_ms {
             let why = format!("it is over after {ends_ms} ms, but the window ends after {window_ms} ms");

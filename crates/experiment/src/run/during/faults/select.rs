@@ -114,7 +114,11 @@ async fn of_part(
             vec![index_of(ground, at_once_or(seen, witness::holder(ground, key)).await?).await?]
         }
         Which::Leader { key } => {
-            vec![index_of(ground, at_once_or(seen, witness::leader(ground, key)).await?).await?]
+            let node = at_once_or(seen, witness::leader(ground, key)).await?;
+            if !witness::leads(ground, key, &node).await? {
+                return Err(format!("{node} did not rebuild {key} any more when it was to be hit"));
+            }
+            vec![index_of(ground, node).await?]
         }
     };
     if indices.is_empty() {

@@ -110,8 +110,8 @@ async fn cycle(
     };
     let repaired_us = now_us();
     match repaired {
-        // What was not done needs no word that it was undone, but it is made sure.
-        Ok(_) | Err(_) if !done => {}
+        // What was not done needs no word that it was undone, but it is made sure: it may have been done to some.
+        Ok(_) if !done => {}
         Ok(note) => {
             steps.add(same(&targets, repaired_us, FaultPhase::Repaired, &note));
         }

@@ -4,7 +4,8 @@ use super::Faults;
 use crate::{
     ledger::OriginLab,
     locks::LockLab,
-    testbed::{Part, RedisFault, Signal},
+    run::hands::Hands,
+    testbed::{Part, PartState, RedisFault, Signal},
 };
 use std::sync::{Mutex, MutexGuard};
 
@@ -31,9 +32,14 @@ impl Undo {
         let hands = faults.stage.hands;
         let said = match self {
             Self::Signal { part, indices, signal } => {
-                hands.signal(*part, indices, *signal).await?;
+                let mut those = indices.clone();
+                if *signal == Signal::Start {
+                    those = ended(hands, *part, indices).await;
+                }
+                hands.signal(*part, &those, *signal).await?;
                 if *signal == Signal::Resume { "goes on" } else { "is started" }
             }
+            Self::StartRedis { .. } if ended(hands, Part::Redis, &[0]).await.is_empty() => "runs",
             Self::StartRedis { empty } => {
                 if *empty {
                     hands.redis(RedisFault::Wipe).await?;
@@ -56,12 +62,27 @@ impl Undo {
                 "lets queries go on"
             }
             Self::ClockRight => {
-                LockLab::new(&hands.endpoints().lock_grpc)?.set_clock(1.0).await?;
+                let rate = LockLab::new(&hands.endpoints().lock_grpc)?.set_clock(1.0).await?;
+                if (rate - 1.0).abs() > f64::EPSILON {
+                    return Err(format!("says that its clock still runs at the rate of {rate}"));
+                }
                 "ends leases by the holders' time again"
             }
         };
         Ok(said.to_owned())
     }
+}
+
+/// Those that do not run. Who cannot be asked for is started: that says why it cannot be.
+async fn ended(hands: &dyn Hands, part: Part, indices: &[u32]) -> Vec<u32> {
+    let mut ended = Vec::new();
+    for index in indices {
+        let state = hands.state(part, *index).await;
+        if !matches!(state, Ok(PartState::Running { .. } | PartState::Paused)) {
+            ended.push(*index);
+        }
+    }
+    ended
 }
 
 /// Something that is in force.

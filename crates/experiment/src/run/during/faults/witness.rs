@@ -68,6 +68,17 @@ pub(super) async fn leader(ground: Ground<'_>, key: &str) -> Result<Lead, String
     fetch(ground, key, |_| true).await
 }
 
+/// Whether a node rebuilds the row now, by the ledger.
+///
+/// # Errors
+/// The origin does not answer.
+pub(super) async fn leads(ground: Ground<'_>, key: &str, node: &str) -> Result<bool, String> {
+    let mut origin = ground.origin()?;
+    let mut rebuilds = OpenRebuilds::since(key.to_owned(), ground.ledger_from);
+    rebuilds.newest(&mut origin).await.map_err(|error| error.to_string())?;
+    Ok(rebuilds.is_led_by(node))
+}
+
 async fn lease_that_is_new(ground: Ground<'_>, key: &str) -> Result<Lead, String> {
     let (locks, names) = (ground.locks()?, lock_names(ground, key));
     let mut old: Option<Vec<u64>> = None;
@@ -136,6 +147,17 @@ impl Lease {
         &self.holder.node
     }
 
+    /// Whether it lasted as long as it had left when it was found, if it ended after so long. Else its holder let go of it, and was
+    /// none any more when the fault came.
+    pub(super) fn ran_out(&self, after: Duration) -> bool {
+        after + EARLY >= self.holder.expires_in
+    }
+
+    /// Its fencing token, and what it had left when it was found.
+    pub(super) fn words(&self) -> String {
+        format!("token {}, {} ms left when it was found", self.holder.token, millis(self.holder.expires_in))
+    }
+
     /// Waits until it is not held any more, or by another: how long that took from when it was found. Nothing: it still was
     /// when the time was over, or the lock service was silent.
     pub(super) async fn ended(&self, ground: Ground<'_>, until: Instant) -> Option<Duration> {
@@ -152,31 +174,35 @@ impl Lease {
     }
 }
 
-/// Waits until a lease of the row is seen twice, some time apart, and says how many milliseconds it lost in how many.
-pub(super) async fn lease_loses(ground: Ground<'_>, key: &str, until: Instant) -> Option<(u64, u64)> {
+/// By how much a lease may seem to have ended early: the store and the lab each round to a millisecond, and calls take time.
+const EARLY: Duration = Duration::from_millis(10);
+
+/// Waits for a lease of the row that is granted while somebody looks, and says how long it is given, as far as that was seen at once.
+pub(super) async fn lease_granted(ground: Ground<'_>, key: &str, until: Instant) -> Option<Duration> {
     let (locks, names) = (ground.locks().ok()?, lock_names(ground, key));
-    let mut first: Option<(Holder, Instant)> = None;
+    // Held at the last look, and when that was.
+    let mut last: Option<(Vec<u64>, Instant)> = None;
     let mut looks = Looks::until(until);
     while looks.again().await {
+        let mut tokens = Vec::new();
+        let looked = Instant::now();
         for name in &names {
             let Ok(Some(holder)) = locks.holder(name).await else { continue };
-            match &first {
-                Some((was, at)) if was.token == holder.token => {
-                    let passed = at.elapsed();
-                    let lost = was.expires_in.saturating_sub(holder.expires_in);
-                    if passed >= LEASE_LOOK {
-                        return Some((millis(lost), millis(passed)));
-                    }
-                }
-                _ => first = Some((holder, Instant::now())),
+            if let Some((held, at)) = &last
+                && !held.contains(&holder.token)
+                && at.elapsed() <= AT_ONCE
+            {
+                return Some(holder.expires_in);
             }
+            tokens.push(holder.token);
         }
+        last = Some((tokens, looked));
     }
     None
 }
 
-/// The time between two looks at a lease from which the rate of its clock can be told: a millisecond is what is told apart.
-const LEASE_LOOK: Duration = Duration::from_millis(40);
+/// A lease that was not there so long ago was granted just now.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

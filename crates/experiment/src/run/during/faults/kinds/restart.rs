@@ -156,10 +156,13 @@ impl Deed for Promote {
         let mut seen = scene
             .seen(0, format!("is the replica now, with {} keys, {} before", now.keys, self.life.was.keys));
         if let Some(lease) = &self.lease {
-            let gone = lease.ended(scene.ground, scene.confirm_until()).await.is_some();
             let of = lease.node();
-            let words = if gone { "is not known to it" } else { "was not seen to end" };
-            seen.note.push_str(&format!("; the lease of {of} {words}"));
+            if lease.ended(scene.ground, scene.confirm_until()).await.is_none() {
+                return vec![Err(format!(
+                    "is the replica now, and still knows the lease of {of}: it was not behind"
+                ))];
+            }
+            seen.note.push_str(&format!("; the lease of {of} is not known to it"));
         }
         vec![Ok(seen)]
     }

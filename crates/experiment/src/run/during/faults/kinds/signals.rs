@@ -114,15 +114,23 @@ impl Deed for Signals {
         if let Err(why) = scene.check_held(self.lease.as_ref()) {
             return states.into_iter().map(|state| state.and_then(|_| Err(why.clone()))).collect();
         }
-        let Some((node, ended)) = lease else { return states };
+        let (Some((node, ended)), Some(held)) = (lease, &self.lease) else { return states };
+        let (of_lease, lease_ran_out) = (held.words(), |after| held.ran_out(after));
         let of = scene.targets.iter().position(|target| target.name == node);
         if let Some(state @ Ok(_)) = of.and_then(|place| states.get_mut(place)) {
             match (ended, state) {
                 (None, state) if self.must_end(scene) => {
                     *state = Err("is paused, but its lease was not seen to end meanwhile".to_owned());
                 }
+                (Some(after), state) if !lease_ran_out(after) && scene.chosen_as_holder_of().is_some() => {
+                    let after_ms = after.as_millis();
+                    *state = Err(format!(
+                        "let go of its lease after {after_ms} ms, before it was hit ({of_lease})"
+                    ));
+                }
                 (Some(after), Ok(seen)) => {
-                    seen.note.push_str(&format!("; its lease ended after {} ms", after.as_millis()));
+                    seen.note
+                        .push_str(&format!("; its lease ended after {} ms ({of_lease})", after.as_millis()));
                 }
                 (None, Ok(seen)) => seen.note.push_str("; its lease was not seen to end meanwhile"),
                 (_, Err(_)) => {}

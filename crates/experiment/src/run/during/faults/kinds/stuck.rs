@@ -1,13 +1,16 @@
 //! Queries of the origin that hang, each with its connection of the pool.
 
-use super::{Deed, End, Scene, Seen};
+use super::{Deed, End, Looks, Scene, Seen};
 use crate::run::during::faults::undo::Undo;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long before the end of the hold the queries that hang are counted: they are let go at its end.
 const COUNT_BEFORE: Duration = Duration::from_millis(20);
 /// The longest that the origin lets a query hang, milliseconds.
 const HANG_MS_MAX: u32 = 600_000;
+
+/// How long reading a row may take once no query hangs.
+const READ_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Stuck {
     queries: u32,
@@ -46,5 +49,26 @@ impl Deed for Stuck {
             }
         };
         vec![counted.await]
+    }
+
+    /// Until none hangs any more, and a row can be read.
+    async fn recovered(&mut self, scene: Scene<'_>, until: Instant) -> Vec<Result<String, String>> {
+        let mut looks = Looks::until(until);
+        let mut lacks = String::new();
+        while looks.again().await {
+            let free = async {
+                let mut origin = scene.ground.origin()?;
+                let answer = origin.set_stuck(0, 0).await.map_err(|error| error.to_string())?;
+                if answer.hang_now > 0 {
+                    return Err(format!("{} queries still hang", answer.hang_now));
+                }
+                origin.reaches_rows(READ_LIMIT).await.map_err(|error| error.to_string())
+            };
+            match free.await {
+                Ok(_) => return vec![Ok("lets no query hang, and reads rows".to_owned())],
+                Err(why) => lacks = why,
+            }
+        }
+        vec![Err(lacks)]
     }
 }
