@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: [(&str, &[&str]); 16] = [
     ("policy", &[]),
     ("lease", &[]),
-    ("scenario", &["policy"]),
+    ("scenario", &[]),
     ("history", &[]),
     ("judge", &["history", "scenario"]),
     ("report", &["history", "judge", "scenario"]),

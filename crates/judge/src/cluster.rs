@@ -30,6 +30,8 @@ pub enum Clusters {
     Differ {
         /// The first difference in words.
         why: String,
+        /// Whether it makes one herd out of two: the store did not count an expiry.
+        merged: bool,
     },
     /// The TTL is too short beside the rebuild time for time to tell herds apart.
     Indistinct,
@@ -76,14 +78,15 @@ pub(crate) fn clusters_of(
                     "time clustering finds one herd of {key} with generations {generation} and {} (rebuild {})",
                     other.generation, other.rebuild
                 );
-                return Clusters::Differ { why };
+                return Clusters::Differ { why, merged: false };
             }
             let earlier = seen.insert((life, generation), (herds, last_us));
             if let Some((earlier, _)) = earlier.filter(|(_, before_us)| !stretched(*before_us, first_us)) {
                 let why = format!(
                     "time clustering finds two herds of {key} (number {earlier} and {herds}) that both name generation {generation}"
                 );
-                return Clusters::Differ { why };
+                // Fills from nothing belong to no boundary, however many name no generation.
+                return Clusters::Differ { why, merged: generation > 0 };
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Property: rebuilds within the window of a key of which nothing was cached, per key and prefix, in scope `process` per process.
 //!
 //! A row that does not exist is never cached where nothing remembers absence: it has a cold herd again and again. Of such a key the
-//! rebuilds under way at once count as one herd, where most are.
+//! rebuilds under way at once count as one herd; the one furthest beyond its bound speaks for the key.
 //!
 //! Fills before the window, and those that a deploy makes beside the old prefix before it switches, are what spares readers the
 //! cold start: they are not counted. Theory: a cold key's herd is bounded as any herd is; a key that was filled before, by the
@@ -16,7 +16,7 @@ use crate::Case;
 use crate::boundary::{own_rows, prefix_of, rows_in_lives, was_admitted};
 use crate::limit::Limit;
 use crate::lives::WRITE_SLACK_US;
-use crate::overlap::{peak_overlap, under_way_at};
+use crate::overlap::overlaps;
 use crate::theory;
 use crate::verdict::Verdict;
 use crate::worst::{Count, counted, worst_of};
@@ -29,25 +29,26 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
             groups.entry((key, life, node)).or_default().push(row);
         }
     }
-    for rows in groups.values_mut().filter(|rows| !case.rows.is_row(&rows[0].key)) {
-        *rows = under_way_at(rows, peak_overlap(rows.iter().copied()).1);
-    }
     let filled = filled(case);
     let counts: Vec<Count<'_>> = groups
         .into_iter()
-        .map(|((_, life, _), rows)| {
+        .filter_map(|((_, life, _), rows)| {
             let key = rows[0].key.as_str();
-            let limit = Limit::of(claim, || {
-                let is_filled = |us: &u64| us.saturating_add(WRITE_SLACK_US) <= rows[0].start_us;
-                if life == 0
-                    && is_prefilled(case)
-                    && filled.get(rows[0].cache_key.as_str()).is_some_and(is_filled)
-                {
-                    return Limit::exactly(0, "0: it was filled before");
-                }
-                theory::rebuilds(case, key, &rows, claim.scope)
+            let herds = if case.rows.is_row(key) { vec![rows] } else { overlaps(&rows) };
+            let counts = herds.into_iter().map(|rows| {
+                let limit = Limit::of(claim, || {
+                    let is_filled = |us: &u64| us.saturating_add(WRITE_SLACK_US) <= rows[0].start_us;
+                    if life == 0
+                        && is_prefilled(case)
+                        && filled.get(rows[0].cache_key.as_str()).is_some_and(is_filled)
+                    {
+                        return Limit::exactly(0, "0: it was filled before");
+                    }
+                    theory::rebuilds(case, key, &rows, claim.scope)
+                });
+                Count { key, generation: 0, complete: true, count: rows.len() as u64, rows, limit }
             });
-            Count { key, generation: 0, complete: true, count: rows.len() as u64, rows, limit }
+            Count::worst(counts)
         })
         .collect();
     if counts.is_empty() {

@@ -2,7 +2,8 @@
 //!
 //! Counted per key over the whole rung, so that the rebuilds of two generations that overlap are seen: those of boundaries, and from
 //! the window's start on those that name no generation too, of cold keys and of rows that do not exist. A cold herd is bounded as any
-//! other is. What filled keys before the window is no herd: no reader asked for it.
+//! other is. What filled keys before the window is no herd: no reader asked for it. Each set that was under way at once has a bound of its
+//! own: the one furthest beyond it speaks for its key.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use herd_scenario::{Claim, Scope};
 use crate::Case;
 use crate::boundary::rows_in_lives;
 use crate::limit::Limit;
-use crate::overlap::{peak_overlap, under_way_at};
+use crate::overlap::overlaps;
 use crate::theory;
 use crate::verdict::Verdict;
 use crate::worst::{Count, worst_of};
@@ -29,12 +30,13 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     }
     let counts: Vec<Count<'_>> = groups
         .values()
-        .map(|rows| {
-            let (count, at_us) = peak_overlap(rows.iter().copied());
-            let (key, generation) = (rows[0].key.as_str(), rows[0].generation);
-            let rows = under_way_at(rows, at_us);
-            let limit = Limit::of(claim, || theory::concurrent(case, key, &rows, claim.scope));
-            Count { key, generation, complete: true, rows, count, limit }
+        .filter_map(|rows| {
+            let counts = overlaps(rows).into_iter().map(|rows| {
+                let (key, generation) = (rows[0].key.as_str(), rows[0].generation);
+                let limit = Limit::of(claim, || theory::concurrent(case, key, &rows, claim.scope));
+                Count { key, generation, complete: true, count: rows.len() as u64, rows, limit }
+            });
+            Count::worst(counts)
         })
         .collect();
     let unit = if claim.scope == Scope::Process { "keys and processes" } else { "keys" };

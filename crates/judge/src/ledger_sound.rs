@@ -11,6 +11,9 @@ use crate::cluster::{Clusters, clusters_of, confirmed_by_clients, in_order};
 use crate::theory::explains_loss;
 use herd_scenario::Layer;
 
+/// Name of the assumption that the store counts every expiry, where it fails.
+pub(crate) const EACH_COUNTED: &str = "each expiry is counted";
+
 /// All of them, in a fixed order.
 pub(crate) fn all(case: &Case<'_>) -> Vec<Assumption> {
     vec![whole(case), of_rung(case), reconciles(case), counting_agrees(case)]
@@ -98,7 +101,8 @@ fn reconciles(case: &Case<'_>) -> Assumption {
 }
 
 /// The generations that callers name are their own word. Time tells herds apart without it, where values live for a TTL; where
-/// they are recomputed early, no herd can have seen a generation before it was made.
+/// they are recomputed early, no herd can have seen a generation before it was made. That the store did not count an expiry is told under
+/// a name of its own: the two herds then stand in one boundary.
 fn counting_agrees(case: &Case<'_>) -> Assumption {
     let name = "counting agrees";
     let life_us =
@@ -116,7 +120,8 @@ fn counting_agrees(case: &Case<'_>) -> Assumption {
     let by_time = clusters_of(case.scenario, case.history, life_us, &case.stores, is_row, stretched);
     let (holds, why) = match by_time {
         Clusters::Agree { herds } => (true, format!("time clustering finds the same {herds} herds")),
-        Clusters::Differ { why } => (false, why),
+        Clusters::Differ { why, merged: true } => return found(EACH_COUNTED, false, why),
+        Clusters::Differ { why, merged: false } => (false, why),
         Clusters::Indistinct => match confirmed_by_clients(case, life_us) {
             Ok(answers) => (
                 true,

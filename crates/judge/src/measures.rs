@@ -1,14 +1,14 @@
 //! The figures of a rung, for tables and plots. Nothing here decides a verdict.
 
-use herd_history::{FetchOutcome, OperationRecord, Outcome as Ended, Served};
+use herd_history::{LedgerRow, OperationRecord, Outcome as Ended, Served};
 use serde::Serialize;
 
 use crate::absent_key_queries::is_of_absent;
 use crate::assumptions::Assumption;
-use crate::boundary::{Boundary, own_rows};
+use crate::boundary::{Boundary, own_rows, was_admitted};
 use crate::early_rebuilds::hot_key;
 use crate::fault_figures::{self, FaultFigures};
-use crate::overlap::peak_overlap;
+use crate::overlap::{at_work, peak_overlap};
 use crate::readers::is_miss;
 use crate::readers_waited::has_waited;
 use crate::{Case, highest_bucket, sends};
@@ -33,7 +33,8 @@ pub struct RungFigures {
     pub hung_up: u64,
     /// Rebuilds that the origin started, for the same keys as `boundaries`: rarely read ones would dilute the mean.
     pub origin_queries_per_boundary: PerBoundary,
-    /// Rebuilds under way at once, over all keys, cold fills aside.
+    /// Rebuilds at work at the origin at once, over all keys, those of rows that do not exist among them. What waits at its gate is not
+    /// at work; what filled keys before the window is none.
     pub peak_concurrent_rebuilds: u64,
     /// From the intended send time to the answer or error.
     pub latency_ms: LatencyFigures,
@@ -141,7 +142,9 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
     let heard = (requests - hung_up).max(1) as f64;
     let misses = many(&is_miss) as f64;
     let window_s = record.window_end_us.saturating_sub(record.window_start_us) as f64 / 1e6;
-    let rows = case.boundaries.iter().flat_map(|boundary| boundary.rebuilds.iter().copied());
+    let admitted = || own_rows(case.history).filter(|row| was_admitted(row));
+    let working: Vec<LedgerRow> =
+        admitted().filter(|row| row.start_us >= record.window_start_us).map(at_work).collect();
     let (boundaries, origin_queries_per_boundary) = per_boundary(case);
     RungFigures {
         name: record.name.clone(),
@@ -151,7 +154,7 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
         errors: requests - good - hung_up,
         hung_up,
         origin_queries_per_boundary,
-        peak_concurrent_rebuilds: peak_overlap(rows).0,
+        peak_concurrent_rebuilds: peak_overlap(&working).0,
         latency_ms: latencies(operations),
         miss_rate: misses / heard,
         stale_served: many(&|row| row.served == Served::Stale),
@@ -160,9 +163,7 @@ pub(crate) fn figures(case: &Case<'_>) -> RungFigures {
         goodput_per_s: if window_s > 0.0 { good as f64 / window_s } else { 0.0 },
         local_hits: many(&|row| row.served == Served::HitLocal),
         sends_per_hundred: sends::per_hundred(operations),
-        origin_queries: own_rows(case.history)
-            .filter(|row| row.outcome != Some(FetchOutcome::Rejected))
-            .count() as u64,
+        origin_queries: admitted().count() as u64,
         absent_queries: own_rows(case.history).filter(|row| is_of_absent(case, row)).count() as u64,
         highest_bucket: highest_bucket::highest(case.scenario, case.history),
         load: LoadFigures {

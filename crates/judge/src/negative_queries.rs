@@ -1,7 +1,7 @@
 //! Property: how often the origin was asked for one row that does not exist within one negative TTL.
 //!
 //! Counted are the fetches that found no row, per key (in scope `process` per key and process), in the worst window of a negative
-//! TTL, wherever it begins. A remembered absence lives for that long after the first of its herd, so that two herds never
+//! TTL, wherever it begins: the one furthest beyond what its herd may cost. A remembered absence lives for that long after the first of its herd, so that two herds never
 //! meet in one window and the bound is that of one herd: the same as for a value. The window is a tenth shorter than the TTL:
 //! starts are read from the origin's clock, the TTL runs by the store's.
 
@@ -33,12 +33,14 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     }
     let counts: Vec<Count<'_>> = groups
         .into_values()
-        .map(|mut rows| {
+        .filter_map(|mut rows| {
             rows.sort_by_key(|row| (row.start_us, row.rebuild));
-            let rows = worst_window(&rows, window_us);
-            let (key, generation) = (rows[0].key.as_str(), rows[0].generation);
-            let limit = Limit::of(claim, || theory::rebuilds(case, key, &rows, claim.scope));
-            Count { key, generation, complete: true, count: rows.len() as u64, rows, limit }
+            let counts = windows(&rows, window_us).into_iter().map(|rows| {
+                let (key, generation) = (rows[0].key.as_str(), rows[0].generation);
+                let limit = Limit::of(claim, || theory::rebuilds(case, key, &rows, claim.scope));
+                Count { key, generation, complete: true, count: rows.len() as u64, rows, limit }
+            });
+            Count::worst(counts)
         })
         .collect();
     let unit = if claim.scope == Scope::Process { "absent keys and processes" } else { "absent keys" };
@@ -49,16 +51,16 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     })
 }
 
-/// The most rows whose starts lie within a window of this length; the first such window. `rows` are in order of their starts.
-fn worst_window<'a>(rows: &[&'a LedgerRow], window_us: u64) -> Vec<&'a LedgerRow> {
-    let (mut first, mut worst) = (0, 0..0);
+/// All sets of rows whose starts lie within a window of this length and to which none can be added. `rows` are in order of their starts.
+fn windows<'a>(rows: &[&'a LedgerRow], window_us: u64) -> Vec<Vec<&'a LedgerRow>> {
+    let (mut first, mut windows) = (0, Vec::new());
     for (index, row) in rows.iter().enumerate() {
         while row.start_us - rows[first].start_us >= window_us {
             first += 1;
         }
-        if index + 1 - first > worst.len() {
-            worst = first..index + 1;
+        if rows.get(index + 1).is_none_or(|next| next.start_us - rows[first].start_us >= window_us) {
+            windows.push(rows[first..=index].to_vec());
         }
     }
-    rows[worst].to_vec()
+    windows
 }

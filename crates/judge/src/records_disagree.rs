@@ -13,7 +13,7 @@
 //! | a fetch that the traces tell of and the ledger lacks, or has in another trace | traces, ledger |
 //! | a rebuild that ended and of which the traces do not tell | ledger, traces |
 //!
-//! Traces count where none is known to be lost, and up to the last of the rung that they tell of. Fills on command are traced by ratio
+//! Traces count where none is known to be lost, and up to the last of the rung that they tell of; where they do not, the verdict says so. Fills on command are traced by ratio
 //! alone, and a process that a fault ended may not have sent its last: so rungs with faults need not be told of whole.
 //!
 //! An answer served stale names the refresh that runs meanwhile, which need not have asked the origin yet. What is said of second and
@@ -94,6 +94,10 @@ pub(crate) fn check<'a>(case: &Case<'a>, claim: &Claim) -> Verdict {
             only_traced.first().map(|number| format!("rebuild {number} is in the traces, not in the ledger"))
         });
     let why = first.as_ref().map_or(why.clone(), |first| format!("{why}; first: {first}"));
+    let why = match traces {
+        Some(_) => why,
+        None => format!("{why}; traces were not compared: the run kept no record of all of them"),
+    };
     let witness = first.map(|first| {
         let of_writes: Vec<&StoreWriteRecord> = writes.iter().map(|(write, _)| *write).collect();
         let mut witness = Witness::of_operations(first, answers.len() as u64, &answers);

@@ -15,7 +15,7 @@
 //!
 //! What a confirmed fault adds, where it overlaps a herd and nowhere else: one for each rebuild that it took away (5: its holder was
 //! paused or cut off for longer than E, or ended; or the fetch failed, was cut off or never ended), one for each request of the key that
-//! hung up (with the lock one for each time that clients did, with single-flight one for each time and process), and while nothing can be stored one for each rebuild time of that. N is the number of nodes that were there during the
+//! hung up (with the lock one for each time that clients did, with single-flight one for each time and process), and while nothing can be stored one for each rebuild time of that, none of them at once. N is the number of nodes that were there during the
 //! herd; who is started again counts again. The lock lies on top of single-flight: it never allows for more than that alone would.
 //!
 //! Map: `readers` rows 1, 8, 10 · `members` rows 2, 16 and N · `fleet_lock` rows 3 to 7 · `toll` what faults take.
@@ -42,44 +42,48 @@ pub(crate) const ABOUT_AT_LEAST: f64 = 0.5;
 /// XFetch's e^(1/beta) holds where r*beta*D is large; from here on it is.
 pub(crate) const EARLY_CROWD_MIN: f64 = 10.0;
 
+/// What is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Rebuilds that start, be it one after the other.
+    Starts,
+    /// Rebuilds that are under way at once: what lets them follow each other allows for none of these.
+    AtOnce,
+}
+
 /// Starts that these rebuilds, all of one key and generation, may have. In scope `process` they are those of one node.
 pub(crate) fn rebuilds(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    allowed(case, key, rows, scope, |_| true)
+    allowed(case, key, rows, scope, Of::Starts)
 }
 
 /// Rebuilds of one key that may be under way at once: never more than may start, since the bounds on starts come from bounds
-/// on what runs at once. A failed rebuild is over before the next begins.
+/// on what runs at once. A failed rebuild is over before the next begins, and so is one whose value could not be stored.
 pub(crate) fn concurrent(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    allowed(case, key, rows, scope, |row| !toll::has_failed(row) || row.end_us.is_none())
+    allowed(case, key, rows, scope, Of::AtOnce)
 }
 
-/// The bound of the layers, and what faults add to it: one for each rebuild that they took away, of those that `counts`.
-fn allowed(
-    case: &Case<'_>,
-    key: &str,
-    rows: &[&LedgerRow],
-    scope: Scope,
-    counts: impl Fn(&LedgerRow) -> bool,
-) -> Limit {
+/// The bound of the layers, and what faults add to it: one for each rebuild that they took away.
+fn allowed(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of) -> Limit {
+    let counts = |row: &LedgerRow| of == Of::Starts || !toll::has_failed(row) || row.end_us.is_none();
     if let Some(limit) = fleet_lock::forbidden(case, rows) {
         return limit;
     }
     let (of_faults, of_clients) = ("that faults took away", "that clients hung up");
-    let lost = toll::lost(case, rows, &counts, toll::By::Anything);
-    let limit = herd(case, key, rows, scope).and(lost, of_faults);
+    let lost = toll::lost(case, rows, counts, toll::By::Anything);
+    let limit = herd(case, key, rows, scope, of).and(lost, of_faults);
     if scope == Scope::Process || !case.rung.has(Layer::Lock) {
         return limit.and(toll::hung_up(case, key, rows), of_clients);
     }
     // Under the lock there is single-flight: whatever becomes of leases, a process has one flight.
-    let flights = impatient(case, key, rows, scope, members::each(case, rows));
-    let ended = toll::lost(case, rows, &counts, toll::By::ItsEnd);
+    let flights = impatient(case, key, rows, scope, members::each(case, rows, of));
+    let ended = toll::lost(case, rows, counts, toll::By::ItsEnd);
     let flights = flights.and(ended, of_faults).and(toll::hung_up(case, key, rows), of_clients);
     limit.and(toll::hung_up_holders(case, key, rows), of_clients).no_more_than(flights)
 }
 
 /// The bound of the layers, and of what was away meanwhile.
-fn herd(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
-    impatient(case, key, rows, scope, coalesced(case, key, rows, scope))
+fn herd(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of) -> Limit {
+    impatient(case, key, rows, scope, coalesced(case, key, rows, scope, of))
 }
 
 /// Reads per second of a key, of one that exists or of one of the few absent ones. Shares are of all reads.
@@ -105,11 +109,11 @@ pub(crate) fn longest_ms(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
 }
 
 /// What the layers that coalesce leave of a herd.
-fn coalesced(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope) -> Limit {
+fn coalesced(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of) -> Limit {
     match scope {
-        Scope::Process if case.rung.has(Layer::SingleFlight) => members::process(case, rows),
-        _ if case.rung.has(Layer::Lock) => fleet_lock(case, rows),
-        _ if case.rung.has(Layer::SingleFlight) => single_flight(case, rows),
+        Scope::Process if case.rung.has(Layer::SingleFlight) => members::process(case, rows, of),
+        _ if case.rung.has(Layer::Lock) => fleet_lock(case, rows, of),
+        _ if case.rung.has(Layer::SingleFlight) => single_flight(case, rows, of),
         _ if case.rung.early_beta.is_some() => early(case, key, rows, scope),
         _ => uncoordinated(case, key, rows, scope),
     }

@@ -4,7 +4,7 @@ use herd_scenario::{AtMost, Claim, Property, Rung};
 use serde::Serialize;
 
 use crate::Case;
-use crate::assumptions::{Assumption, GENERATOR_LAG};
+use crate::assumptions::{Assumption, GENERATOR_LAG, may_add};
 use crate::limit::Limit;
 use crate::measures::RungFigures;
 use crate::witness::Witness;
@@ -184,12 +184,14 @@ impl Verdict {
         self
     }
 
-    /// What was seen can refute a claim whatever is missing, and says what was; it confirms one only where every assumption holds. What
-    /// a busy machine can bring about shows nothing of the fleet where the generator lagged.
+    /// What was seen confirms a claim only where every assumption holds. It refutes one whatever is missing, and says what was: less load,
+    /// fewer nodes or a ledger with gaps only hide rebuilds, so that there were at least as many as were counted. It refutes none where the
+    /// assumption that fails can itself add to the count, nor where a busy machine can have brought about what was seen.
     pub(crate) fn under(mut self, claim: &Claim, assumptions: &[Assumption]) -> Self {
         let failed = || assumptions.iter().filter(|assumption| !assumption.holds);
         let whys: Vec<&str> = failed().map(|assumption| assumption.why.as_str()).collect();
         let lagged = failed().find(|assumption| assumption.name == GENERATOR_LAG);
+        let adds = failed().find(|assumption| may_add(assumption.name));
         match self.outcome {
             Outcome::Valid if !whys.is_empty() => {
                 self.outcome = Outcome::Unknown;
@@ -199,6 +201,14 @@ impl Verdict {
                 self.outcome = Outcome::Unknown;
                 let lag = lagged.map_or("", |lagged| lagged.why.as_str());
                 self.why = format!("neither confirmed nor refuted: {lag} ({})", self.why);
+            }
+            Outcome::Invalid if adds.is_some() => {
+                self.outcome = Outcome::Unknown;
+                let adds = adds.map_or(String::new(), |adds| format!("\"{}\": {}", adds.name, adds.why));
+                self.why = format!(
+                    "neither confirmed nor refuted: an assumption does not hold that can itself add to the count, {adds} ({})",
+                    self.why
+                );
             }
             Outcome::Invalid if !whys.is_empty() => {
                 let those: Vec<String> = failed()

@@ -43,9 +43,12 @@ impl<'a> Count<'a> {
         for row in &boundary.rebuilds {
             nodes.entry(&row.node).or_default().push(row);
         }
-        // The first of the worst, in the fixed order of names.
-        let of_nodes = nodes.into_values().rev().map(of);
-        of_nodes.max_by_key(rank).expect("a boundary has at least one rebuild")
+        Self::worst(nodes.into_values().map(of)).expect("a boundary has at least one rebuild")
+    }
+
+    /// The first of the worst.
+    pub(crate) fn worst(counts: impl DoubleEndedIterator<Item = Self>) -> Option<Self> {
+        counts.rev().max_by_key(rank)
     }
 
     /// Who did it: the process, or the fleet.
@@ -57,13 +60,13 @@ impl<'a> Count<'a> {
     }
 }
 
-/// How bad a count is.
-fn rank(count: &Count<'_>) -> (bool, bool, u64) {
-    let beyond = count.count > count.limit.at_most;
-    (beyond && count.limit.broken_premise.is_none(), beyond, count.count)
+/// How bad a count is: by how much it is beyond its own limit, and how large.
+fn rank(count: &Count<'_>) -> (bool, u64, u64) {
+    let excess = count.count.saturating_sub(count.limit.at_most);
+    (excess > 0 && count.limit.broken_premise.is_none(), excess, count.count)
 }
 
-/// The verdict of the worst count: one beyond its limit with its premise intact, else one beyond it, else the largest.
+/// The verdict of the worst count: the one furthest beyond its limit with its premise intact, else the one furthest beyond it, else the largest.
 /// `unit` says what the counts are of, `nothing` what is said where there are none.
 pub(crate) fn worst_of<'a>(
     case: &Case<'_>,

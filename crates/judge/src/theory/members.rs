@@ -2,7 +2,7 @@
 
 use herd_history::{LedgerRow, MembershipRecord};
 
-use super::{by_owner, span_us, starts_us, toll};
+use super::{Of, by_owner, span_us, starts_us, toll};
 use crate::Case;
 use crate::limit::Limit;
 
@@ -10,9 +10,9 @@ use crate::limit::Limit;
 const ROUTING_SLACK_US: u64 = 500_000;
 
 /// Row 2: one per process; row 16: with owner routing one process sees the key, and another one after each change.
-pub(super) fn single_flight(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
+pub(super) fn single_flight(case: &Case<'_>, rows: &[&LedgerRow], of: Of) -> Limit {
     if !by_owner(case) {
-        return each(case, rows);
+        return each(case, rows, of);
     }
     let (first_us, last_us) = span_us(rows);
     let during = changes(case).filter(|change| {
@@ -24,23 +24,26 @@ pub(super) fn single_flight(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
             Limit::exactly(1 + changes, format!("1 + {changes} changes of the membership (owner routing)"))
         }
     };
-    rounds(case, rows, limit)
+    rounds(case, rows, limit, of)
 }
 
 /// Row 2, whoever the key is sent to.
-pub(super) fn each(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
+pub(super) fn each(case: &Case<'_>, rows: &[&LedgerRow], of: Of) -> Limit {
     let (first_us, last_us) = starts_us(rows);
     let nodes = members(case, first_us, last_us);
-    rounds(case, rows, Limit::exactly(nodes, format!("N = {nodes}")))
+    rounds(case, rows, Limit::exactly(nodes, format!("N = {nodes}")), of)
 }
 
 /// Row 2 for one process.
-pub(super) fn process(case: &Case<'_>, rows: &[&LedgerRow]) -> Limit {
-    rounds(case, rows, Limit::exactly(1, "1 per process"))
+pub(super) fn process(case: &Case<'_>, rows: &[&LedgerRow], of: Of) -> Limit {
+    rounds(case, rows, Limit::exactly(1, "1 per process"), of)
 }
 
-/// While a process cannot store what it fetched, it fetches again, one rebuild after the other.
-fn rounds(case: &Case<'_>, rows: &[&LedgerRow], limit: Limit) -> Limit {
+/// While a process cannot store what it fetched, or not in time, it fetches again, one rebuild after the other: it has one flight.
+fn rounds(case: &Case<'_>, rows: &[&LedgerRow], limit: Limit, of: Of) -> Limit {
+    if of == Of::AtOnce {
+        return limit;
+    }
     let limit = Limit { broken_premise: toll::may_store_late(case, rows), ..limit };
     match toll::blind(case, rows) {
         Some(toll::Blind { everyone: true, rounds, .. }) if rounds > 1 => {

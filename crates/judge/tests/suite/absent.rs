@@ -2,11 +2,11 @@
 
 use herd_history::{FetchOutcome, History, LedgerRow, Outcome as Ended, Served};
 use herd_judge::Outcome::{Invalid, Valid};
-use herd_scenario::{AbsentIds, AbsentReads, Layer, Scenario};
+use herd_scenario::{AbsentIds, AbsentReads, FaultAction, Layer, LinkRule, Peer, Scenario, Which};
 
 use crate::made::{
-    FLIGHT, LOCK, NONE, START_US, changed, claim, expect, expect_unknown, history, insert, recount, renumber,
-    row, scenario,
+    FLIGHT, LOCK, NONE, START_US, changed, claim, expect, expect_unknown, history, insert, note_fault, plan,
+    recount, renumber, row, scenario,
 };
 
 /// A tenth of the reads ask for rows that do not exist, whose absence is remembered for a second.
@@ -100,6 +100,23 @@ fn negative_queries() {
     expect(&by_process, &run(&each), Valid, 1);
     let refuted = expect(&by_process, &run(&again), Invalid, 2);
     assert!(refuted.why.contains("node-0 made 2 queries for absent-1"), "{}", refuted.why);
+
+    // Eight queries while nothing could be stored are allowed for; two at another time are not, though they are fewer.
+    let away = changed(FLIGHT, &process, |scenario| {
+        negative(scenario);
+        let link = FaultAction::Link { nodes: Which::Some(1), to: Peer::Redis, rule: LinkRule::BlackHole };
+        plan(scenario, "cut", link);
+    });
+    let serial = (0..8).map(|n| (0, 0, n * 100));
+    let hidden = |after: &[(usize, u64, u64)]| {
+        let all: Vec<(usize, u64, u64)> = serial.clone().chain(after.iter().copied()).collect();
+        let mut run = run(&all);
+        note_fault(&mut run, "cut", "node-0", &[0, 1, 900, 910]);
+        crate::made::verdict(&away, &run)
+    };
+    assert_eq!(hidden(&[(0, 1, 4_000)]).observed, Some(8));
+    let later = hidden(&[(0, 1, 4_000), (0, 1, 4_200)]);
+    assert_eq!((later.outcome, later.observed, later.bound), (Invalid, Some(2), Some(1)), "{later:#?}");
 
     expect_unknown(&lock, &run(&[]), "never asked for a row that does not exist");
     expect_unknown(&scenario(LOCK, &fleet), &run(&[(0, 0, 0)]), "no layer of the rung remembers absence");

@@ -108,11 +108,44 @@ fn errors() {
     });
 }
 
-/// Goal: answers of an older configuration mix two rungs.
+/// What itself may add to a count leaves nothing refuted, as it leaves nothing confirmed.
+#[track_caller]
+fn shows_nothing(name: &str, spoil: impl Fn(&mut History)) {
+    for herd in [&[(0, 0)][..], &[(0, 0), (1, 10)]] {
+        let mut run = history(herd);
+        spoil(&mut run);
+        let unknown = verdict(&scenario(LOCK, CLAIM), &run);
+        assert_eq!(unknown.outcome, Unknown, "{unknown:#?}");
+        let said = unknown.why.contains(&format!("\"{name}\": "));
+        assert!(said || unknown.why.starts_with("not confirmed"), "{}", unknown.why);
+        assert_eq!(said, unknown.observed > Some(1), "{}", unknown.why);
+    }
+}
+
+/// Goal: answers of an older configuration mix two rungs, of which the other may be bounded by nothing.
 #[test]
 fn configuration() {
-    breaks("one configuration", |run| run.rungs[0].operations[0].config_version = 6);
-    breaks("one configuration", |run| run.rungs[0].ledger[1].config_version = 6);
+    shows_nothing("one configuration", |run| run.rungs[0].operations[0].config_version = 6);
+    shows_nothing("one configuration", |run| run.rungs[0].ledger[1].config_version = 6);
+}
+
+/// Goal: a store that does not count an expiry puts two herds into one boundary: that makes no herd of two.
+#[test]
+fn expiries_that_are_not_counted() {
+    let merged = |run: &mut History| {
+        let rung = &mut run.rungs[0];
+        rung.ledger.iter_mut().filter(|row| row.generation > 1).for_each(|row| row.generation -= 1);
+        rung.operations.iter_mut().filter(|row| row.generation > 2).for_each(|row| row.generation -= 1);
+    };
+    let mut run = history(&[(0, 0)]);
+    merged(&mut run);
+    let unknown = verdict(&scenario(LOCK, CLAIM), &run);
+    assert_eq!((unknown.outcome, unknown.observed), (Unknown, Some(2)), "{unknown:#?}");
+    assert!(
+        unknown.why.contains("\"each expiry is counted\": time clustering finds two herds"),
+        "{}",
+        unknown.why
+    );
 }
 
 /// Goal: fewer boundaries than asked for, or herds cut off by the window's end, do not suffice.
@@ -129,6 +162,37 @@ fn crowd() {
             row.served = herd_history::Served::Hit;
         }
     });
+}
+
+/// Goal: who read another key, or the key at another time, was no reader of the boundary; nor was who was refused, unless refusing is the
+/// rung's own way of dealing with a crowd.
+#[test]
+fn readers_who_were_elsewhere_are_no_crowd() {
+    let missed_late = |run: &mut History| {
+        for row in &mut run.rungs[0].operations {
+            let waited = row.served == Served::Waited;
+            // As many misses as before, at times at which nothing is rebuilt.
+            let later = (row.sent_us - START_US) / 1_000 % 1_100;
+            row.served = if (300..400).contains(&later) { Served::Led } else { Served::Hit };
+            assert!(!waited || row.served == Served::Hit);
+        }
+    };
+    breaks("crowd", missed_late);
+    breaks("crowd", |run| {
+        let waited = |row: &&mut herd_history::OperationRecord| row.served == Served::Waited;
+        run.rungs[0].operations.iter_mut().filter(waited).for_each(|row| row.key = "item-2".to_owned());
+    });
+    let refused = |run: &mut History| {
+        let waited = |row: &&mut herd_history::OperationRecord| row.served == Served::Waited;
+        run.rungs[0].operations.iter_mut().filter(waited).for_each(|row| {
+            row.outcome = herd_history::Outcome::ResourceExhausted;
+        });
+    };
+    breaks("crowd", refused);
+    let sheds = changed(LOCK, CLAIM, |scenario| scenario.rungs[0].layers.push(Layer::Shed));
+    let mut run = history(&[(0, 0)]);
+    refused(&mut run);
+    assert_eq!(verdict(&sheds, &run).outcome, Valid, "{:#?}", verdict(&sheds, &run));
 }
 
 /// Goal: a ledger with a gap may have lost the very rebuild that matters.

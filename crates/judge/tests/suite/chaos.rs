@@ -6,7 +6,8 @@ use herd_scenario::{FaultAction, FaultPart, Layer, LinkRule, OnUnavailable, Peer
 
 use crate::layers::FLEET;
 use crate::made::{
-    LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, plan, renumber, row, verdict,
+    FLIGHT, LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, plan, renumber, row,
+    verdict,
 };
 
 fn node(action: fn(Target) -> FaultAction) -> impl Fn(&mut Scenario) {
@@ -95,6 +96,55 @@ fn partitions() {
     expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0), (1, 20)]), Invalid, 2);
     expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0)]), Valid, 1);
     expect(&cut(OnUnavailable::FailClosed), &run(&[(1, 20)]), Invalid, 1);
+}
+
+/// Goal: who cannot store what it fetched fetches it again, one rebuild after the other and never two at once.
+#[test]
+fn cut_off_from_the_store() {
+    let cut = |rung: &str, claim: &str| {
+        changed(rung, claim, |scenario| {
+            let link =
+                FaultAction::Link { nodes: Which::Some(1), to: Peer::Redis, rule: LinkRule::BlackHole };
+            plan(scenario, "cut", link);
+        })
+    };
+    let run = |starts: &[(usize, u64)]| {
+        let mut run = herd(starts);
+        note_fault(&mut run, "cut", "node-0", &[1_000, 1_010, 1_500, 1_510]);
+        run
+    };
+    let (after, beside) = (run(&[(0, 0), (0, 100), (0, 200)]), run(&[(0, 0), (0, 50), (0, 200)]));
+    for (rung, scope) in [(FLIGHT, "process"), (LOCK, "fleet")] {
+        let starts = cut(rung, &claim("rebuilds_per_boundary", scope));
+        let at_once = cut(rung, &claim("concurrent_rebuilds", scope));
+        expect(&starts, &after, Valid, 3);
+        expect(&at_once, &after, Valid, 1);
+        expect(&at_once, &beside, Invalid, 2);
+    }
+}
+
+/// Goal: the largest overlap need not be the worst: one that a fault allows for does not hide a smaller one that nothing does.
+#[test]
+fn smaller_overlaps_count_too() {
+    let lock = changed(LOCK, &claim("concurrent_rebuilds", "fleet"), |scenario| {
+        let target = Target { part: FaultPart::LockService, which: Which::All };
+        plan(scenario, "away", FaultAction::Kill(target));
+    });
+    // Three at once while the lock is away, at the first boundary alone; at the second it may still have been out of reach.
+    let run = |second: u64| {
+        let mut run = history(&[(0, 0), (1, second)]);
+        let rung = &mut run.rungs[0];
+        let mut third = rung.ledger[1].clone();
+        third.node = "node-2".to_owned();
+        rung.ledger[2].start_us = rung.ledger[1].start_us + 10_000;
+        rung.ledger.push(third);
+        renumber(rung);
+        note_fault(&mut run, "away", "lock-service", &[1_000, 1_010, 1_250, 1_260]);
+        run
+    };
+    assert_eq!(verdict(&lock, &run(100)).bound, Some(4), "{:#?}", verdict(&lock, &run(100)));
+    let refuted = expect(&lock, &run(50), Invalid, 2);
+    assert_eq!((refuted.bound, refuted.witness.unwrap().generation), (Some(1), Some(3)));
 }
 
 /// Goal: whatever becomes of leases, the lock allows for no more than single-flight under it: one for each process.
@@ -313,6 +363,11 @@ fn fills_without_an_eviction() {
         let starts = (0..fills).map(|fill| 1_500 + fill * 110);
         rung.ledger.extend(starts.clone().map(|ms| row(1, 0, 1, ms)));
         renumber(rung);
+        // Its readers wait for each fill.
+        let filling = |us: u64| rung.ledger.iter().any(|row| row.start_us <= us && row.end_us > Some(us));
+        for row in rung.operations.iter_mut().filter(|row| filling(row.sent_us)) {
+            row.served = herd_history::Served::Waited;
+        }
         // What was filled from nothing is of the first generation again.
         for row in rung.operations.iter_mut().filter(|row| row.generation > 2) {
             row.generation = 1;

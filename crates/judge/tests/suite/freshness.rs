@@ -221,33 +221,37 @@ fn longest_wait() {
         row.done_us = row.sent_us + wait_ms * 1_000;
         run
     };
-    // D = 100 ms, 100 ms of slack, and the generator's lag of 1 ms.
+    // D = 100 ms, and 100 ms of slack.
     let flight = scenario(FLIGHT, &property);
-    expect(&flight, &with(201), Valid, 201);
-    let refuted = expect(&flight, &with(202), Invalid, 202);
-    assert!(refuted.witness.unwrap().operations[0].what.contains("after 202 ms"));
+    expect(&flight, &with(200), Valid, 200);
+    let refuted = expect(&flight, &with(201), Invalid, 201);
+    assert!(refuted.witness.unwrap().operations[0].what.contains("after 201 ms"));
     let waits = format!("{LOCK}\nwait_ms = 300");
-    expect(&scenario(&waits, &property), &with(501), Valid, 501);
-    expect(&scenario(&waits, &property), &with(502), Invalid, 502);
+    expect(&scenario(&waits, &property), &with(500), Valid, 500);
+    expect(&scenario(&waits, &property), &with(501), Invalid, 501);
+    // A wait begins when its request is sent: that the generator sent it late makes no room for a longer one.
+    let mut lagged = with(501);
+    lagged.rungs[0].record.load.lag_p99_us = 25_000;
+    expect(&scenario(&waits, &property), &lagged, Invalid, 501);
     let patient = |then: OnWaitTimeout| {
         changed(&waits, &property, |scenario| {
             scenario.rungs[0].layers.push(Layer::WaiterTimeout);
             scenario.rungs[0].waiter = Some(Waiter { wait_ms: 50, then });
         })
     };
-    expect(&patient(OnWaitTimeout::Stale), &with(151), Valid, 151);
-    expect(&patient(OnWaitTimeout::Error), &with(152), Invalid, 152);
-    expect(&patient(OnWaitTimeout::Origin), &with(501), Valid, 501);
-    expect(&patient(OnWaitTimeout::Origin), &with(502), Invalid, 502);
+    expect(&patient(OnWaitTimeout::Stale), &with(150), Valid, 150);
+    expect(&patient(OnWaitTimeout::Error), &with(151), Invalid, 151);
+    expect(&patient(OnWaitTimeout::Origin), &with(500), Valid, 500);
+    expect(&patient(OnWaitTimeout::Origin), &with(501), Invalid, 501);
     let queued = changed(FLIGHT, &property, |scenario| {
         let gate = Gate { in_flight_max: 1, queue_max: 1, queue_wait_ms: 50, retry_after_ms: 1 };
         scenario.rungs[0].shed = Some(Shed { edge: Some(gate), origin: None });
     });
-    expect(&queued, &with(251), Valid, 251);
-    expect(&queued, &with(252), Invalid, 252);
+    expect(&queued, &with(250), Valid, 250);
+    expect(&queued, &with(251), Invalid, 251);
     let hurried = changed(&waits, &property, |scenario| scenario.workload.request_deadline_ms = 150);
-    expect(&hurried, &with(251), Valid, 251);
-    expect(&hurried, &with(252), Invalid, 252);
+    expect(&hurried, &with(250), Valid, 250);
+    expect(&hurried, &with(251), Invalid, 251);
     let mut failed = with(202);
     let row = failed.rungs[0].operations.iter_mut().find(|row| row.served == Served::Waited).unwrap();
     (row.outcome, row.served) = (Ended::DeadlineExceeded, Served::Unknown);

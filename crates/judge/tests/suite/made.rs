@@ -295,14 +295,14 @@ pub(crate) fn stale_history(herd: &[Start]) -> History {
     history
 }
 
-/// Plans a fault for the only rung.
+/// Plans a fault for the only rung, a short one: what a run holds for longer is told by its own steps.
 pub(crate) fn plan(scenario: &mut Scenario, name: &str, action: FaultAction) {
     scenario.faults.push(Fault {
         name: name.to_owned(),
         rungs: None,
         at_ms: 1_000,
         once: Once::Now,
-        for_ms: 500,
+        for_ms: 100,
         times: 1,
         every_ms: 0,
         action,

@@ -1,5 +1,6 @@
 //! Outcomes of whole runs, and what they mean for the exit status.
 
+use herd_history::{FetchOutcome, LedgerRow};
 use herd_judge::{Outcome, judge, scenario_of};
 use herd_scenario::{Expect, PRESETS};
 
@@ -74,4 +75,28 @@ fn figures() {
     assert_eq!(figures.miss_rate, 0.1);
     assert_eq!((figures.latency_ms.p50, figures.latency_ms.max), (0.5, 100.5));
     assert_eq!(figures.herds.len(), 4);
+}
+
+/// Goal: the peak is of what is at work at the origin, rows that do not exist included; who waits at its gate is not.
+#[test]
+fn the_peak_is_of_what_is_at_work() {
+    let peak = |change: &dyn Fn(&mut LedgerRow)| {
+        let mut run = history(&[(0, 0), (1, 10), (2, 20)]);
+        run.rungs[0].ledger[1..].iter_mut().for_each(change);
+        judge(&scenario(LOCK, CLAIM), &run).rungs[0].peak_concurrent_rebuilds
+    };
+    assert_eq!(peak(&|_| {}), 3);
+    let waits = |row: &mut LedgerRow| {
+        if row.node == "node-2" {
+            (row.gate_us, row.end_us) = (100_000, row.end_us.map(|us| us + 100_000));
+        }
+    };
+    assert_eq!(peak(&waits), 2);
+    let absent = |row: &mut LedgerRow| {
+        if row.node == "node-2" {
+            (row.key, row.cache_key, row.generation) = ("absent-1".to_owned(), "p:absent-1".to_owned(), 0);
+            row.outcome = Some(FetchOutcome::NoSuchRow);
+        }
+    };
+    assert_eq!(peak(&absent), 3);
 }

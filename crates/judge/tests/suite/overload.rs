@@ -5,8 +5,8 @@ use herd_judge::Outcome::{Invalid, Valid};
 use herd_scenario::{Failing, Gate, Layer, OriginModel, Retry, Scenario, Shed, WriteGuard};
 
 use crate::made::{
-    FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown, history,
-    note_fault, renumber, row, scenario, verdict,
+    FLIGHT, LOCK, NONE, ONE_EACH, PERIOD_MS, START_US, Start, changed, claim, crowd, expect, expect_unknown,
+    history, note_fault, renumber, row, scenario, verdict,
 };
 
 fn gate(in_flight_max: u32) -> impl Fn(&mut Scenario) {
@@ -55,6 +55,49 @@ fn origin_in_flight() {
     let mut idle = history(&[]);
     idle.rungs[0].ledger.clear();
     expect_unknown(&changed(NONE, &property, gate(21)), &idle, "never asked");
+}
+
+/// Goal: a gate's queue is bounded as well: by how many wait in it, and for how long, refused ones among them.
+#[test]
+fn the_queue_of_the_gate() {
+    let property = claim("origin_in_flight", "overload");
+    // Of the twenty of each herd so many wait for so long, and are let in or refused.
+    let queued = |waiting: usize, wait_ms: u64, outcome: FetchOutcome| {
+        let mut run = history(&crowd());
+        for herd in run.rungs[0].ledger[1..].chunks_mut(20) {
+            for row in &mut herd[20 - waiting..] {
+                (row.start_us, row.gate_us) = (herd_start(row), wait_ms * 1_000);
+                row.end_us = Some(row.start_us + row.gate_us + 100_000);
+                row.outcome = Some(outcome);
+            }
+        }
+        run
+    };
+    let gate = changed(NONE, &property, gate(15));
+    for outcome in [FetchOutcome::Fetched, FetchOutcome::Rejected] {
+        assert_eq!(verdict(&gate, &queued(5, 150, outcome)).outcome, Valid);
+        let many = expect(&gate, &queued(6, 150, outcome), Invalid, 6);
+        assert!(many.why.contains("6 fetches waited at the gate at once"), "{}", many.why);
+        let long = expect(&gate, &queued(5, 201, outcome), Invalid, 201);
+        assert!(
+            long.why.ends_with("the bound is 100 ms in the gate's queue, and 100 ms of slack"),
+            "{}",
+            long.why
+        );
+        let mut lagged = queued(5, 201, outcome);
+        lagged.rungs[0].record.load.lag_p99_us = 26_000;
+        assert_eq!(verdict(&gate, &lagged).observed, Some(15), "a busy machine's timers show nothing");
+    }
+    // Who is let in or refused at once was in no queue, however long it takes to be woken.
+    assert_eq!(verdict(&gate, &queued(6, 20, FetchOutcome::Rejected)).outcome, Valid);
+    // A number that is claimed is of what is at work.
+    let number = changed(NONE, &format!("{property}\nat_most = 15"), self::gate(15));
+    assert_eq!(verdict(&number, &queued(5, 201, FetchOutcome::Rejected)).outcome, Valid);
+}
+
+/// The boundary to which a rebuild belongs.
+fn herd_start(row: &herd_history::LedgerRow) -> u64 {
+    START_US + row.generation * PERIOD_MS * 1_000
 }
 
 /// A run in which four processes rebuild each generation, and of its twenty readers four lead and sixteen wait in the first process.

@@ -153,12 +153,13 @@ fn planned_faults() {
     expect_unknown(&plan, &run, "turn 0 of away at edge was not confirmed");
 }
 
-/// Goal: a fault that is recorded to have lasted longer than planned, or to have hit others or more, is not the one that was planned.
+/// Goal: a fault that is recorded to have lasted longer or less long than planned, or to have hit others or more, is not the one that was planned.
 #[test]
 fn faults_that_are_not_as_planned() {
     let pause = |which: Which| {
         changed(LOCK, "property = \"rebuilds_per_boundary\"", |scenario| {
             plan(scenario, "away", FaultAction::Pause(Target { part: FaultPart::CacheNode, which }));
+            scenario.faults[0].for_ms = 500;
         })
     };
     let run = |targets: &[&str], steps: &[u64; 4]| {
@@ -176,6 +177,8 @@ fn faults_that_are_not_as_planned() {
         &run(&["node-1"], &[1_000, 1_010, 4_501, 4_501]),
         "lasted 3501 ms, 500 ms were planned",
     );
+    valid(&one, &run(&["node-1"], &[1_000, 1_010, 1_480, 1_490]));
+    expect_unknown(&one, &run(&["node-1"], &[1_000, 1_010, 1_479, 1_490]), "lasted 479 ms");
     // A witness may take longer than the hold, up to its own limit.
     valid(&one, &run(&["node-1"], &[500, 3_500, 4_500, 4_500]));
     expect_unknown(&one, &run(&["node-1"], &[500, 4_500, 4_501, 4_501]), "lasted 4001 ms");

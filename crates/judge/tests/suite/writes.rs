@@ -96,7 +96,15 @@ fn traces_and_ledger_know_the_same_fetches() {
         run.traced = Some(all);
         run
     };
-    expect(&scenario, &traced(&|_| {}), Valid, 0);
+    let told = expect(&scenario, &traced(&|_| {}), Valid, 0);
+    assert!(!told.why.contains("traces were not compared"), "{}", told.why);
+    let none = History { traced: None, ..traced(&|_| {}) };
+    let silent = expect(&scenario, &none, Valid, 0);
+    assert!(
+        silent.why.ends_with("traces were not compared: the run kept no record of all of them"),
+        "{}",
+        silent.why
+    );
     let untold = traced(&|all| drop(all.remove(1)));
     let found = expect(&scenario, &untold, Invalid, 1);
     assert!(found.why.contains("rebuild 3: the traces do not tell of it"), "{}", found.why);

@@ -1,6 +1,6 @@
 //! The numbers of a scenario and a rung, as the bounds need them.
 
-use herd_scenario::{AbsentIds, Layer, Retry, Routing, Rung, Scenario};
+use herd_scenario::{AbsentIds, Layer, OnWaitTimeout, Retry, Routing, Rung, Scenario};
 
 use crate::words::count;
 
@@ -76,10 +76,30 @@ impl<'a> Numbers<'a> {
         self.rung.has(Layer::OwnerRouting) || self.scenario.fleet.routing == Routing::Owner
     }
 
+    /// How many rebuilds of a key this rung's lock leaves to the fleet, and why; `None` without a lock. One only while its lease outlives the
+    /// rebuild, and who waits for it has the patience.
+    pub(super) fn locked(&self) -> Option<(u64, String)> {
+        let lock = self.rung.lock.as_ref().filter(|_| self.rung.has(Layer::Lock))?;
+        let (rebuild, expiry) = (self.rebuild_ms(), u64::from(lock.expiry_ms));
+        if lock.on_wait_timeout == OnWaitTimeout::Origin && u64::from(lock.wait_ms) < rebuild {
+            let nodes = self.nodes();
+            return Some((
+                nodes,
+                format!("N = {} for the fleet (waiters give up the lock before D)", count(nodes)),
+            ));
+        }
+        if lock.renew || expiry >= rebuild {
+            return Some((1, "1 for the fleet (the lock)".to_owned()));
+        }
+        let leases = rebuild.div_ceil(expiry);
+        let told = format!("ceil(D/E) = {} for the fleet (the lock's lease ends before D)", count(leases));
+        Some((leases, told))
+    }
+
     /// How many rebuilds of a key the layers that coalesce leave to the fleet at once, as a part of a sentence.
     pub(super) fn coalesced(&self) -> String {
-        if self.rung.has(Layer::Lock) {
-            return "1 for the fleet (the lock)".to_owned();
+        if let Some((_, told)) = self.locked() {
+            return told;
         }
         if !self.rung.has(Layer::SingleFlight) {
             return format!("about {}: one for each reader", self.crowd_told());

@@ -10,23 +10,30 @@ pub(super) fn jitter(numbers: &Numbers<'_>) -> Entry {
     let spread = numbers.rung.jitter.unwrap_or(0.0);
     let ttl_s = numbers.ttl_ms() as f64 / 1e3;
     let (from, to) = (ttl_s * (1.0 - spread), ttl_s * (1.0 + spread));
-    let window_s = to - from;
+    let window_s = 2.0 * spread * ttl_s;
+    // The judge's bucket: a second, or a tenth of the TTL if that is less.
+    let width_s = (ttl_s / 10.0).clamp(0.001, 1.0);
     let keys = numbers.keys();
     let bound = if keys == 1 {
         "None for one key: its readers still miss together.".to_owned()
-    } else if window_s < 2.0 {
+    } else if window_s <= width_s {
         format!(
             "K = {} keys filled together expire within 2jT = {window_s:.1} s instead of at one moment.",
             count(keys)
         )
     } else {
-        let mean = keys as f64 / window_s;
-        let highest = mean + (2.0 * mean * window_s.ln()).sqrt();
+        let mean = keys as f64 * width_s / window_s;
+        let highest = (mean + (2.0 * mean * (window_s / width_s).ln()).sqrt()).min(keys as f64);
+        let (mean_told, buckets) = if width_s < 1.0 {
+            let width = number(width_s * 1e3);
+            (format!("L = K * {width} ms/(2jT) = {}", number(mean)), format!("buckets of {width} ms"))
+        } else {
+            (format!("L = K/(2jT) = {}/s", number(mean)), "one-second buckets".to_owned())
+        };
         format!(
-            "K = {} keys filled together: L = K/(2jT) = {}/s on average over {} s, and the highest of those m one-second buckets about \
-             L + sqrt(2 L ln m) = {}; without it they expire as close together as they were filled.",
+            "K = {} keys filled together: {mean_told} on average over {} s, and the highest of those m {buckets} about L + sqrt(2 L ln m) = \
+             {}; without it they expire as close together as they were filled.",
             count(keys),
-            number(mean),
             number(window_s),
             number(highest)
         )
@@ -54,7 +61,9 @@ pub(super) fn jitter(numbers: &Numbers<'_>) -> Entry {
 pub(super) fn negative(numbers: &Numbers<'_>) -> Entry {
     let ttl = numbers.rung.negative_ttl_ms.map_or(0, u64::from);
     let absent = numbers.rate() * numbers.absent_share();
-    let (once, each) = if numbers.rung.has(Layer::Lock) || numbers.owned() {
+    let (once, each) = if let Some((many, told)) = numbers.locked().filter(|(many, _)| *many > 1) {
+        (format!("queries: {told}"), many)
+    } else if numbers.rung.has(Layer::Lock) || numbers.owned() {
         ("1 query".to_owned(), 1)
     } else if numbers.rung.has(Layer::SingleFlight) {
         (format!("1 query in each process, N = {}", count(numbers.nodes())), numbers.nodes())

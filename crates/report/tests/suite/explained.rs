@@ -127,6 +127,48 @@ fn jitter() {
     insta::assert_snapshot!(told(&many, &rung("jitter", &[FLIGHT, Layer::Jitter])));
 }
 
+/// Goal: short TTLs have a highest bucket as well, of the width that the judge counts by; below that nothing spreads them.
+#[test]
+fn jitter_of_short_lives() {
+    let mut many = scenario();
+    (many.workload.keys, many.workload.popularity) = (5_000, Popularity::Uniform);
+    let of = |spread: f64| {
+        let text = told(&many, &Rung { jitter: Some(spread), ..rung("jitter", &[FLIGHT, Layer::Jitter]) });
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    // T = 2 s: buckets of 200 ms, five of them in 2jT = 1 s; 1,000 + sqrt(2,000 ln 5).
+    let quarter = of(0.25);
+    assert!(quarter.contains("L = K * 200 ms/(2jT) = 1,000 on average over 1 s"), "{quarter}");
+    assert!(quarter.contains("m buckets of 200 ms about L + sqrt(2 L ln m) = 1,057;"), "{quarter}");
+    assert!(of(0.05).contains("expire within 2jT = 0.2 s instead of at one moment"), "{}", of(0.05));
+}
+
+/// Goal: what rests on the lock quotes what this lock leaves, which is not always one.
+#[test]
+fn what_rests_on_a_lock_that_leaves_more() {
+    let of = |change: &dyn Fn(&mut Lock), layers: &[Layer]| {
+        let mut rung = rung("rung", layers);
+        change(rung.lock.as_mut().expect("it has a lock"));
+        told(&scenario(), &rung).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let short = |lock: &mut Lock| lock.expiry_ms = 120;
+    let hasty = |lock: &mut Lock| (lock.wait_ms, lock.on_wait_timeout) = (100, OnWaitTimeout::Origin);
+    for layer in [Layer::StaleWhileRevalidate, Layer::Early] {
+        let layers = [FLIGHT, Layer::Lock, layer];
+        let text = of(&short, &layers);
+        assert!(text.contains("ceil(D/E) = 3 for the fleet (the lock's lease ends before D)"), "{text}");
+        let text = of(&hasty, &layers);
+        assert!(text.contains("N = 50 for the fleet (waiters give up the lock before D)"), "{text}");
+        for one in [&|lock: &mut Lock| (lock.expiry_ms, lock.renew) = (120, true), &|_: &mut Lock| ()]
+            as [&dyn Fn(&mut Lock); 2]
+        {
+            assert!(of(one, &layers).contains("1 for the fleet (the lock)"), "{}", of(one, &layers));
+        }
+    }
+    let negative = of(&short, &[FLIGHT, Layer::Lock, Layer::Negative]);
+    assert!(negative.contains("queries: ceil(D/E) = 3 for the fleet"), "{negative}");
+}
+
 /// Goal: what remembering an absence bounds, and that it does not bound ids that nobody asks for twice.
 #[test]
 fn negative() {
