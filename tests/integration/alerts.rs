@@ -1,5 +1,6 @@
 //! Each alert fired for real: by the fault that it is there for, on a fleet of real processes, by the expressions that are shipped, and
-//! not by the same load on a fleet that is protected. Times are a tenth of those in life.
+//! not by the same load on a fleet that is protected. Times are a tenth of those in life, and no alert is kept up when its expression
+//! has ended; how long one is kept up is the matter of promtool's tests.
 
 use crate::drills::{Drill, Rung};
 

@@ -13,6 +13,8 @@ use std::{
     fs,
 };
 
+/// What Grafana puts the step of a query in for.
+const INTERVAL: &str = "$__interval";
 /// Processes of the drill: 6 cache nodes, edge, origin, lock service; and the lab.
 const TARGETS: usize = 6 + 3 + 1;
 
@@ -41,6 +43,7 @@ fn an_operator_sees_everything() {
     quiet(&drill, &shielded, &["ErrorBudgetBurn", "LockWaitersStarve", "OriginLoadPerRequestHigh"]);
     loud(&drill, &waiting, &["ErrorBudgetBurn", "LockWaitersStarve"]);
     every_panel_has_data(&drill, whole);
+    deploys_are_marked_at_any_range(&drill, whole);
     faults_are_shaded(&drill, whole, &waiting);
 }
 
@@ -185,13 +188,14 @@ fn variables(drill: &Drill, board: &Value, (from, to): (f64, f64)) -> BTreeMap<S
     variables
 }
 
-/// An expression with its variables put in: with all values at once, and if it has variables, with one as well.
+/// An expression with its variables put in: with all values at once, and if it has variables, with one as well. Grafana's own is the step
+/// of a query, which is a second here.
 fn substituted(expression: &str, variables: &BTreeMap<String, [String; 2]>) -> BTreeSet<String> {
     let with = |which: usize| {
         let put_in = |text: String, (name, values): (&String, &[String; 2])| {
             text.replace(&format!("${name}"), &values[which])
         };
-        variables.iter().fold(expression.to_owned(), put_in)
+        variables.iter().fold(expression.replace(INTERVAL, "1s"), put_in)
     };
     let queries = BTreeSet::from([with(0), with(1)]);
     assert!(queries.iter().all(|query| !query.contains('$')), "a variable is left in {queries:?}");
@@ -210,6 +214,25 @@ fn leads_to_traces(drill: &Drill, query: &str, (from, to): (f64, f64)) {
     for trace in traces {
         let sound = trace.len() == 32 && u128::from_str_radix(trace, 16).is_ok_and(|id| id != 0);
         assert!(sound, "{trace:?} is no trace id");
+    }
+}
+
+/// A new configuration is marked whatever range is looked at: the wider it is, the further apart are the moments that Grafana asks for.
+/// Each board marks deploys by the same query.
+fn deploys_are_marked_at_any_range(drill: &Drill, whole: (f64, f64)) {
+    let mut marking = BTreeSet::new();
+    for (board, json) in boards() {
+        let annotations = json["annotations"]["list"].as_array().expect("a list");
+        let deploys = annotations.iter().find(|annotation| annotation["name"] == "Deploys");
+        let deploys = deploys.unwrap_or_else(|| panic!("{board} marks no deploy"));
+        marking.insert(deploys["target"]["expr"].as_str().expect("an expression").to_owned());
+    }
+    assert_eq!(marking.len(), 1, "{marking:?}");
+    let marking = marking.first().expect("one");
+    for step in [1_u8, 5, 10] {
+        let query = marking.replace(INTERVAL, &format!("{step}s"));
+        let marks = drill.prometheus.range(&query, whole, step.into());
+        assert!(marks.iter().any(|series| !series.points.is_empty()), "no mark {step} s apart: {query}");
     }
 }
 
