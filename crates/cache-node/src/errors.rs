@@ -4,6 +4,7 @@ use crate::node::PutError;
 use crate::store::StoreError;
 use herd_policy::{Cause, Error, Failure, Limit, Part};
 use herd_service::rpc::peer_status;
+use herd_service::trace::Span;
 use herd_wire::error::{ErrorSource, status};
 use tonic::{Code, Status};
 
@@ -52,6 +53,25 @@ pub fn store_failure(error: &StoreError) -> Failure {
         StoreError::Address(_) | StoreError::Protocol { .. } => Cause::Internal,
     };
     Failure::retryable(cause, error.to_string())
+}
+
+/// A kind of failure as spans name it (`error.type`).
+#[must_use]
+pub const fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Unavailable => "unavailable",
+        Cause::DeadlineExceeded => "deadline_exceeded",
+        Cause::Overloaded => "overloaded",
+        Cause::Invalid => "invalid",
+        Cause::Internal => "internal",
+    }
+}
+
+/// Says in the span of an operation that it failed.
+pub fn note_failure(span: &Span, failure: &Failure) {
+    if span.is_recording() {
+        span.fail(cause_name(failure.cause), failure.detail.to_string());
+    }
 }
 
 /// The status of a request that failed at the store itself.

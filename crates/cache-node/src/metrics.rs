@@ -132,7 +132,7 @@ impl NodeMetrics {
 /// The name of an answer that the process itself had, for labels and spans.
 pub const HIT_LOCAL: &str = "hit_local";
 
-/// The name of who said that a row does not exist, for labels and spans.
+/// The name of who said that a row does not exist, for labels.
 #[must_use]
 pub const fn absent_name(by: AbsentBy) -> &'static str {
     match by {

@@ -5,7 +5,9 @@ use crate::value::{Maker, Value};
 use herd_policy::{
     Cause, Config, Failure, FetchOutcome, HolderEnd, HolderFailure, Lease, LeaseOutcome, Reason, RenewOutcome,
 };
-use herd_service::trace::TraceContext;
+use herd_service::rpc::PeerUrl;
+use herd_service::trace::conventions::{rpc_ended, rpc_to};
+use herd_service::trace::{Span, TraceContext};
 use herd_wire::error::ErrorSource;
 use herd_wire::v1;
 use herd_wire::v1::acquire_response::Outcome;
@@ -35,6 +37,7 @@ const MESSAGE_BYTES_MAX: usize = 256;
 pub struct Locks {
     client: LockServiceClient<Channel>,
     process: Arc<str>,
+    server: Option<PeerUrl>,
 }
 
 impl Locks {
@@ -44,7 +47,13 @@ impl Locks {
     pub fn new(channel: Channel, instance: &str) -> Self {
         let short = instance.get(..INSTANCE_BYTES_MAX).unwrap_or(instance);
         let process = format!("{short}/{:016x}", rand::random::<u64>()).into();
-        Self { client: LockServiceClient::new(channel), process }
+        Self { client: LockServiceClient::new(channel), process, server: None }
+    }
+
+    /// The same, with the address under which spans name it.
+    #[must_use]
+    pub fn named(self, server: PeerUrl) -> Self {
+        Self { server: Some(server), ..self }
     }
 
     fn owner(&self, owner: herd_policy::Owner) -> String {
@@ -69,21 +78,24 @@ impl Locks {
             volatile_token,
         };
         let (mut client, mut prober) = (self.client.clone(), self.client.clone());
-        let answer = tokio::select! {
-            answer = call.limit(client.acquire(call.request(request))) => answer,
-            silent = silence(&mut prober, name) => Err(silent),
+        let asking = async {
+            tokio::select! {
+                answer = client.acquire(call.request(&self.server, request)) => answer,
+                silent = silence(&mut prober, name) => Err(silent),
+            }
         };
-        match answer.map(|answer| answer.outcome) {
+        match call.limit(asking).await.map(|answer| answer.outcome) {
             Ok(Some(Outcome::Granted(grant))) => {
                 LeaseOutcome::Granted(Lease { token: grant.token, epoch: grant.epoch })
             }
             Ok(Some(Outcome::HolderDone(_))) => LeaseOutcome::HolderDone,
             Ok(Some(Outcome::HolderFailed(told))) => LeaseOutcome::HolderFailed(holder_failure(&told)),
             Ok(Some(Outcome::WaitTimeout(_))) => LeaseOutcome::WaitTimeout,
-            Ok(None) => LeaseOutcome::Unknown(peer_failure(
-                Status::internal("the lock service answered without an outcome"),
-                ErrorSource::Lock,
-            )),
+            Ok(None) => {
+                let error = Status::internal("the lock service answered without an outcome");
+                call.span.fail("malformed", error.message().to_owned());
+                LeaseOutcome::Unknown(peer_failure(error, ErrorSource::Lock))
+            }
             Err(error) if surely_not_applied(&error) => {
                 LeaseOutcome::Unavailable(peer_failure(error, ErrorSource::Lock))
             }
@@ -106,7 +118,7 @@ impl Locks {
             token: lease.token,
             expiry_ms: millis(expiry),
         };
-        match call.limit(self.client.clone().renew(call.request(request))).await {
+        match call.limit(self.client.clone().renew(call.request(&self.server, request))).await {
             Ok(answer) if answer.held => RenewOutcome::Held,
             Ok(_) => RenewOutcome::Lost,
             Err(_) => RenewOutcome::Unavailable,
@@ -125,11 +137,12 @@ impl Locks {
         end: &HolderEnd,
         unconditional: bool,
         trace: TraceContext,
+        span: Span,
     ) -> Result<(), Status> {
-        let call = Call { remaining: RELEASE_MAX, trace };
+        let call = Call { remaining: RELEASE_MAX, trace, span };
         let (name, owner) = (name.to_owned(), self.owner(owner));
         let request = v1::ReleaseRequest { name, owner, unconditional, ..wire_end(end) };
-        call.limit(self.client.clone().release(call.request(request))).await?;
+        call.limit(self.client.clone().release(call.request(&self.server, request))).await?;
         Ok(())
     }
 }
@@ -154,6 +167,7 @@ async fn silence(client: &mut LockServiceClient<Channel>, name: &str) -> Status 
 pub struct Origin {
     client: OriginClient<Channel>,
     node: Arc<str>,
+    server: Option<PeerUrl>,
 }
 
 /// What to ask the origin for.
@@ -183,7 +197,13 @@ impl Origin {
     /// Asks in the name of the node `instance`.
     #[must_use]
     pub fn new(channel: Channel, instance: &Arc<str>) -> Self {
-        Self { client: OriginClient::new(channel), node: instance.clone() }
+        Self { client: OriginClient::new(channel), node: instance.clone(), server: None }
+    }
+
+    /// The same, with the address under which spans name it.
+    #[must_use]
+    pub fn named(self, server: PeerUrl) -> Self {
+        Self { server: Some(server), ..self }
     }
 
     /// Fetches a row. The value carries its `maker`, the rebuild that asked for it.
@@ -199,7 +219,7 @@ impl Origin {
             epoch,
             config_version: wanted.config.version,
         };
-        let error = match call.limit(self.client.clone().fetch(call.request(request))).await {
+        let error = match call.limit(self.client.clone().fetch(call.request(&self.server, request))).await {
             Ok(row) => {
                 let value = Value { body: row.value, version: row.version, age_ms: 0, maker };
                 return Fetched { outcome: FetchOutcome::Fetched(value), pushback: None };
@@ -220,7 +240,7 @@ impl Origin {
     /// The origin's status. Unless [`surely_not_applied`], the row may have been written all the same.
     pub async fn put(&self, key: &str, value: Vec<u8>, call: Call) -> Result<u64, Status> {
         let request = v1::PutRowRequest { key: key.to_owned(), value };
-        let answer = call.limit(self.client.clone().put(call.request(request))).await;
+        let answer = call.limit(self.client.clone().put(call.request(&self.server, request))).await;
         answer.map(|row| row.version)
     }
 
@@ -233,9 +253,10 @@ impl Origin {
         limit: Duration,
         mut take: impl FnMut(Vec<String>) -> bool,
     ) -> Result<(), Status> {
-        let call = Call { remaining: limit, trace: TraceContext::root() };
+        let call = Call { remaining: limit, trace: TraceContext::root(), span: Span::none() };
         let reading = async {
-            let mut chunks = self.client.clone().keys(call.request(v1::KeysRequest {})).await?.into_inner();
+            let request = call.request(&self.server, v1::KeysRequest {});
+            let mut chunks = self.client.clone().keys(request).await?.into_inner();
             while let Some(chunk) = chunks.message().await? {
                 if !take(chunk.keys) {
                     break;
@@ -257,16 +278,21 @@ pub struct Fetched {
 }
 
 /// The limits and the trace of one call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Call {
     /// What is left until its deadline.
     pub remaining: Duration,
     /// What it continues: a part of the rebuild on whose behalf it is made, or of the request.
     pub trace: TraceContext,
+    /// Its own span, which is told whom it calls and how it ends.
+    pub span: Span,
 }
 
 impl Call {
-    fn request<T>(&self, message: T) -> Request<T> {
+    fn request<T>(&self, to: &Option<PeerUrl>, message: T) -> Request<T> {
+        if let Some(server) = to {
+            rpc_to(&self.span, server);
+        }
         let mut request = Request::new(message);
         request.set_timeout(self.remaining);
         self.trace.inject(request.metadata_mut());
@@ -278,10 +304,11 @@ impl Call {
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, Status> {
-        match tokio::time::timeout(self.remaining, call).await {
-            Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => Err(Status::deadline_exceeded("no answer before the deadline")),
-        }
+        let answer = tokio::time::timeout(self.remaining, call).await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer before the deadline")));
+        rpc_ended(&self.span, false, answer.as_ref().err());
+        Ok(answer?.into_inner())
     }
 }
 

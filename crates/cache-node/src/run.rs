@@ -24,11 +24,13 @@ use tracing::{error, info};
 pub async fn run(mut args: NodeArgs, mut service: Service) -> anyhow::Result<()> {
     let instance = service.instance();
     let metrics = NodeMetrics::register(service.metrics());
+    // As the fleet knows them: a relay, where there is one, is no peer.
+    let (lock_server, origin_server) = (args.lock_url.clone(), args.origin_url.clone());
     let links = relayed(&mut args, &instance).await.context("the relays of the links cannot be set up")?;
     let store =
         Store::new(args.redis_url.as_str(), &instance).context("the store of values cannot be set up")?;
-    let locks = Locks::new(args.lock_url.channel(), &instance);
-    let origin = Origin::new(args.origin_url.channel(), &instance);
+    let locks = Locks::new(args.lock_url.channel(), &instance).named(lock_server);
+    let origin = Origin::new(args.origin_url.channel(), &instance).named(origin_server);
     let node = Node::new(store, locks, origin, metrics.clone());
 
     tokio::spawn(node.clone().keep_time());

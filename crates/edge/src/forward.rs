@@ -75,11 +75,13 @@ impl Forwarder {
         budget: Duration,
         context: &TraceContext,
     ) -> Result<M::Answer, Status> {
-        let began = Instant::now();
+        let unanswered = self.metrics.begin(M::METHOD, context);
         let result = self.admitted(message, deadline_within(budget), context).await;
+        // What the client is told: until then a call that timed out is a cancelled one.
+        let result = result.map_err(|error| with_reference(error, context));
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.answered(M::METHOD, code, began.elapsed(), context, M::is_kept(&result));
-        result.map_err(|error| with_reference(error, context))
+        unanswered.answered(code, M::is_kept(&result));
+        result
     }
 
     async fn admitted<M: Routed>(

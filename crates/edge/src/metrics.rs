@@ -6,7 +6,7 @@ use herd_service::trace::{self, TraceContext};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Unit;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 /// What a client asked for.
@@ -154,6 +154,11 @@ impl EdgeMetrics {
         edge
     }
 
+    /// A request comes in. It is counted whatever becomes of it.
+    pub(crate) fn begin<'a>(&'a self, method: Method, context: &'a TraceContext) -> Unanswered<'a> {
+        Unanswered { metrics: self, method, context, began: Instant::now(), counted: false }
+    }
+
     /// Counts an answer. Its trace becomes an exemplar if it is kept, by what it came to (`kept`) or chosen from the beginning: an
     /// exemplar that leads nowhere would hide one that leads somewhere. Where nothing is exported each is as good as another.
     pub(crate) fn answered(
@@ -172,6 +177,43 @@ impl EdgeMetrics {
 
     pub(crate) fn ejected(&self, reason: EjectionReason) {
         self.ejections.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
+    }
+}
+
+/// A request that is not answered yet. Dropped before that, as its client hung up, it counts as CANCELLED: a herd that lost its
+/// patience must not look like one that never came.
+pub(crate) struct Unanswered<'a> {
+    metrics: &'a EdgeMetrics,
+    method: Method,
+    context: &'a TraceContext,
+    began: Instant,
+    counted: bool,
+}
+
+impl Unanswered<'_> {
+    /// It is answered, and told this; see [`EdgeMetrics::answered`].
+    pub(crate) fn answered(mut self, code: Code, kept: bool) {
+        self.count(code, kept);
+    }
+
+    /// Somebody else counts it. Gives when it came.
+    pub(crate) fn handed_on(mut self) -> Instant {
+        self.counted = true;
+        self.began
+    }
+
+    fn count(&mut self, code: Code, kept: bool) {
+        self.counted = true;
+        self.metrics.answered(self.method, code, self.began.elapsed(), self.context, kept);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.counted {
+            // Its span is kept: see `Call`.
+            self.count(Code::Cancelled, true);
+        }
     }
 }
 
@@ -199,5 +241,27 @@ mod tests {
             bucket.starts_with(name) && bucket.contains("le=\"0.1\"") && bucket.contains("method=\"get\""),
             "{bucket}"
         );
+    }
+
+    /// Goal: a request is counted once, whether it is answered, handed on or hung up on.
+    #[test]
+    fn who_hangs_up_is_counted() {
+        let metrics = Metrics::new();
+        let edge = EdgeMetrics::register(&metrics);
+        let trace = TraceContext::root();
+        drop(edge.begin(Method::Get, &trace));
+        edge.begin(Method::Put, &trace).answered(Code::DeadlineExceeded, true);
+        edge.begin(Method::Writes, &trace).handed_on();
+        let page = metrics.encode();
+        for (method, code, count) in [
+            ("get", "CANCELLED", 1),
+            ("put", "DEADLINE_EXCEEDED", 1),
+            ("put", "CANCELLED", 0),
+            ("writes", "CANCELLED", 0),
+        ] {
+            let line = format!("herd_edge_requests_total{{method=\"{method}\",code=\"{code}\"}} {count}");
+            assert!(page.lines().any(|there| there == line), "{line} is missing in:\n{page}");
+        }
+        assert!(page.contains("herd_edge_request_duration_seconds_count{method=\"get\"} 1"), "{page}");
     }
 }

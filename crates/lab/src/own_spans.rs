@@ -1,7 +1,7 @@
 //! What the lab itself does, as a trace beside those of the fleet: a span for the run, below it one for each rung.
 //!
-//! Sent where `OTEL_EXPORTER_OTLP_ENDPOINT` says; without it there are none, and they cost nothing. In Jaeger they tell which
-//! rung a herd belongs to.
+//! Sent to the collector that the fleet's processes would find (`OTEL_EXPORTER_OTLP_ENDPOINT`, else `HERD_COLLECTOR` if it is there);
+//! without one there are none, and they cost nothing. In Jaeger they tell which rung a herd belongs to.
 
 use crate::spans;
 use anyhow::Context as _;
@@ -33,7 +33,7 @@ pub struct OwnSpans {
 }
 
 impl OwnSpans {
-    /// The export to the collector that the environment names; `None` without one.
+    /// The export to the collector that the environment names, if it is there; `None` without one.
     ///
     /// # Errors
     /// The exporter refuses its settings, or cannot have a thread.

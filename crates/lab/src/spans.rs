@@ -1,7 +1,8 @@
 //! The spans of a run, in its folder: what the fleet sends, and a span of the lab's own for each fault.
 //!
-//! Where `OTEL_EXPORTER_OTLP_ENDPOINT` is set the fleet sends its spans there as well, and the faults' spans follow when the run
-//! is over.
+//! Where there is a collector the fleet sends its spans there as well, and the faults' spans follow when the run is over. The lab finds
+//! it as the processes do: `OTEL_EXPORTER_OTLP_ENDPOINT`, or `HERD_COLLECTOR` if that is there, as it is in containers with the
+//! profile `observe`.
 
 mod faults;
 
@@ -9,7 +10,7 @@ use crate::screen::Screen;
 use clap::Args;
 use herd_experiment::{run::Plan, testbed::Progress};
 use herd_spans::{Keeper, Kept, Receiver, SUMMARY_FILE};
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::LazyLock};
 
 /// The share of plain hits whose spans a run keeps where nobody says otherwise.
 const HITS_BY_DEFAULT: f64 = 0.01;
@@ -95,9 +96,9 @@ impl Recording {
     pub(crate) async fn finish(self, dir: &Path, screen: &Screen) {
         let faults = faults::spans(dir);
         if let (Some(spans), Some(endpoint)) = (&faults, endpoint())
-            && let Err(why) = faults::export(spans.clone(), endpoint).await
+            && let Err(why) = faults::export(spans.clone(), endpoint.clone()).await
         {
-            screen.note(&format!("the spans of the faults did not reach {}: {why}", faults::ENDPOINT));
+            screen.note(&format!("the spans of the faults did not reach {endpoint}: {why}"));
         }
         let receiver = self.receiver;
         let ended = tokio::task::spawn_blocking(move || {
@@ -163,8 +164,10 @@ fn told(kept: &Kept) -> String {
     )
 }
 
+/// The collector that the lab's own spans go to. It is looked for when it is first asked for, and not again.
 pub(crate) fn endpoint() -> Option<String> {
-    std::env::var(faults::ENDPOINT).ok().filter(|endpoint| !endpoint.trim().is_empty())
+    static FOUND: LazyLock<Option<String>> = LazyLock::new(herd_service::telemetry::collector);
+    FOUND.clone()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use herd_wire::v1::{
     self, AcquireRequest, AcquireResponse, Grant, HolderDone, HolderFailed, InspectRequest, InspectResponse,
     LockClock, ReleaseRequest, ReleaseResponse, RenewRequest, RenewResponse, WaitTimeout,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tonic::{Code, Request, Response, Status};
 
 /// `herd.v1.LockService`. Cloning shares it.
@@ -58,7 +58,7 @@ impl<S: KnownBad, C: Counters> LockGrpc<S, C> {
         self.metrics.count_acquire(outcome, began.elapsed());
         span.set("herd.lock.outcome", outcome);
         if let Ok(Answer { reply, waited_ms }) = &answer {
-            span.set("herd.lock.wait_ms", *waited_ms);
+            span.set("herd.lock.wait_ms", Duration::from_millis((*waited_ms).into()));
             if let Reply::Granted(grant) = reply {
                 span.set("herd.fencing_token", grant.token.0);
                 span.set("herd.epoch", grant.epoch.0);
@@ -75,24 +75,9 @@ impl<S: KnownBad, C: Counters> LockService for LockGrpc<S, C> {
         span.set("herd.lease.owner", request.get_ref().owner.as_str());
         let request = request.into_inner();
         let answer = self.answer(&request, &span).await;
-        let answer = answer.map_err(|error| locks_status(&error));
+        let answer = answer.map_err(|error| locks_status(&error)).and_then(acquired);
         rpc_ended(&span, true, answer.as_ref().err());
-        let Answer { reply, waited_ms } = answer?;
-        let outcome = match reply {
-            Reply::Granted(grant) => Outcome::Granted(Grant {
-                token: grant.token.0,
-                epoch: grant.epoch.0,
-                expiry_ms: grant.expires_in_ms,
-                repeated: grant.repeated,
-            }),
-            Reply::HolderDone => Outcome::HolderDone(HolderDone {}),
-            Reply::HolderFailed(failure) => Outcome::HolderFailed(told(failure)),
-            Reply::WaitTimeout { holder, expires_in_ms } => {
-                Outcome::WaitTimeout(WaitTimeout { holder, expires_in_ms })
-            }
-            Reply::Failed(failure) => return Err(failure_status(&failure)),
-        };
-        Ok(Response::new(AcquireResponse { outcome: Some(outcome), waited_ms }))
+        answer.map(Response::new)
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
@@ -178,6 +163,25 @@ fn holder_end(request: &ReleaseRequest) -> HolderEnd {
     }
 }
 
+/// What came of an acquire, or the status of one that failed.
+fn acquired(Answer { reply, waited_ms }: Answer) -> Result<AcquireResponse, Status> {
+    let outcome = match reply {
+        Reply::Granted(grant) => Outcome::Granted(Grant {
+            token: grant.token.0,
+            epoch: grant.epoch.0,
+            expiry_ms: grant.expires_in_ms,
+            repeated: grant.repeated,
+        }),
+        Reply::HolderDone => Outcome::HolderDone(HolderDone {}),
+        Reply::HolderFailed(failure) => Outcome::HolderFailed(told(failure)),
+        Reply::WaitTimeout { holder, expires_in_ms } => {
+            Outcome::WaitTimeout(WaitTimeout { holder, expires_in_ms })
+        }
+        Reply::Failed(failure) => return Err(failure_status(&failure)),
+    };
+    Ok(AcquireResponse { outcome: Some(outcome), waited_ms })
+}
+
 fn told(failure: HolderFailure) -> HolderFailed {
     match failure {
         HolderFailure::NoSuchRow { generation } => {
@@ -203,4 +207,20 @@ fn failure_status(failure: &Failure) -> Status {
     let code =
         if matches!(failure, Failure::StoreFull(_)) { Code::ResourceExhausted } else { Code::Unavailable };
     status(code, ErrorSource::Lock, failure.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an acquire that the arbiter fails is an error before its span ends, whose fault and which code as the caller hears it.
+    #[test]
+    fn a_failed_reply_is_a_status() {
+        let failed = |failure| acquired(Answer { reply: Reply::Failed(failure), waited_ms: 3 }).unwrap_err();
+        assert_eq!(failed(Failure::StoreAway("away".to_owned())).code(), Code::Unavailable);
+        assert_eq!(failed(Failure::StoreFull("full".to_owned())).code(), Code::ResourceExhausted);
+        assert_eq!(ErrorSource::of(&failed(Failure::Draining)), Some(ErrorSource::Lock));
+        let done = acquired(Answer { reply: Reply::HolderDone, waited_ms: 3 }).unwrap();
+        assert_eq!((done.waited_ms, done.outcome), (3, Some(Outcome::HolderDone(HolderDone {}))));
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Series {
     pub(crate) window_ms: u64,
     /// Requests sent, per second.
     pub(crate) sent_per_s: Values,
+    /// Tries, where clients came again: those of a request are spread evenly over its time, as only their number is recorded.
+    pub(crate) tried_per_s: Option<Values>,
     /// Those that got a value, or the word that there is no such row.
     pub(crate) answered_per_s: Values,
     /// Those that got neither; what clients hung up is left out.
@@ -51,6 +53,7 @@ pub(crate) struct Hot {
 #[derive(Default, Clone)]
 struct Bin {
     sent: u64,
+    tried: u64,
     answered: u64,
     failed: u64,
     hits: u64,
@@ -110,9 +113,15 @@ impl Series {
                 all[bin].started_hot += u64::from(hot_key == Some(row.key.as_str()));
             }
         }
+        let came_again = rung.operations.iter().any(|row| row.attempts > 1);
         for row in &rung.operations {
             if let Some(bin) = place(row.intended_us) {
                 all[bin].request(row);
+            }
+            for at_us in tries_us(row.sent_us, row.done_us, row.attempts) {
+                if let Some(bin) = place(at_us) {
+                    all[bin].tried += 1;
+                }
             }
         }
         for bin in &mut all {
@@ -131,6 +140,7 @@ impl Series {
             bin_ms,
             window_ms,
             sent_per_s: per_s(&|bin| bin.sent),
+            tried_per_s: came_again.then(|| per_s(&|bin| bin.tried)),
             answered_per_s: per_s(&|bin| bin.answered),
             failed_per_s: per_s(&|bin| bin.failed),
             hit_percent: all.iter().map(hit_percent).collect(),
@@ -142,6 +152,13 @@ impl Series {
     }
 }
 
+/// When a request was tried, Unix microseconds, as if its tries took equally long.
+fn tries_us(sent_us: u64, done_us: u64, attempts: u32) -> impl Iterator<Item = u64> {
+    let tries = u64::from(attempts.max(1));
+    let each_us = done_us.saturating_sub(sent_us) / tries;
+    (0..tries).map(move |number| sent_us + each_us * number)
+}
+
 /// The key that is read most, where it is one of several and stands out.
 fn hot_key(operations: &[OperationRecord]) -> Option<&str> {
     let mut reads: BTreeMap<&str, usize> = BTreeMap::new();
@@ -150,4 +167,16 @@ fn hot_key(operations: &[OperationRecord]) -> Option<&str> {
     }
     let (key, most) = reads.iter().max_by_key(|(_, reads)| **reads)?;
     (reads.len() > 1 && *most as f64 >= HOT_SHARE_MIN * operations.len() as f64).then_some(*key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a request counts as often as it was tried, over the time that it took, and one that was tried once where it was sent.
+    #[test]
+    fn tries_are_spread_over_a_requests_time() {
+        assert_eq!(tries_us(1_000, 1_900, 3).collect::<Vec<_>>(), [1_000, 1_300, 1_600]);
+        assert_eq!(tries_us(1_000, 1_900, 1).collect::<Vec<_>>(), [1_000]);
+    }
 }

@@ -59,12 +59,17 @@ fn panels(series: &Series) -> Vec<Panel<'_>> {
     if let Some(hot) = &series.hot {
         origin.push(two(&format!("for {}", hot.key), &hot.origin_per_s));
     }
+    // What arrives is what clients try, not what their users ask for.
+    let sent = match &series.tried_per_s {
+        Some(tried) => two("sent, retries included", tried),
+        None => two("sent", &series.sent_per_s),
+    };
     vec![
         Panel {
             title: "Requests",
             unit: "/s",
             scale: Scale::Linear,
-            lines: vec![one("answered", &series.answered_per_s), two("sent", &series.sent_per_s)],
+            lines: vec![one("answered", &series.answered_per_s), sent],
         },
         Panel {
             title: "Latency",

@@ -167,11 +167,21 @@ pub fn start(
     Ok(Telemetry { exporting })
 }
 
+/// The address of this process's collector, if it has one besides a lab: what [`ENDPOINT_VARIABLE`] names, else `HERD_COLLECTOR` where
+/// that leads anywhere. It is looked up, which takes up to a second: ask once.
+#[must_use]
+pub fn collector() -> Option<String> {
+    match collector::find()? {
+        Collector::Named => std::env::var(ENDPOINT_VARIABLE).ok().map(|address| address.trim().to_owned()),
+        Collector::Found(address) => Some(address),
+    }
+}
+
 /// Shows on `/metrics` how many spans were lost.
 pub(crate) fn register(metrics: &Metrics) {
     metrics.registry().register(
         "herd_spans_dropped",
-        "Spans that no collector got: the queue was full, or the collector away",
+        "Spans that were lost: once where the queue was full, and once for each collector that did not take them",
         export::DROPPED.clone(),
     );
 }

@@ -5,7 +5,8 @@
 //!
 //! - **Rebuilds, always.** A rebuild is a trace of its own, begun where its flight begins ([`root`]); its context is
 //!   marked as sampled, and lock service and origin, which only follow their callers ([`server`]), keep theirs.
-//!   Fills on command (pre-warm, background fill) are no herd and would be most of all rebuilds: by ratio.
+//!   Fills on command (pre-warm, background fill) are no herd and would be most of all rebuilds: by ratio, or if it turns out
+//!   at their end that they are worth it ([`Span::decide`]); of those, other processes were not asked to keep anything.
 //! - **Requests that are no plain hit, always**: those that led, waited, were served stale, failed, were shed or were given up.
 //!   Nobody knows that when a request arrives. So a request begins as a [`Pending`], which is two clock readings and two random
 //!   numbers, and its span is made when it is over, with the ids that were passed on. Edge and node come to the same
@@ -19,17 +20,19 @@
 //!
 //! - `call`: [`Call`], a request under way.
 //! - [`conventions`]: the names that OpenTelemetry gives to calls over gRPC.
+//! - `held`: the spans of a trace that is not decided yet.
 //! - `span`: [`Span`], [`Pending`].
 //! - `sampling`: [`Sampling`].
 
 mod call;
 pub mod conventions;
+mod held;
 mod sampling;
 mod span;
 
 pub use call::{Call, Name};
 pub use sampling::Sampling;
-pub use span::{IntoValue, Kind, Pending, Span, root, server};
+pub use span::{IntoValue, Kind, Pending, Span, part, root, server};
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use std::fmt;

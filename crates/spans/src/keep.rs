@@ -39,7 +39,8 @@ const TAIL: &[u8] = b"\n]}\n";
 pub struct Kept {
     /// The share of plain hits that was sampled.
     pub sample_hits: f64,
-    /// Spans that the processes could not send: their queues were full, or they were killed.
+    /// Spans of which the processes said that they lost them: their queues were full, or the lab did not take them. What a process
+    /// took along that was killed, nobody can say.
     pub lost: u64,
     /// Why files are not whole, if they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,8 @@
 //! From what the core said to what the client hears.
 
 use super::CacheNodeService;
-use crate::errors::status_of;
-use crate::metrics::{HIT_LOCAL, absent_name, served_name};
+use crate::errors::{note_failure, status_of};
+use crate::metrics::{HIT_LOCAL, served_name};
 use crate::node::Answered;
 use crate::store::redis_span;
 use crate::value::Value;
@@ -10,6 +10,7 @@ use herd_policy::{AbsentBy, Answer, Cause, Error, Failure, Served};
 use herd_service::trace::{Call, Kind, Span, TraceContext};
 use herd_wire::v1::{GetResponse, Served as WireServed, WarmResponse};
 use herd_wire::{absent, error::set_pushback};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Status;
 
@@ -21,11 +22,15 @@ impl CacheNodeService {
     ) -> Result<GetResponse, Status> {
         let reference = call.context();
         let plain = answered.as_ref().is_ok_and(is_plain_hit);
-        let told = answered.as_ref().ok().map(|answered| (answered.serve.config_version, answered.local));
-        let (config_version, local) = told.unwrap_or_default();
+        let told = answered.as_ref().ok().map(|told| (told.serve.config_version, told.local, told.flight));
+        let (config_version, local, flight) = told.unwrap_or_default();
         let answer = self.found(call, !plain, answered);
         let answer = answer.inspect_err(|status| self.metrics.refused(status))?;
-        let hit = answer.served == Served::Hit;
+        let rebuild_trace = match answer.served {
+            Served::Hit => String::new(),
+            Served::Stale => flight.map(|refresh| refresh.trace_id()).unwrap_or_default(),
+            _ => answer.value.maker.trace_id(),
+        };
         Ok(GetResponse {
             version: answer.value.version,
             age_ms: answer.value.age_ms,
@@ -34,7 +39,7 @@ impl CacheNodeService {
             config_version,
             node: self.instance.as_ref().to_owned(),
             reference: reference.trace_id(),
-            rebuild_trace: if hit { String::new() } else { answer.value.maker.trace_id() },
+            rebuild_trace,
             value: answer.value.body,
         })
     }
@@ -80,7 +85,7 @@ impl CacheNodeService {
         worth: bool,
         answered: Result<Answered, Status>,
     ) -> Result<Answer<Value>, Status> {
-        let Answered { serve, flight, pushback, seen, local, looked } = match answered {
+        let Answered { serve, flight, pushback, seen, local, looked, cache_key } = match answered {
             Ok(answered) => answered,
             Err(status) => {
                 drop(call.end(worth, Some(&status), None));
@@ -88,15 +93,21 @@ impl CacheNodeService {
             }
         };
         let config_version = serve.config_version;
+        // Without a flight it was the request's own look that failed.
+        let look_failed = match &serve.result {
+            Err(Error::Cache(failure)) if serve.rebuild.is_none() => Some(failure.clone()),
+            _ => None,
+        };
+        let look = Looked { cache_key, times: looked, failure: look_failed };
         let answer = match serve.result {
             Ok(answer) => answer,
             Err(error) => {
                 let status = self.no_value(&error, config_version, seen, pushback);
                 let span = call.end(worth, Some(&status), None);
                 if let Error::NotFound { by } = &error {
-                    span.set("herd.served", absent_name(*by));
+                    span.set("herd.served", absent_in_spans(*by));
                 }
-                tell_of_look(&span, looked, config_version, seen);
+                tell_of_look(&span, &look, config_version, seen);
                 if let Some(flight) = flight {
                     link(&span, &flight);
                 }
@@ -107,8 +118,14 @@ impl CacheNodeService {
         let span = call.end(worth, None, None);
         if span.is_recording() {
             span.set("herd.served", if local { HIT_LOCAL } else { served_name(answer.served) });
-            tell_of_look(&span, looked, config_version, answer.generation);
-            if let Some(maker) = answer.value.maker.context().filter(|_| answer.served != Served::Hit) {
+            tell_of_look(&span, &look, config_version, answer.generation);
+            let maker = match answer.served {
+                Served::Hit => None,
+                // Not what made the old value: the refresh that was set off, or the rebuild that failed.
+                Served::Stale => flight,
+                _ => answer.value.maker.context(),
+            };
+            if let Some(maker) = maker {
                 link(&span, &maker);
                 // Who led its process and waited for another's rebuild did so in a flight of its own.
                 if let Some(flight) = flight.filter(|flight| flight.trace_bytes() != maker.trace_bytes()) {
@@ -148,12 +165,26 @@ fn is_plain_hit(answered: &Answered) -> bool {
     }
 }
 
-/// What a request's own look at Redis took, and what it was decided by.
-fn tell_of_look(span: &Span, looked: Option<(Instant, Instant)>, config_version: u64, generation: u64) {
+/// A request's own look at the cache.
+struct Looked {
+    cache_key: Option<Arc<str>>,
+    /// When Redis was asked.
+    times: Option<(Instant, Instant)>,
+    failure: Option<Failure>,
+}
+
+/// What a request's own look took and came to, and what it was decided by.
+fn tell_of_look(span: &Span, look: &Looked, config_version: u64, generation: u64) {
     span.set("herd.config.version", config_version);
     span.set("herd.generation", generation);
-    if let Some(times) = looked {
-        drop(redis_span(span.past("GET", Kind::Client, times), "GET"));
+    if let Some(cache_key) = look.cache_key.as_deref().filter(|_| span.is_recording()) {
+        span.set("herd.cache_key", cache_key);
+    }
+    if let Some(times) = look.times {
+        let asked = redis_span(span.past("GET", Kind::Client, times), "GET");
+        if let Some(failure) = &look.failure {
+            note_failure(&asked, failure);
+        }
     }
 }
 
@@ -175,6 +206,15 @@ const fn wire_served(served: Served, local: bool) -> WireServed {
         Served::SecondLook => WireServed::SecondLook,
         Served::Uncoordinated => WireServed::Uncoordinated,
         Served::Stale => WireServed::Stale,
+    }
+}
+
+/// As the edge has it, which knows only what the node's answer says.
+const fn absent_in_spans(by: AbsentBy) -> &'static str {
+    match by {
+        AbsentBy::Origin => "led",
+        AbsentBy::Sentinel => "negative",
+        AbsentBy::Filter => "filtered",
     }
 }
 

@@ -61,9 +61,9 @@ impl CacheNodeService {
         self.node.warm(&request.key, prefix, deadline).await.map_err(not_configured)
     }
 
-    async fn delete(&self, key: &str, deadline: Deadline) -> Result<u64, Status> {
+    async fn delete(&self, key: &str, deadline: Deadline, context: TraceContext) -> Result<u64, Status> {
         check(check_key(key))?;
-        match tokio::time::timeout(deadline.remaining(), self.node.invalidate(key)).await {
+        match tokio::time::timeout(deadline.remaining(), self.node.invalidate(key, context)).await {
             Err(_) => Err(deadline_exceeded()),
             Ok(Err(error)) => Err(not_configured(error)),
             Ok(Ok(generation)) => generation.map_err(|error| store_status(&error)),
@@ -115,7 +115,7 @@ impl CacheNode for CacheNodeService {
         let caller = TraceContext::extract(request.metadata());
         let key = &request.get_ref().key;
         let call = Call::begin_kept(Name::Rpc("herd.v1.CacheNode/Invalidate"), key, caller);
-        let generation = self.delete(key, deadline).await;
+        let generation = self.delete(key, deadline, call.context()).await;
         let generation = self.over(call, generation)?;
         Ok(Response::new(InvalidateResponse { generation }))
     }

@@ -69,6 +69,7 @@ impl Node {
     ) -> Answered {
         if let Some(look) = look {
             let began = trace::enabled().then(Instant::now);
+            waiting.cache_key = began.map(|_| look.cache_key.clone());
             let (found, local) = look.at(&self.store, time_left(deadline)).await;
             waiting.looked = began.filter(|_| !local).map(|began| (began, Instant::now()));
             waiting.seen = found.as_ref().map_or(0, Look::generation);
@@ -103,7 +104,7 @@ impl Node {
         drop(state);
         self.start(jobs);
         let look = read.map(|(op, cache_key)| OwnLook { op, cache_key, local, filter });
-        Ok((Waiting { node: self, lookup, seen: 0, looked: None, served: false }, look))
+        Ok((Waiting { node: self, lookup, seen: 0, looked: None, cache_key: None, served: false }, look))
     }
 
     /// Tells the core what a request's own look found. The hit path: the answer comes straight back, no seat is taken.
@@ -116,7 +117,7 @@ impl Node {
     ) -> Option<Answered> {
         let now = self.now();
         let mut state = self.lock();
-        state.flights.filling = fills;
+        state.flights.filling = fills.then_some(waiting.lookup);
         state.core.handle_read(now, op, outcome);
         let mut mine = None;
         let jobs = self.drain(&mut state, |action| match action {
@@ -126,8 +127,8 @@ impl Node {
             }
             other => Some(other),
         });
-        state.flights.filling = false;
-        let mine = mine.map(|serve| self.answered(&state, serve));
+        state.flights.filling = None;
+        let mine = mine.map(|serve| self.answered(&mut state, serve));
         drop(state);
         self.start(jobs);
         mine
@@ -172,6 +173,8 @@ struct Waiting<'a> {
     seen: u64,
     /// When its own look at Redis began and ended.
     looked: Option<(Instant, Instant)>,
+    /// What that looked for, where spans are exported.
+    cache_key: Option<Arc<str>>,
     served: bool,
 }
 
@@ -183,6 +186,7 @@ impl Waiting<'_> {
     fn done(mut self, mut answered: Answered) -> Answered {
         self.served = true;
         (answered.seen, answered.looked) = (self.seen, self.looked);
+        answered.cache_key = self.cache_key.take();
         answered
     }
 }

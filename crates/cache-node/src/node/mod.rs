@@ -203,8 +203,8 @@ impl Node {
         }
     }
 
-    fn answered(&self, state: &State, serve: Serve<Value>) -> Answered {
-        let flight = serve.rebuild.and_then(|rebuild| state.flights.get(rebuild));
+    fn answered(&self, state: &mut State, serve: Serve<Value>) -> Answered {
+        let flight = state.flights.answers(&serve);
         Answered {
             flight: flight.map(|known| known.flight.context),
             pushback: flight.and_then(|known| known.pushback),
@@ -212,6 +212,7 @@ impl Node {
             seen: 0,
             local: false,
             looked: None,
+            cache_key: None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! Writing a row for a client: the origin first, then the caches.
 
 use super::{Node, NotConfigured};
+use crate::errors::{note_failure, store_failure};
 use crate::peers::{Call, surely_not_applied};
-use crate::store::{Place, StoreError};
+use crate::store::{Place, StoreError, redis_span};
 use herd_service::rpc::Deadline;
-use herd_service::trace::TraceContext;
+use herd_service::trace::conventions::rpc;
+use herd_service::trace::{self, Kind, TraceContext};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -97,8 +99,12 @@ impl Node {
     ///
     /// # Errors
     /// [`NotConfigured`], or what the store said.
-    pub async fn invalidate(&self, key: &str) -> Result<Result<u64, StoreError>, NotConfigured> {
-        let places = self.places(key)?;
+    pub async fn invalidate(
+        &self,
+        key: &str,
+        trace: TraceContext,
+    ) -> Result<Result<u64, StoreError>, NotConfigured> {
+        let places = self.places(key, trace)?;
         Ok(self.clear(&places).await)
     }
 
@@ -119,19 +125,22 @@ impl Node {
         trace: TraceContext,
     ) -> Result<Put, PutError> {
         let deadline = Deadline::after(limit);
-        let version = match self.origin.put(key, value, Call { remaining: limit, trace }).await {
+        // The request's own span is made when it is over: this is a part of it all the same.
+        let span = rpc(trace::part("herd.v1.Origin/Put", &trace, Kind::Client), "herd.v1.Origin/Put");
+        let call = Call { remaining: limit, trace: span.context().unwrap_or(trace), span };
+        let version = match self.origin.put(key, value, call).await {
             Ok(version) => version,
             Err(status) => {
                 if !surely_not_applied(&status) {
                     self.exists(key);
-                    self.clear_afterwards(self.places(key)?, permit);
+                    self.clear_afterwards(self.places(key, trace)?, permit);
                 }
                 return Err(PutError::Origin(Box::new(status)));
             }
         };
         self.exists(key);
         // Only now: the prefixes that are in use after the row was written.
-        let places = self.places(key)?;
+        let places = self.places(key, trace)?;
         match self.clear_until(&places, deadline).await {
             Ok(generation) => Ok(Put { version, generation }),
             Err(why) => {
@@ -176,13 +185,18 @@ impl Node {
 
     async fn clear(&self, places: &OwnPlaces) -> Result<u64, StoreError> {
         if let Some(other) = &places.other {
-            self.clear_one(other).await?;
+            self.clear_one(other, &places.of).await?;
         }
-        self.clear_one(&places.current).await
+        self.clear_one(&places.current, &places.of).await
     }
 
-    async fn clear_one(&self, (prefix, cache_key): &OwnPlace) -> Result<u64, StoreError> {
+    async fn clear_one(&self, (prefix, cache_key): &OwnPlace, of: &TraceContext) -> Result<u64, StoreError> {
+        let span = redis_span(trace::part("EVALSHA guarded_write", of, Kind::Client), "EVALSHA")
+            .with("db.stored_procedure.name", "guarded_write");
         let cleared = self.store.invalidate(Place { prefix, cache_key }).await;
+        if let Err(error) = &cleared {
+            note_failure(&span, &store_failure(error));
+        }
         // Whatever Redis said: it may have done it.
         self.forget(cache_key);
         cleared
@@ -196,10 +210,11 @@ impl Node {
         }
     }
 
-    fn places(&self, key: &str) -> Result<OwnPlaces, NotConfigured> {
+    fn places(&self, key: &str, trace: TraceContext) -> Result<OwnPlaces, NotConfigured> {
         let state = self.lock();
         let of = |prefix: &Arc<str>| (prefix.clone(), format!("{prefix}{key}").into());
-        Ok(OwnPlaces { current: of(&state.config()?.key_prefix), other: state.other_prefix.as_ref().map(of) })
+        let other = state.other_prefix.as_ref().map(of);
+        Ok(OwnPlaces { current: of(&state.config()?.key_prefix), other, of: trace })
     }
 }
 
@@ -207,6 +222,8 @@ impl Node {
 struct OwnPlaces {
     current: OwnPlace,
     other: Option<OwnPlace>,
+    /// The request that has it cleared.
+    of: TraceContext,
 }
 
 /// Key prefix and cache key of a [`Place`].

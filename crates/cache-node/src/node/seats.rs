@@ -8,6 +8,7 @@ use crate::value::Value;
 use herd_policy::{LookupId, Serve};
 use herd_service::trace::TraceContext;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub struct Answered {
     pub local: bool,
     /// When the request's own look at Redis began and ended, where spans are exported.
     pub looked: Option<(Instant, Instant)>,
+    /// The key that it looked for, where spans are exported.
+    pub cache_key: Option<Arc<str>>,
 }
 
 /// All of them. Seats grow to the most lookups that were ever live at once, which the core limits.

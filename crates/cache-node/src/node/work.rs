@@ -1,17 +1,17 @@
 //! What the core asks for and needs waiting: each a task with a deadline, whose loss is reported.
 
 use super::Node;
-use super::flights::{Flight, Flights};
+use super::flights::{Flight, Flights, News};
 use super::lookups::read_outcome;
-use crate::errors::store_failure;
+use crate::errors::{cause_name, note_failure, store_failure};
 use crate::metrics::write_name;
 use crate::peers::{Call, Fetched, Wanted};
 use crate::store::write::{Guard, NewValue, Refusal as StoreRefusal};
 use crate::store::{Place, redis_span};
 use crate::value::{Maker, Value};
 use herd_policy::{
-    Action, Cause, Config, Failure, FetchOutcome, HolderEnd, Lease, LeaseOutcome, OpId, Owner, ReadOutcome,
-    RebuildId, Refusal, RenewOutcome, Time, WriteGuard, WriteOutcome,
+    Action, Cause, Config, Failure, FetchOutcome, HolderEnd, HolderFailure, Lease, LeaseOutcome, OpId, Owner,
+    ReadOutcome, RebuildId, Refusal, RenewOutcome, Time, WriteGuard, WriteOutcome,
 };
 use herd_service::trace::conventions::rpc_client;
 use herd_service::trace::{self, Span};
@@ -25,6 +25,7 @@ pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 /// One task, with the flight on whose behalf it runs.
 pub(super) struct Work {
     key: Arc<str>,
+    rebuild: Option<RebuildId>,
     flight: Option<Flight>,
     kind: Kind,
 }
@@ -129,30 +130,36 @@ impl Work {
             }
             _ => rebuild.map(|rebuild| flights.named(rebuild, &key).flight.clone()),
         };
-        Some(Self { key, flight, kind })
+        Some(Self { key, rebuild, flight, kind })
     }
 }
 
 /// Runs one task and tells the core what came of it, also when it panics or is dropped.
 pub(super) async fn perform(node: Arc<Node>, work: Work) {
-    let Work { key, flight, kind } = work;
+    let Work { key, rebuild: of, flight, kind } = work;
     // A lookup's own look has no flight, and a release after the flight's end.
     let flight = flight.unwrap_or_else(Flight::none);
     let call = |deadline: Time, span: &Span| Call {
         remaining: deadline.since(node.now()),
         trace: flight.continued_by(span),
+        span: span.clone(),
     };
+    let owes = |if_lost: Outcome| Report::new(&node, of, if_lost);
     match kind {
         Kind::Read { op } => {
-            let report = Report::new(&node, Outcome::Read(op, ReadOutcome::Failed(lost())));
+            let report = owes(Outcome::Read(op, ReadOutcome::Failed(lost())));
             let span = redis_span(flight.span.child("GET", trace::Kind::Client), "GET");
             let found = node.store.look(&key).await;
-            drop(span);
             // The filter of existing keys has its say at a lookup's own look; a flight has set out to find out.
-            report.send(Outcome::Read(op, read_outcome(found, || true)));
+            let found = read_outcome(found, || true);
+            if let ReadOutcome::Failed(failure) = &found {
+                note_failure(&span, failure);
+            }
+            drop(span);
+            report.send(Outcome::Read(op, found));
         }
         Kind::Acquire { op, rebuild, owner, times, volatile_tokens, deadline } => {
-            let report = Report::new(&node, Outcome::Lease(op, LeaseOutcome::Unknown(lost())));
+            let report = owes(Outcome::Lease(op, LeaseOutcome::Unknown(lost())));
             let span = rpc_client(&flight.span, "herd.v1.LockService/Acquire");
             let leased = node.locks.acquire(&key, owner, times, volatile_tokens, call(deadline, &span)).await;
             note_lease(&span, &leased);
@@ -161,20 +168,24 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
             report.send(Outcome::Lease(op, leased));
         }
         Kind::Renew { op, rebuild, owner, lease, expiry, deadline } => {
-            let report = Report::new(&node, Outcome::Renewed(op, RenewOutcome::Unavailable));
-            let renewed = node.locks.renew(&key, owner, lease, expiry, call(deadline, &flight.span)).await;
+            let report = owes(Outcome::Renewed(op, RenewOutcome::Unavailable));
+            let span = rpc_client(&flight.span, "herd.v1.LockService/Renew");
+            let renewed = node.locks.renew(&key, owner, lease, expiry, call(deadline, &span)).await;
+            drop(span);
             node.lock().flights.renewed(rebuild, &renewed, expiry);
             report.send(Outcome::Renewed(op, renewed));
         }
         Kind::Release { owner, end, unconditional } => {
-            let released = node.locks.release(&key, owner, &end, unconditional, flight.context).await;
+            let span = rpc_client(&flight.span, "herd.v1.LockService/Release");
+            let trace = flight.continued_by(&span);
+            let released = node.locks.release(&key, owner, &end, unconditional, trace, span).await;
             if let Err(status) = released {
                 node.metrics.release_failed.inc();
                 debug!(%key, code = ?status.code(), "a lease was not released; it ends at its expiry");
             }
         }
         Kind::Fetch { op, rebuild, wanted, deadline } => {
-            let report = Report::new(&node, Outcome::Fetched(op, FetchOutcome::Lost));
+            let report = owes(Outcome::Fetched(op, FetchOutcome::Lost));
             flight.rebuilds(wanted.row(), wanted.reason, &wanted.config);
             let span = rpc_client(&flight.span, "herd.v1.Origin/Fetch");
             #[cfg(test)]
@@ -182,17 +193,19 @@ pub(super) async fn perform(node: Arc<Node>, work: Work) {
             let maker = Maker::of(&flight.context);
             let Fetched { outcome, pushback } =
                 node.origin.fetch(&wanted, maker, call(deadline, &span)).await;
-            note_fetch(&span, &outcome);
             drop(span);
             node.lock().flights.push_back(rebuild, pushback);
             report.send(Outcome::Fetched(op, outcome));
         }
         Kind::Write { op, write } => {
-            let report = Report::new(&node, Outcome::Written(op, WriteOutcome::Failed(lost())));
+            let report = owes(Outcome::Written(op, WriteOutcome::Failed(lost())));
             let span = redis_span(flight.span.child("EVALSHA guarded_write", trace::Kind::Client), "EVALSHA")
                 .with("db.stored_procedure.name", "guarded_write");
             let written = keep(&node, &key, &write, Maker::of(&flight.context)).await;
             span.set("herd.write.outcome", write_name(&written));
+            if let WriteOutcome::Failed(failure) = &written {
+                note_failure(&span, failure);
+            }
             drop(span);
             flight.wrote(&written);
             node.metrics.wrote(&written);
@@ -251,17 +264,8 @@ fn note_lease(span: &Span, leased: &LeaseOutcome) {
         LeaseOutcome::HolderDone => span.set("herd.lock.outcome", "holder_done"),
         LeaseOutcome::HolderFailed(_) => span.set("herd.lock.outcome", "holder_failed"),
         LeaseOutcome::WaitTimeout => span.set("herd.lock.outcome", "wait_timeout"),
-        LeaseOutcome::Unavailable(failure) | LeaseOutcome::Unknown(failure) => {
-            span.fail("unavailable", failure.detail.to_string());
-        }
-    }
-}
-
-fn note_fetch(span: &Span, outcome: &FetchOutcome<Value>) {
-    match outcome {
-        FetchOutcome::Failed(failure) => span.fail("failed", failure.detail.to_string()),
-        FetchOutcome::Lost => span.fail("lost", "the call was lost"),
-        FetchOutcome::Fetched(_) | FetchOutcome::NotFound => {}
+        // How the call ended says it all.
+        LeaseOutcome::Unavailable(_) | LeaseOutcome::Unknown(_) => {}
     }
 }
 
@@ -277,16 +281,48 @@ enum Outcome {
     Written(OpId, WriteOutcome),
 }
 
+impl Outcome {
+    /// What it means for the end of its flight, if anything.
+    fn news(&self) -> Option<News> {
+        let failed = |failure: &Failure| News::Failed(cause_name(failure.cause), failure.detail.clone());
+        Some(match self {
+            Self::Read(_, ReadOutcome::Negative { .. }) | Self::Fetched(_, FetchOutcome::NotFound) => {
+                News::NoSuchRow
+            }
+            Self::Lease(_, LeaseOutcome::HolderFailed(HolderFailure::NoSuchRow { .. })) => News::NoSuchRow,
+            Self::Lease(_, LeaseOutcome::WaitTimeout) => {
+                News::Failed("wait_timeout", "the wait for the lease ran out".into())
+            }
+            Self::Read(_, ReadOutcome::Failed(failure))
+            | Self::Lease(
+                _,
+                LeaseOutcome::Unavailable(failure)
+                | LeaseOutcome::Unknown(failure)
+                | LeaseOutcome::HolderFailed(HolderFailure::Failed(failure)),
+            )
+            | Self::Fetched(_, FetchOutcome::Failed(failure))
+            | Self::Written(_, WriteOutcome::Failed(failure)) => failed(failure),
+            Self::Fetched(_, FetchOutcome::Lost) => {
+                News::Failed("lost", "the task of the rebuild was lost".into())
+            }
+            Self::Fetched(_, FetchOutcome::Fetched(_)) => News::Row,
+            Self::Written(_, WriteOutcome::Refused(_)) => News::Refused,
+            _ => return None,
+        })
+    }
+}
+
 /// Owes the core an answer: what [`Report::send`] says or, if the task ends before that, that it was lost.
 struct Report<'a> {
     node: &'a Arc<Node>,
+    rebuild: Option<RebuildId>,
     outcome: Option<Outcome>,
     lost: bool,
 }
 
 impl<'a> Report<'a> {
-    fn new(node: &'a Arc<Node>, if_lost: Outcome) -> Self {
-        Self { node, outcome: Some(if_lost), lost: true }
+    fn new(node: &'a Arc<Node>, rebuild: Option<RebuildId>, if_lost: Outcome) -> Self {
+        Self { node, rebuild, outcome: Some(if_lost), lost: true }
     }
 
     fn send(mut self, outcome: Outcome) {
@@ -301,6 +337,9 @@ impl Drop for Report<'_> {
             warn!("a task of a rebuild panicked");
         }
         let Some(outcome) = self.outcome.take() else { return };
+        if let (Some(rebuild), Some(news)) = (self.rebuild, outcome.news()) {
+            self.node.lock().flights.heard(rebuild, news);
+        }
         self.node.tell(|core, now| match outcome {
             Outcome::Read(op, outcome) => core.handle_read(now, op, outcome),
             Outcome::Lease(op, outcome) => core.handle_lease(now, op, outcome),

@@ -137,8 +137,8 @@ async fn a_flood_of_ids_is_filtered() {
     assert_eq!(text(&node.get("absent-2").await.unwrap()), "by itself");
 }
 
-/// An expired value of a key that is marked safe is served at once while one refresh runs; other keys wait. Counted among the
-/// six metrics.
+/// An expired value of a key that is marked safe is served at once while one refresh runs, which each of its readers names; other
+/// keys wait. Counted among the six metrics.
 #[tokio::test]
 async fn stale_values_are_served_while_one_refresh_runs() {
     let parts = Parts::up().await;
@@ -149,11 +149,16 @@ async fn stale_values_are_served_while_one_refresh_runs() {
     }
     parts.origin.new_version();
     parts.origin.close_gate();
+    let mut named = BTreeSet::new();
     for _ in 0..5 {
         let answer = node.get("safe-1").await.unwrap();
         assert_eq!((text(&answer).as_str(), answer.served()), ("safe-1@1", Served::Stale));
         assert!(answer.age_ms >= 60_000, "{}", answer.age_ms);
+        named.insert(answer.rebuild_trace);
     }
+    parts.origin.asked_times(3).await;
+    let refresh = parts.origin.traces()[2][3..35].to_owned();
+    assert_eq!(named, BTreeSet::from([refresh]), "the refresh, not what made the old value");
     let waits = node.begin("item-1");
     parts.origin.asked_times(4).await;
     assert_eq!(parts.reasons()[2..], [Reason::Refresh, Reason::FlightLeader]);
@@ -176,6 +181,7 @@ async fn stale_values_stand_in_for_errors() {
     }
     let answer = node.get("failing-1").await.unwrap();
     assert_eq!((text(&answer).as_str(), answer.served()), ("old", Served::Stale));
+    assert_eq!(answer.rebuild_trace, parts.origin.traces()[0][3..35], "the rebuild that failed");
     assert_eq!(node.get("failing-2").await.unwrap_err().code(), Code::Unavailable);
 }
 

@@ -1,12 +1,14 @@
 //! The spans that the real process exports: a request continues its caller's trace, a rebuild is a trace of its own, and
-//! whoever waited for it, in this process or another, links to its very span.
+//! whoever waited for it, in this process or another, links to its very span. What went wrong is an error or an event of a span.
 
 use crate::fakes::{Serving, serve};
-use crate::harness::{Parts, eventually, fleet_lock};
+use crate::harness::{Parts, eventually, fleet_lock, single_flight};
 use crate::life::FakeControl;
+use herd_cache_node::store::Place;
+use herd_cache_node::store::write::{Guard, NewValue};
 use herd_service::rpc::channel;
-use herd_wire::v1::GetRequest;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
+use herd_wire::v1::{GetRequest, Served, WarmRequest, WarmResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -18,6 +20,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -60,6 +63,7 @@ impl NodeProcess {
             .args(["--redis-url", &parts.redis.url(), "--lock-url", &lock, "--origin-url", &origin])
             .args(["--control-url", &control.url(), "--log", "warn"])
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
+            .env("HERD_SAMPLE_HITS", "0")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built for this test");
@@ -76,6 +80,12 @@ impl NodeProcess {
         let mut request = Request::new(GetRequest { key: key.to_owned() });
         request.metadata_mut().insert("traceparent", CALLER.parse().expect("ASCII"));
         client.get(request).await.expect("an answer").into_inner()
+    }
+
+    async fn warm(&self, key: &str) -> Result<WarmResponse, Status> {
+        let mut client = CacheNodeClient::new(channel(&self.grpc).expect("a URL"));
+        let asked = client.warm(WarmRequest { key: key.to_owned(), key_prefix: String::new() }).await;
+        asked.map(Response::into_inner)
     }
 
     fn stop(&mut self) {
@@ -98,6 +108,14 @@ fn attribute(span: &Span, name: &str) -> Option<String> {
         Value::StringValue(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+fn error_of(span: &Span) -> Option<&str> {
+    span.status.as_ref().filter(|status| status.code == 2).map(|status| status.message.as_str())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Two nodes miss together under the fleet's lock: one rebuild, and both requests link to it.
@@ -126,7 +144,6 @@ async fn waiters_link_to_the_rebuild() {
     let rebuilds = collector.named("rebuild");
     assert_eq!(rebuilds.len(), 1, "{:?}", collector.named("flight"));
     let rebuild = &rebuilds[0];
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let trace = hex(&rebuild.trace_id);
     assert!(rebuild.parent_span_id.is_empty(), "a trace of its own");
     assert_eq!([one.rebuild_trace, two.rebuild_trace], [trace.clone(), trace.clone()]);
@@ -142,10 +159,101 @@ async fn waiters_link_to_the_rebuild() {
     for request in requests {
         assert!(CALLER.contains(&hex(&request.trace_id)) && CALLER.contains(&hex(&request.parent_span_id)));
         assert_eq!(attribute(&request, "herd.rebuild.trace_id"), Some(trace.clone()));
+        assert_eq!(attribute(&request, "herd.cache_key").as_deref(), Some("p:item-1"));
         let first = &request.links[0];
         assert_eq!((&first.trace_id, &first.span_id), (&rebuild.trace_id, &rebuild.span_id));
         // Who waited through the lock did so in a flight of its own process, which it links to as well.
         let waited_fleet = attribute(&request, "herd.served").as_deref() == Some("waited_fleet");
         assert_eq!(request.links.len(), 1 + usize::from(waited_fleet));
     }
+}
+
+/// Goal: fills on command leave nothing where they are not sampled, unless there is something to tell of: one that failed, in the
+/// rebuild and in the call that it failed by, and one that a reader came along for. That there is no such row is nothing.
+#[tokio::test]
+async fn a_fill_is_kept_if_it_is_worth_it() {
+    let parts = Parts::up().await;
+    let collector = FakeCollector::default();
+    let collecting = serve(0, TraceServiceServer::new(collector.clone()));
+    let control = FakeControl::new();
+    control.say(single_flight());
+    let plane = control.serve(0);
+    let mut node = NodeProcess::start("n1", &parts, &plane, &collecting);
+    control.acknowledged_by("n1").await;
+    node.warm("item-1").await.expect("filled");
+    node.warm("missing-1").await.expect("there is no such row");
+    node.warm("failing-1").await.expect_err("the origin fails");
+    parts.origin.close_gate();
+    let coming = async {
+        parts.origin.asked_times(4).await;
+        let reads = node.get("item-2");
+        let opens = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            parts.origin.open_gate();
+        };
+        tokio::join!(reads, opens).0
+    };
+    let (filled, read) = tokio::join!(node.warm("item-2"), coming);
+    filled.expect("filled");
+    assert_eq!(read.served(), Served::Waited);
+    node.stop();
+
+    let rebuilds = collector.named("rebuild");
+    let keys: Vec<_> = rebuilds.iter().filter_map(|span| attribute(span, "herd.key")).collect();
+    assert_eq!(keys, ["failing-1", "item-2"]);
+    assert_eq!((error_of(&rebuilds[0]), error_of(&rebuilds[1])), (Some("the database is away"), None));
+    assert_eq!(read.rebuild_trace, hex(&rebuilds[1].trace_id));
+    let fetches = collector.named("herd.v1.Origin/Fetch");
+    let parents: Vec<_> = fetches.iter().map(|span| span.parent_span_id.clone()).collect();
+    assert_eq!(parents, [rebuilds[0].span_id.clone(), rebuilds[1].span_id.clone()], "with all their parts");
+    assert_eq!(error_of(&fetches[0]), Some("the database is away"));
+    let codes = fetches.iter().map(|span| attribute(span, "rpc.response.status_code").expect("required"));
+    assert_eq!(codes.collect::<Vec<_>>(), ["UNAVAILABLE", "OK"]);
+    assert_eq!(attribute(&fetches[0], "server.address").as_deref(), Some("127.0.0.1"));
+}
+
+/// Goal: a lease that was lost and a write that the store refused are events of the rebuild's own span.
+#[tokio::test]
+async fn what_went_wrong_is_told() {
+    let parts = Parts::up().await;
+    let collector = FakeCollector::default();
+    let collecting = serve(0, TraceServiceServer::new(collector.clone()));
+    let control = FakeControl::new();
+    let mut fleet = fleet_lock();
+    let lock = fleet.policy.as_mut().and_then(|policy| policy.lock.as_mut()).expect("set");
+    (lock.expiry_ms, lock.renew) = (300, true);
+    control.say(fleet);
+    let plane = control.serve(0);
+    let mut node = NodeProcess::start("n1", &parts, &plane, &collecting);
+    control.acknowledged_by("n1").await;
+    parts.origin.close_gate();
+    let meanwhile = async {
+        parts.origin.asked_times(1).await;
+        parts.lock.hold("p:item-1", Duration::from_secs(60));
+        let newer = NewValue {
+            observed: 0,
+            ttl_ms: 60_000,
+            grace_ms: 0,
+            version: 2,
+            rebuild_trace: [1; 16],
+            rebuild_span: [2; 8],
+            rebuild_took_us: 0,
+            body: Some(b"item-1@2"),
+        };
+        let place = Place { prefix: "p:", cache_key: "p:item-1" };
+        parts.store.write(place, newer, Guard::Generation).await.expect("Redis is there").expect("the first");
+        // Long enough for the renewal, which comes well within the lease.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        parts.origin.open_gate();
+    };
+    let (answer, ()) = tokio::join!(node.get("item-1"), meanwhile);
+    assert_eq!(answer.version, 2, "what stands");
+    node.stop();
+
+    let rebuilds = collector.named("rebuild");
+    let events: Vec<&str> = rebuilds[0].events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(events, ["herd.lease.expired", "herd.write.rejected"]);
+    assert_eq!(attribute(&rebuilds[0], "herd.write.outcome").as_deref(), Some("refused_generation_moved"));
+    let renewals = collector.named("herd.v1.LockService/Renew");
+    assert!(renewals.iter().any(|renewal| renewal.parent_span_id == rebuilds[0].span_id), "{renewals:?}");
 }

@@ -25,38 +25,46 @@ impl Forwarder {
         budget: Duration,
         context: TraceContext,
     ) -> Result<Writes, Status> {
-        let began = Instant::now();
-        let opened = self.open_writes(message, deadline_within(budget), began, context).await;
-        opened.map_err(|error| {
-            self.metrics.answered(Method::Writes, error.code(), began.elapsed(), &context, true);
-            with_reference(error, &context)
-        })
+        let unanswered = self.metrics.begin(Method::Writes, &context);
+        match self.open_writes(message, deadline_within(budget), &context).await {
+            Ok((node, parts, deadline, place)) => {
+                let began = unanswered.handed_on();
+                Ok(Writes {
+                    parts,
+                    deadline: Box::pin(tokio::time::sleep_until(deadline.instant().into())),
+                    forwarder: self.clone(),
+                    context,
+                    began,
+                    ended: false,
+                    _in_flight: node.begin(),
+                    node,
+                    _place: place,
+                })
+            }
+            Err(error) => {
+                let error = with_reference(error, &context);
+                unanswered.answered(error.code(), true);
+                Err(error)
+            }
+        }
     }
 
     async fn open_writes(
         self: &Arc<Self>,
         message: WritesRequest,
         deadline: Deadline,
-        began: Instant,
-        context: TraceContext,
-    ) -> Result<Writes, Status> {
+        context: &TraceContext,
+    ) -> Result<Opened, Status> {
         use super::Routed as _;
         message.check().map_err(|why| status(Code::InvalidArgument, ErrorSource::Client, why))?;
         let place = self.readers.enter(deadline.instant()).await.map_err(not_admitted)?;
-        let (node, parts) = self.reach(message, deadline, &context).await?;
-        Ok(Writes {
-            parts,
-            deadline: Box::pin(tokio::time::sleep_until(deadline.instant().into())),
-            forwarder: self.clone(),
-            context,
-            began,
-            ended: false,
-            _in_flight: node.begin(),
-            node,
-            _place: place,
-        })
+        let (node, parts) = self.reach(message, deadline, context).await?;
+        Ok((node, parts, deadline, place))
     }
 }
+
+/// A record that a node begins to send, until when, and the reader's place.
+type Opened = (Arc<Node>, Streaming<WritesResponse>, Deadline, Place);
 
 /// The record on its way.
 pub(crate) struct Writes {
@@ -79,8 +87,9 @@ impl Writes {
     }
 
     fn fail(&mut self, error: Status) -> Status {
+        let error = with_reference(error, &self.context);
         self.end(error.code());
-        with_reference(error, &self.context)
+        error
     }
 }
 

@@ -49,7 +49,7 @@ async fn a_hanging_node_is_ejected_and_let_back() {
     assert_eq!(testbed.metric("herd_edge_returns_total").await, 1);
 }
 
-/// Clients that hang up long before the deadline do not hide a hanging node.
+/// Clients that hang up long before the deadline do not hide a hanging node, and are counted.
 #[tokio::test]
 async fn a_hanging_node_is_found_by_clients_that_hang_up() {
     let (silent, healthy) = (SilentNode::start(), FakeNode::start("n1"));
@@ -62,6 +62,8 @@ async fn a_hanging_node_is_found_by_clients_that_hang_up() {
     })
     .await;
     assert!(!testbed.is_ejected(1).await);
+    let hung_up = r#"herd_edge_requests_total{method="get",code="CANCELLED"}"#;
+    until("they are counted", async || testbed.metric(hung_up).await > 0).await;
 }
 
 /// A request that cannot have reached a node is tried on another one, so that a dead node costs no client an error.
@@ -104,4 +106,9 @@ async fn never_ejects_everybody() {
     })
     .await;
     assert_eq!(timed_out(&mut testbed).await, Code::DeadlineExceeded, "a node is tried still");
+    let counted = async |code: &str| {
+        testbed.metric(&format!("herd_edge_requests_total{{method=\"get\",code=\"{code}\"}}")).await
+    };
+    assert!(counted("DEADLINE_EXCEEDED").await >= 3, "as their clients were told");
+    assert_eq!(counted("CANCELLED").await, 0);
 }

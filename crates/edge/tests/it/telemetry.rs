@@ -125,6 +125,8 @@ async fn spans_reach_the_collector() {
         ("http.request.method", "GET"),
         ("http.route", "/v1/items/{key}"),
         ("http.response.status_code", "200"),
+        ("url.path", "/v1/items/item-1"),
+        ("url.scheme", "http"),
     ] {
         assert_eq!(text(&spans[0], said).as_deref(), Some(what), "{said}");
     }

@@ -10,9 +10,6 @@ use opentelemetry_proto::tonic::{
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use tonic::transport::Endpoint;
 
-/// Environment variable: where spans go besides the run's folder.
-pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-
 /// How long the export may take.
 const EXPORT_MAX: Duration = Duration::from_secs(2);
 /// Steps that are read; a run has far fewer.

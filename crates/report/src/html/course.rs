@@ -68,7 +68,7 @@ fn table(series: &Series, shades: &[Shade], marks: &[Mark]) -> String {
             let told = values[index].map_or_else(|| "-".to_owned(), told);
             text.push_str(&format!("<td class=\"number\">{told}</td>"));
         };
-        cell(&series.sent_per_s, &mean);
+        cell(series.tried_per_s.as_ref().unwrap_or(&series.sent_per_s), &mean);
         cell(&series.answered_per_s, &mean);
         cell(&series.latency_p50_ms, &ms);
         cell(&series.latency_p99_ms, &ms);

@@ -69,12 +69,16 @@ impl Call {
         if !span.is_recording() {
             return span;
         }
-        span.set("herd.key", std::mem::take(&mut self.key));
+        let key = std::mem::take(&mut self.key);
+        span.set("herd.key", key.as_str());
         match self.name {
             Name::Rpc(method) => rpc_ended(&rpc(span.clone(), method), true, error),
             Name::Http { method, route, .. } => {
                 span.set("http.request.method", method);
                 span.set("http.route", route);
+                // As it is spelled where nothing in the key needs an escape; no valid key has anything that does.
+                span.set("url.path", route.replace("{key}", &key));
+                span.set("url.scheme", "http");
                 if let Some(status) = http {
                     span.set("http.response.status_code", u32::from(status));
                 }

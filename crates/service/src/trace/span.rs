@@ -1,5 +1,6 @@
 //! Spans as plain data: made only where they will be kept, exported when their last holder lets go of them.
 
+use super::held::Held;
 use super::{EXPORTING, RECORDER, TraceContext};
 use opentelemetry::trace::{Event, Link, SpanId, Status};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
@@ -31,6 +32,8 @@ struct Open {
     start: SystemTime,
     began: Instant,
     told: Mutex<Told>,
+    /// Where it goes when it ends, if it is not decided yet whether its trace is kept.
+    held: Option<Arc<Held>>,
 }
 
 #[derive(Default)]
@@ -87,7 +90,7 @@ impl Pending {
     #[must_use]
     pub fn end(self, worth: bool, name: impl Into<Cow<'static, str>>, kind: Kind) -> Span {
         let Some(start) = self.start.filter(|_| worth || self.context.sampled()) else { return Span::none() };
-        Span::open(self.context, self.parent.map(|parent| (parent, true)), name.into(), kind, start)
+        Span::open(self.context, self.parent.map(|parent| (parent, true)), name.into(), kind, start, None)
     }
 }
 
@@ -97,14 +100,30 @@ pub fn server(name: &'static str, caller: Option<TraceContext>) -> Span {
     let Some(caller) = caller.filter(|caller| caller.sampled() && EXPORTING.load(Ordering::Relaxed)) else {
         return Span::none();
     };
-    Span::open(caller.child(), Some((caller, true)), name.into(), Kind::Server, now())
+    Span::open(caller.child(), Some((caller, true)), name.into(), Kind::Server, now(), None)
 }
 
-/// Begins a trace of its own, and gives the context to pass on. `always`: it is kept; otherwise by the ratio of hits.
+/// Begins a part of work in this process whose own span is made when it is over; no span, unless it is sampled by now.
+#[must_use]
+pub fn part(name: &'static str, of: &TraceContext, kind: Kind) -> Span {
+    if !(of.sampled() && EXPORTING.load(Ordering::Relaxed)) {
+        return Span::none();
+    }
+    Span::open(of.child(), Some((*of, false)), name.into(), kind, now(), None)
+}
+
+/// Begins a trace of its own, and gives the context to pass on. `always`: it is kept; otherwise by the ratio of hits, or if
+/// [`Span::decide`] says so when it is over. Until then other processes are told that it is not sampled, and theirs is lost.
 #[must_use]
 pub fn root(name: &'static str, kind: Kind, always: bool) -> (Span, TraceContext) {
     let pending = if always { Pending::begin_kept(None) } else { Pending::begin(None) };
-    (pending.end(false, name, kind), pending.context)
+    let span = match pending.start {
+        Some(start) if !pending.context.sampled() => {
+            Span::open(pending.context, None, name.into(), kind, start, Some(Arc::default()))
+        }
+        _ => pending.end(false, name, kind),
+    };
+    (span, pending.context)
 }
 
 impl Span {
@@ -160,6 +179,12 @@ impl Span {
                 told.over[0] += 1;
             }
         });
+    }
+
+    /// Whether its trace is kept, where that was left open ([`root`]): says so of all its spans in this process.
+    pub fn decide(&self, kept: bool) {
+        let Some(held) = self.0.as_ref().and_then(|open| open.held.as_ref()) else { return };
+        held.decide(kept).into_iter().for_each(offer);
     }
 
     /// It is over now, also if others hold on to it for a while.
@@ -218,17 +243,19 @@ impl Span {
         name: Cow<'static, str>,
         kind: Kind,
         (start, began): (SystemTime, Instant),
+        held: Option<Arc<Held>>,
     ) -> Self {
         let (parent, remote) = parent.map_or((None, false), |(parent, remote)| (Some(parent), remote));
         let told = Mutex::new(Told { name, ..Told::default() });
-        let context = context.with_sampled(true);
-        Self(Some(Arc::new(Open { context, parent, remote, kind, start, began, told })))
+        let context = context.with_sampled(held.is_none());
+        Self(Some(Arc::new(Open { context, parent, remote, kind, start, began, told, held })))
     }
 
     fn child_from(&self, name: &'static str, kind: Kind, start: (SystemTime, Instant)) -> Self {
         match &self.0 {
             Some(open) => {
-                Self::open(open.context.child(), Some((open.context, false)), name.into(), kind, start)
+                let (context, parent) = (open.context.child(), Some((open.context, false)));
+                Self::open(context, parent, name.into(), kind, start, open.held.clone())
             }
             None => Self::none(),
         }
@@ -268,7 +295,7 @@ impl Open {
         let mut links = SpanLinks::default();
         (links.links, links.dropped_count) = (told.links, links_over);
         SpanData {
-            span_context: self.context.to_otel(),
+            span_context: self.context.with_sampled(true).to_otel(),
             parent_span_id: self.parent.map_or(SpanId::INVALID, |parent| parent.to_otel().span_id()),
             parent_span_is_remote: self.remote,
             span_kind: self.kind.clone(),
@@ -287,9 +314,17 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(recorder) = RECORDER.get() {
-            recorder.queue.offer(self.data());
-        }
+        let ended = match &self.held {
+            Some(held) => held.take(|| self.data()),
+            None => RECORDER.get().map(|_| self.data()),
+        };
+        ended.into_iter().for_each(offer);
+    }
+}
+
+fn offer(span: SpanData) {
+    if let Some(recorder) = RECORDER.get() {
+        recorder.queue.offer(span);
     }
 }
 
@@ -351,4 +386,39 @@ impl IntoValue for Duration {
 
 fn now() -> (SystemTime, Instant) {
     (SystemTime::now(), Instant::now())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A span that is there without an exporter, and what holds its trace.
+    pub(in super::super) fn undecided() -> (Span, Arc<Held>) {
+        let held = Arc::<Held>::default();
+        let root =
+            Span::open(TraceContext::root(), None, "root".into(), Kind::Internal, now(), Some(held.clone()));
+        (root, held)
+    }
+
+    /// Goal: a trace that is not decided yet asks nobody else to keep it, and its spans wait; it is kept whole, or not at all.
+    #[test]
+    fn a_trace_is_decided_at_its_end() {
+        let (root, held) = undecided();
+        let child = root.child("child", Kind::Client);
+        assert!(
+            root.is_recording() && !root.context().unwrap().sampled() && !child.context().unwrap().sampled()
+        );
+        drop(child);
+        let kept = held.decide(true);
+        assert_eq!(kept.iter().map(|span| &*span.name).collect::<Vec<_>>(), ["child"]);
+        assert!(kept[0].span_context.is_sampled());
+        assert!(held.decide(false).is_empty(), "it is decided once");
+        assert!(held.take(|| kept[0].clone()).is_some(), "what ends later goes straight out");
+
+        let (root, held) = undecided();
+        drop(root.child("child", Kind::Client));
+        root.decide(false);
+        assert!(held.take(|| kept[0].clone()).is_none());
+        assert!(held.decide(true).is_empty());
+    }
 }
