@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herd_history::{FetchOutcome, OperationRecord, Outcome as Ended, Served, StartRecord};
-use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Start};
+use herd_scenario::{Layer, OnUnavailable, OnWaitTimeout, Property, Start};
 use serde::Serialize;
 
 use crate::Case;
@@ -28,8 +28,8 @@ const ONE_CONFIGURATION: &str = "one configuration";
 
 /// Whether what fails under this name can add to what a claim counts, and not only hide some of it: a node that goes on under another
 /// configuration is bounded by other layers, and two expiries under one number are one herd of twice the size.
-pub(crate) fn may_add(name: &str) -> bool {
-    [ONE_CONFIGURATION, ledger_sound::EACH_COUNTED].contains(&name)
+pub(crate) fn may_add(name: &str, to: Property) -> bool {
+    name == ONE_CONFIGURATION || name == ledger_sound::EACH_COUNTED && to == Property::RebuildsPerBoundary
 }
 
 /// One thing that was checked before the claims.

@@ -191,7 +191,7 @@ impl Verdict {
         let failed = || assumptions.iter().filter(|assumption| !assumption.holds);
         let whys: Vec<&str> = failed().map(|assumption| assumption.why.as_str()).collect();
         let lagged = failed().find(|assumption| assumption.name == GENERATOR_LAG);
-        let adds = failed().find(|assumption| may_add(assumption.name));
+        let adds = failed().find(|assumption| may_add(assumption.name, claim.property));
         match self.outcome {
             Outcome::Valid if !whys.is_empty() => {
                 self.outcome = Outcome::Unknown;
