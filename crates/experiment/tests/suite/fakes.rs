@@ -266,8 +266,10 @@ impl OriginAdmin for Fakes {
     ) -> Result<Response<herd_wire::v1::Stuck>, Status> {
         let mut stuck = request.into_inner();
         let mut truth = self.truth();
+        // The word that lets them go says how many it lets go.
+        let lets_go = stuck.queries == 0 && truth.stuck.last().is_some_and(|queries| *queries > 0);
         truth.stuck.push(stuck.queries);
-        stuck.hang_now = truth.hang;
+        stuck.hang_now = if lets_go { truth.hang } else { 0 };
         Ok(Response::new(stuck))
     }
 
