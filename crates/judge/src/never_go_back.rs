@@ -4,16 +4,20 @@
 //! either order. The row's version comes first: a value of an older version is older, whatever else it carries, one without a
 //! generation (inserted, or served without having been cached) among them. Values of one version are compared by generation, under one
 //! prefix and within one life of the store: a deploy that changes the prefix and a fault that empties Redis count generations anew.
+//!
+//! What was served without being cached while a fault kept the store from its node promises nothing of what the store holds: another
+//! node may have fetched the row a moment before, and stored it a moment later.
 
 use std::collections::BTreeMap;
 
 use herd_history::{OperationRecord, Outcome as Ended};
-use herd_scenario::Claim;
+use herd_scenario::{Claim, FaultPart, Peer};
 
 use crate::Case;
 use crate::boundary::prefix_of_answer;
 use crate::limit::Limit;
 use crate::lives::WRITE_SLACK_US;
+use crate::turns::Turn;
 use crate::verdict::{Outcome, Verdict};
 use crate::witness::Witness;
 
@@ -81,7 +85,7 @@ fn gone_back<'a>(
                     *known = earlier;
                 }
             }
-            if newest_version.is_none_or(|n| earlier.version > n.version) {
+            if newest_version.is_none_or(|n| earlier.version > n.version) && !was_uncached(case, earlier) {
                 newest_version = Some(earlier);
             }
         }
@@ -107,6 +111,16 @@ fn place<'a>(case: &Case<'a>, row: &OperationRecord, after_us: u64) -> Option<(&
 fn after_loss_us(case: &Case<'_>) -> u64 {
     let local_ms = case.rung.local.map_or(0, |local| u64::from(local.ttl_ms));
     (u64::from(case.scenario.origin.model.longest_ms()) + local_ms) * 1_000 + WRITE_SLACK_US
+}
+
+/// Whether an answer without a generation was given while a fault was seen to keep Redis, or what it held, from its node.
+fn was_uncached(case: &Case<'_>, row: &OperationRecord) -> bool {
+    let without_store = |turn: &Turn<'_>| {
+        let away = turn.takes_away(FaultPart::Redis) || turn.loses_store();
+        (away || turn.is_link_to(Peer::Redis) && turn.hits_node(&row.node))
+            && turn.overlaps(row.sent_us, row.done_us)
+    };
+    row.generation == 0 && case.turns.iter().any(without_store)
 }
 
 fn told(row: &OperationRecord) -> String {

@@ -1,9 +1,9 @@
 //! Property: how long after a fault killed a lock holder, or cut it off, the next rebuild of its key started, milliseconds: the longest.
 //!
-//! A takeover is due where the holder's rebuild was under way when the fault was injected and its value was never made. Its lease ends by
-//! itself, E after the last renewal at the latest, which was no later than the injection; who waits for it is told then. So theory
-//! says E; where nobody asked for the key by then, it counts from who asked next. To that comes what busy machines need, a fifth of
-//! a second, and the generator's lag.
+//! A takeover is due where the holder's rebuild was under way when the fault took effect and its value was never made: at some time from
+//! its injection until it was seen to have. Its lease ends by itself, E after the grant or the last renewal, which was no later than that;
+//! who waits for it is told then. So theory says E; where nobody asked for the key by then, it counts from who asked next. To that
+//! comes what busy machines need, a fifth of a second, and the generator's lag.
 
 use herd_history::{LedgerRow, OperationRecord};
 use herd_scenario::{Claim, FaultAction, FaultPart, Peer};
@@ -70,13 +70,13 @@ fn ends_holders(turn: &Turn<'_>) -> bool {
 
 /// The takeovers that were due after this turn.
 fn due<'a>(case: &Case<'a>, claim: &Claim, turn: &Turn<'_>) -> Vec<Due<'a>> {
-    let Some(from_us) = turn.injected_us else { return Vec::new() };
+    let (Some(from_us), Some(seen_us)) = (turn.injected_us, turn.confirmed_us) else { return Vec::new() };
     let mut all = Vec::new();
     for rows in rows_in_lives(case.history, &case.stores).into_values() {
         let held = |(_, row): &&(u64, &LedgerRow)| {
             row.token > 0
                 && turn.hits_node(&row.node)
-                && row.start_us <= from_us.saturating_add(CLOCK_SLACK_US)
+                && row.start_us <= seen_us.max(from_us.saturating_add(CLOCK_SLACK_US))
                 && row.end_us.is_none_or(|end_us| end_us >= from_us)
         };
         for (life, holder) in rows.iter().filter(held).copied() {
@@ -94,7 +94,12 @@ fn due<'a>(case: &Case<'a>, claim: &Claim, turn: &Turn<'_>) -> Vec<Due<'a>> {
             let next = next.map(|(_, next)| next);
             let until_us = next.map_or(case.history.record.window_end_us, |next| next.start_us);
             let took_ms = until_us.saturating_sub(from_us).div_ceil(1_000);
-            all.push(Due { holder, next, took_ms, limit: Limit::of(claim, || bound(case, holder, from_us)) });
+            all.push(Due {
+                holder,
+                next,
+                took_ms,
+                limit: Limit::of(claim, || bound(case, holder, from_us, seen_us)),
+            });
         }
     }
     all
@@ -108,16 +113,21 @@ fn was_given(case: &Case<'_>, holder: &LedgerRow) -> bool {
     case.history.operations.iter().any(|row| made(&row))
 }
 
-fn bound(case: &Case<'_>, holder: &LedgerRow, from_us: u64) -> Limit {
-    let expiry_ms = case.rung.lock.as_ref().map_or(0, |lock| u64::from(lock.expiry_ms));
-    let ended_us = from_us.saturating_add(expiry_ms * 1_000);
+fn bound(case: &Case<'_>, holder: &LedgerRow, from_us: u64, seen_us: u64) -> Limit {
+    let lock = case.rung.lock.as_ref();
+    let expiry_ms = lock.map_or(0, |lock| u64::from(lock.expiry_ms));
+    // Until it was gone, who renews may have renewed; who does not had its lease by the time its rebuild began.
+    let last_us = if lock.is_some_and(|lock| lock.renew) { seen_us } else { holder.start_us };
+    let last_ms = last_us.saturating_sub(from_us).div_ceil(1_000);
+    let ended_us = from_us.saturating_add((last_ms + expiry_ms) * 1_000);
     let asked = case.readers.between(&holder.key, ended_us, u64::MAX).next();
     let asked_us = asked.map_or(ended_us, |row| row.sent_us.max(ended_us));
     let idle_ms = (asked_us - ended_us).div_ceil(1_000);
     let slack_ms = TAKEOVER_SLACK_MS + case.history.record.load.lag_p99_us.div_ceil(1_000);
     let idle = if idle_ms > 0 { format!(", {idle_ms} ms in which nobody asked") } else { String::new() };
+    let late = if last_ms > 0 { format!(", {last_ms} ms until the holder was gone") } else { String::new() };
     Limit::exactly(
-        expiry_ms + idle_ms + slack_ms,
-        format!("E = {expiry_ms} ms{idle}, and {slack_ms} ms of slack"),
+        last_ms + expiry_ms + idle_ms + slack_ms,
+        format!("E = {expiry_ms} ms{late}{idle}, and {slack_ms} ms of slack"),
     )
 }

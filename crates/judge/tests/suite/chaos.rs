@@ -1,6 +1,6 @@
 //! What faults allow, and only where they took effect: holders paused and killed, links cut, stores emptied.
 
-use herd_history::{FetchOutcome, History, Outcome as Ended, Reason};
+use herd_history::{FaultPhase, FetchOutcome, History, Outcome as Ended, Reason};
 use herd_judge::Outcome::{Invalid, Valid};
 use herd_scenario::{FaultAction, FaultPart, Layer, LinkRule, OnUnavailable, Peer, Scenario, Target, Which};
 
@@ -69,9 +69,15 @@ fn killed_holders() {
     let takeover = changed(LOCK, &claim("takeover_ms", "fleet"), &kill);
     let found = expect(&takeover, &killed(340), Valid, 290);
     assert!(found.bound_text.starts_with("E = 300 ms"), "{}", found.bound_text);
-    assert_eq!(verdict(&takeover, &killed(551)).bound, Some(501));
-    expect(&takeover, &killed(552), Invalid, 502);
+    // It renews, and may have done so until it was gone, 5 ms later.
+    assert_eq!(verdict(&takeover, &killed(556)).bound, Some(506));
+    expect(&takeover, &killed(557), Invalid, 507);
     expect_unknown(&takeover, &quiet, "no fault ended a lock holder");
+    // One whose rebuild began while it was being killed was a holder, too.
+    let mut late = killed(340);
+    let injected = late.faults.iter_mut().find(|fault| fault.phase == FaultPhase::Injected).unwrap();
+    injected.at_us = START_US + 1_050_000;
+    expect(&takeover, &late, Valid, 390);
 }
 
 /// Goal: who cannot reach the lock adds one where it fails open, and nothing where it fails closed.
@@ -236,6 +242,14 @@ fn emptied_stores() {
     let mut unexplained = emptied(&[(0, 0)]);
     unexplained.faults.clear();
     assert_eq!(verdict(&back, &unexplained).outcome, Invalid);
+    // What was served uncached while the store was lost promises nothing of what is stored afterwards; otherwise it does.
+    let mut uncached = emptied(&[(0, 0)]);
+    let answer = &mut uncached.rungs[0].operations[10];
+    (answer.version, answer.generation) = (2, 0);
+    (answer.sent_us, answer.done_us) = (START_US + 3_200_000, START_US + 3_298_500);
+    expect(&back, &uncached, Valid, 0);
+    uncached.faults.iter_mut().for_each(|fault| fault.at_us += 100_000);
+    assert_eq!(verdict(&back, &uncached).outcome, Invalid);
     // An old version stays old, whatever was lost.
     let mut old = emptied(&[(0, 0)]);
     old.rungs[0].operations[10].version = 2;
