@@ -6,6 +6,7 @@ mod assumptions;
 mod chaos;
 mod claims;
 mod counting;
+mod emptied_stores;
 mod freshness;
 mod hang_ups;
 mod keys;
