@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use herd_history::{FetchOutcome, LedgerRow, Outcome as Ended};
+use herd_history::{FetchOutcome, LedgerRow, Outcome as Ended, StoreWriteRecord, StoreWriteVerdict};
 use herd_scenario::{FaultAction, FaultPart, Layer, LinkRule, OnWaitTimeout, OriginModel, Peer};
 
 use super::starts_us;
@@ -166,20 +166,35 @@ pub(super) fn store_losses(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
     };
     let at_once = case.turns.iter().filter(|turn| turn.kind != "redis-evict" && loses(turn)).count() as u64;
     let evicted: u64 = case.turns.iter().filter(|turn| turn.kind == "redis-evict").map(|turn| turn.hit).sum();
-    at_once + evicted.min(begun_beside(case, rows))
+    at_once + evicted.min(begun_beside(case, rows) + lost_epochs(case, rows))
+}
+
+/// Whether a store evicted at some time from `from_us` to `until_us`.
+fn evicts(case: &Case<'_>, from_us: u64, until_us: u64) -> bool {
+    case.turns.iter().any(|turn| turn.kind == "redis-evict" && turn.overlaps(from_us, until_us))
+}
+
+/// How many of these found their write refused for its epoch while a store evicted: with the epoch their lease was evicted, and the value
+/// that it guarded was not made.
+fn lost_epochs(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
+    let refused = |row: &&&LedgerRow| {
+        let of_epoch = |write: &StoreWriteRecord| {
+            write.trace == row.trace
+                && matches!(write.verdict, StoreWriteVerdict::EpochOld | StoreWriteVerdict::EpochMissing)
+        };
+        let end_us = row.end_us.unwrap_or(u64::MAX);
+        evicts(case, row.start_us, end_us) && case.history.writes.iter().any(of_epoch)
+    };
+    rows.iter().filter(refused).count() as u64
 }
 
 /// How many of these began while a store evicted and one before them still ran: its lease may have been evicted.
 fn begun_beside(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
-    let evicts = |us: u64| {
-        let mut turns = case.turns.iter().filter(|turn| turn.kind == "redis-evict");
-        turns.any(|turn| turn.overlaps(us, us))
-    };
     let mut ends_us = 0;
     let beside = rows.iter().filter(|row| {
         let runs = row.start_us < ends_us;
         ends_us = ends_us.max(row.end_us.unwrap_or(u64::MAX));
-        runs && evicts(row.start_us)
+        runs && evicts(case, row.start_us, row.start_us)
     });
     beside.count() as u64
 }

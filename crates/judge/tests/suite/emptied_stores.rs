@@ -1,11 +1,12 @@
 //! What is left of a claim when the store loses what it held: each life of the store by itself.
 
+use herd_history::StoreWriteVerdict;
 use herd_judge::Outcome::{Invalid, Valid};
 use herd_scenario::{FaultAction, Scenario};
 
 use crate::layers::FLEET;
 use crate::made::{
-    LOCK, START_US, changed, claim, expect, history, note_fault, plan, renumber, row, verdict,
+    LOCK, START_US, changed, claim, expect, history, note_fault, plan, renumber, row, verdict, with_writes,
 };
 
 /// Goal: after a store was emptied generations count anew: each life by itself, with one herd each, and answers do not go back.
@@ -50,4 +51,29 @@ fn emptied_stores() {
     let mut old = emptied(&[(0, 0)]);
     old.rungs[0].operations[10].version = 2;
     assert_eq!(verdict(&back, &old).outcome, Invalid);
+}
+
+/// Goal: with its lock's epoch a holder loses its lease and its write; while a store evicts that allows for the rebuild that follows.
+#[test]
+fn an_epoch_that_was_evicted() {
+    let lock = changed(LOCK, FLEET, |scenario: &mut Scenario| {
+        plan(scenario, "evict", FaultAction::RedisEvict { room_kb: 1 });
+        scenario.faults[0].for_ms = 400;
+    });
+    let refused = |verdict: StoreWriteVerdict, evictions: u64| {
+        let mut run = history(&[(0, 0)]);
+        let rows = [(0, 0), (1, 250)].map(|(node, ms)| row(1, 1, node, 1_100 + ms));
+        run.rungs[0].ledger.splice(1..2, rows);
+        renumber(&mut run.rungs[0]);
+        let mut run = with_writes(run);
+        run.rungs[0].writes[1].verdict = verdict;
+        note_fault(&mut run, "evict", "redis", &[1_120, 1_125, 1_520, 1_530]);
+        run.faults.iter_mut().for_each(|fault| fault.hit = evictions);
+        run
+    };
+    let found = verdict(&lock, &refused(StoreWriteVerdict::EpochOld, 3));
+    assert_eq!((found.observed, found.bound), (Some(2), Some(2)), "{found:#?}");
+    // Without an eviction, or refused for something else, it explains nothing.
+    assert_eq!(verdict(&lock, &refused(StoreWriteVerdict::EpochOld, 0)).bound, Some(1));
+    assert_eq!(verdict(&lock, &refused(StoreWriteVerdict::TokenOld, 3)).bound, Some(1));
 }
