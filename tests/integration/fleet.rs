@@ -56,9 +56,11 @@ pub(crate) fn coalesced(ttl_ms: u32) -> v1::PolicyConfig {
 
 /// What a test's faults need beside the fleet.
 #[derive(Clone, Copy, Default)]
-struct Beside {
-    redis_replica: bool,
-    postgres: bool,
+pub(crate) struct Beside {
+    /// A second Redis that follows the first.
+    pub(crate) redis_replica: bool,
+    /// A database that is a process on local processes, too.
+    pub(crate) postgres: bool,
 }
 
 impl TestFleet {
@@ -77,23 +79,13 @@ impl TestFleet {
         Self::bring_up(testbed, nodes, policy, env, Beside::default()).await
     }
 
-    /// The same with a replica of Redis.
-    pub(crate) async fn up_with_replica(
+    /// The same with what a test's faults need.
+    pub(crate) async fn up_beside(
         testbed: Box<dyn Testbed>,
         nodes: u32,
         policy: v1::PolicyConfig,
+        beside: Beside,
     ) -> Self {
-        let beside = Beside { redis_replica: true, ..Beside::default() };
-        Self::bring_up(testbed, nodes, policy, &[], beside).await
-    }
-
-    /// The same with a database that is a process on local processes, too.
-    pub(crate) async fn up_with_postgres(
-        testbed: Box<dyn Testbed>,
-        nodes: u32,
-        policy: v1::PolicyConfig,
-    ) -> Self {
-        let beside = Beside { postgres: true, ..Beside::default() };
         Self::bring_up(testbed, nodes, policy, &[], beside).await
     }
 

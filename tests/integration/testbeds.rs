@@ -1,7 +1,7 @@
 //! What a testbed does to its parts, on local processes and on containers alike: each signal takes, can be seen to have
 //! taken, and can be undone; Redis is emptied, filled, and replaced by its replica while the fleet goes on.
 
-use crate::fleet::{LIMIT, TestFleet, locked};
+use crate::fleet::{Beside, LIMIT, TestFleet, locked};
 use herd_cluster::{compose::ComposeTestbed, processes::ProcessTestbed};
 use herd_experiment::testbed::{Part, PartState, RedisFault, RedisInfo, Signal, Testbed};
 use redis::Commands;
@@ -33,7 +33,9 @@ async fn redis_among_containers() {
 /// Goal: every part takes every signal, the system's own word follows, no end that was asked for counts as a failure, and
 /// the fleet works again afterwards.
 async fn signals_take(testbed: Box<dyn Testbed>) {
-    let mut fleet = TestFleet::up_with_postgres(testbed, 3, locked(600_000)).await;
+    let mut fleet =
+        TestFleet::up_beside(testbed, 3, locked(600_000), Beside { postgres: true, ..Beside::default() })
+            .await;
     fleet.origin_takes(1).await;
     let answer = fleet.get("item-1").await.expect("the fleet answers");
     let names: Vec<_> = (0..3).filter_map(|index| fleet.testbed.instance(Part::CacheNode, index)).collect();
@@ -109,7 +111,13 @@ async fn becomes(testbed: &mut dyn Testbed, part: Part, index: u32, wanted: Part
 /// Goal: Redis keeps its data over a kill and loses it when told to, evicts under a limit, and is replaced by a replica
 /// that had not heard the last writes, twice in a row, with the fleet finding the promoted one by itself.
 async fn redis_is_hurt(testbed: Box<dyn Testbed>) {
-    let mut fleet = TestFleet::up_with_replica(testbed, 2, locked(600_000)).await;
+    let mut fleet = TestFleet::up_beside(
+        testbed,
+        2,
+        locked(600_000),
+        Beside { redis_replica: true, ..Beside::default() },
+    )
+    .await;
     fleet.origin_takes(1).await;
     fleet.get("item-1").await.expect("the fleet answers");
     let testbed = fleet.testbed.as_mut();

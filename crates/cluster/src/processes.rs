@@ -209,10 +209,7 @@ impl Fleet {
             let signals = wanted.map(|(_, process)| process.signal(signal));
             done = futures::future::join_all(signals).await.into_iter().collect();
         }
-        // What Postgres started outlives it while it is frozen: a crash of the lab must not leave it behind.
-        if matches!(signal, Signal::Pause | Signal::Resume) && part != Part::Database {
-            return done;
-        }
+        // Also after a pause: what a part has started outlives it while it is frozen, and a crash of the lab must not leave it behind.
         done.and(self.note_state())
     }
 

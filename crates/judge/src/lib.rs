@@ -143,7 +143,8 @@ pub fn scenario_of(manifest: &Manifest) -> Result<Scenario, Mistakes> {
 /// Judges one run.
 ///
 /// A scenario that expects `invalid` is as expected only if its first claim is refuted, in any rung that the claim is about:
-/// the first claim is the one that has to catch the bad strategy, and a run that fails for another reason has not caught it.
+/// the first claim is the one that has to catch the bad strategy, and a run that fails for another reason has not caught it. Rungs
+/// that it is not about are its control: their claims have to come out as their author expects, or it would catch anybody.
 #[must_use]
 pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
     let mut verdicts = Vec::new();
@@ -190,11 +191,19 @@ pub fn judge(scenario: &Scenario, history: &History) -> Judgement {
         rungs.push(measures::figures(&case));
     }
     let outcome = Outcome::of_all(verdicts.iter().map(Verdict::against_expectation));
-    let decisive = match scenario.expect {
-        Expect::Valid => outcome,
-        Expect::Invalid => Outcome::of_all(of_first),
+    let as_expected = match scenario.expect {
+        Expect::Valid => (outcome != Outcome::Unknown).then_some(outcome == Outcome::Valid),
+        Expect::Invalid => {
+            let caught_in = scenario.claims.first().and_then(|first| first.rung.as_ref());
+            let is_control = |verdict: &&Verdict| caught_in.is_some_and(|rung| *rung != verdict.rung);
+            let control = verdicts.iter().filter(is_control).map(Verdict::against_expectation).max();
+            match (Outcome::of_all(of_first), control.unwrap_or(Outcome::Valid)) {
+                (Outcome::Invalid, Outcome::Valid) => Some(true),
+                (Outcome::Valid, _) | (Outcome::Invalid, Outcome::Invalid) => Some(false),
+                (Outcome::Unknown, _) | (Outcome::Invalid, Outcome::Unknown) => None,
+            }
+        }
     };
-    let as_expected = (decisive != Outcome::Unknown).then(|| decisive.name() == scenario.expect.name());
     Judgement {
         name: scenario.name.clone(),
         backend: history.manifest.backend.clone(),

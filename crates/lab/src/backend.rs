@@ -120,7 +120,6 @@ pub(crate) fn fleet_spec(nodes: u32, rows: u32, origin_pool: u32, log_dir: PathB
 }
 
 /// Takes down every fleet that is noted, and says what was done.
-///
 pub(crate) async fn sweep() -> Swept {
     let state_dir = place::state_dir();
     Swept::of([processes::sweep(&state_dir).await, compose::sweep(&state_dir).await])
@@ -135,7 +134,7 @@ pub(crate) async fn repair() -> Swept {
 /// What was taken down, in lines to print; and what could not be.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
-    pub(crate) lines: Vec<String>,
+    lines: Vec<String>,
     errors: Vec<String>,
 }
 

@@ -1,8 +1,7 @@
 //! What clients hear beside a value: how an absence is known, and when a refused request may come back.
 
 use crate::harness::{Parts, eventually, fleet_lock, single_flight, text};
-use herd_cache_node::store::Place;
-use herd_cache_node::store::write::{Guard, NewValue};
+use herd_cache_node::store::write::Guard;
 use herd_wire::absent::{self, Absent};
 use herd_wire::error::{ErrorSource, pushback};
 use herd_wire::v1::Served;
@@ -25,18 +24,7 @@ async fn an_absence_says_how_it_is_known() {
     assert_eq!(absent::read(&status), absent(Served::Led, 1), "the generation that its look saw");
     assert_eq!(ErrorSource::of(&status), Some(ErrorSource::Origin), "as ever");
 
-    let sentinel = NewValue {
-        observed: 1,
-        ttl_ms: 60_000,
-        grace_ms: 0,
-        version: 0,
-        rebuild_trace: [0; 16],
-        rebuild_span: [0; 8],
-        rebuild_took_us: 0,
-        body: None,
-    };
-    let place = Place { prefix: "p:", cache_key: "p:missing-1" };
-    parts.store.write(place, sentinel, Guard::Generation).await.unwrap().unwrap();
+    parts.stored("p:missing-1", (1, 0), None, Guard::Generation).await;
     let status = node.get("missing-1").await.unwrap_err();
     assert_eq!(absent::read(&status), absent(Served::Negative, 2));
     for (by, times) in [("origin", 2), ("sentinel", 1)] {

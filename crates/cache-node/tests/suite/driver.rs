@@ -3,6 +3,7 @@
 use crate::fakes::Mood;
 use crate::harness::{Parts, eventually, fleet_lock, single_flight, text};
 use herd_cache_node::store::Look;
+use herd_cache_node::store::write::Guard;
 use herd_wire::error::ErrorSource;
 use herd_wire::v1::{self, Reason, Served};
 use std::time::Duration;
@@ -291,18 +292,7 @@ async fn a_write_is_refused_when_the_generation_moved() {
     let newer = other.begin("item-1");
     parts.origin.asked_times(2).await;
     // The other's write lands first: as if this node had been paused.
-    let new = herd_cache_node::store::write::NewValue {
-        observed: 0,
-        ttl_ms: 60_000,
-        grace_ms: 0,
-        version: 2,
-        rebuild_trace: [1; 16],
-        rebuild_span: [2; 8],
-        rebuild_took_us: 0,
-        body: Some(b"item-1@2"),
-    };
-    let place = herd_cache_node::store::Place { prefix: "p:", cache_key: "p:item-1" };
-    parts.store.write(place, new, herd_cache_node::store::write::Guard::Generation).await.unwrap().unwrap();
+    parts.stored("p:item-1", (0, 2), Some(b"item-1@2"), Guard::Generation).await;
     parts.origin.open_gate();
     assert_eq!(text(&late.await.unwrap().unwrap()), "item-1@2");
     assert_eq!(text(&newer.await.unwrap().unwrap()), "item-1@2");
@@ -322,19 +312,8 @@ async fn a_write_is_refused_when_a_newer_version_stands() {
     parts.origin.close_gate();
     let request = late.begin("item-1");
     parts.origin.asked_times(2).await;
-    let newer = herd_cache_node::store::write::NewValue {
-        observed: 0,
-        ttl_ms: 60_000,
-        grace_ms: 0,
-        version: 2,
-        rebuild_trace: [1; 16],
-        rebuild_span: [2; 8],
-        rebuild_took_us: 0,
-        body: Some(b"item-1@2"),
-    };
-    let place = herd_cache_node::store::Place { prefix: "p:", cache_key: "p:item-1" };
-    let lost_track = herd_cache_node::store::write::Guard::Unguarded;
-    assert_eq!(parts.store.write(place, newer, lost_track).await.unwrap(), Ok(1));
+    // A Redis that lost track of its generations begins with the first again.
+    parts.stored("p:item-1", (0, 2), Some(b"item-1@2"), Guard::Unguarded).await;
     parts.origin.open_gate();
     let answer = request.await.unwrap().unwrap();
     assert_eq!((text(&answer).as_str(), answer.generation), ("item-1@2", 1));

@@ -6,7 +6,8 @@ use herd_cache_node::grpc::CacheNodeService;
 use herd_cache_node::metrics::NodeMetrics;
 use herd_cache_node::node::Node;
 use herd_cache_node::peers::{Locks, Origin};
-use herd_cache_node::store::{Look, Store};
+use herd_cache_node::store::write::{Guard, NewValue};
+use herd_cache_node::store::{Look, Place, Store};
 use herd_service::metrics::Metrics;
 use herd_service::rpc::{channel, peer_status};
 use herd_wire::error::ErrorSource;
@@ -83,6 +84,28 @@ impl Parts {
         let node = self.bare_node(instance).await;
         node.configure(fleet);
         node
+    }
+
+    /// Stores a value of a version, or an absence, for a minute: as another node would.
+    pub(crate) async fn stored(
+        &self,
+        cache_key: &str,
+        (observed, version): (u64, u64),
+        body: Option<&[u8]>,
+        guard: Guard,
+    ) {
+        let new = NewValue {
+            observed,
+            ttl_ms: 60_000,
+            grace_ms: 0,
+            version,
+            rebuild_trace: [1; 16],
+            rebuild_span: [2; 8],
+            rebuild_took_us: 0,
+            body,
+        };
+        let place = Place { prefix: "p:", cache_key };
+        self.store.write(place, new, guard).await.expect("a running Redis").expect("nothing newer");
     }
 
     /// What the store holds, body or absence, with the generation.

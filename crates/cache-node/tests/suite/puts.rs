@@ -3,8 +3,8 @@
 use crate::harness::{Parts, eventually, single_flight, text};
 use herd_cache_node::errors::put_status;
 use herd_cache_node::node::PutError;
-use herd_cache_node::store::write::{Guard, NewValue};
-use herd_cache_node::store::{Look, Place};
+use herd_cache_node::store::Look;
+use herd_cache_node::store::write::Guard;
 use herd_service::rpc::Deadline;
 use herd_service::trace::TraceContext;
 use herd_wire::error::{ErrorSource, is_retryable};
@@ -36,18 +36,7 @@ async fn a_put_is_seen_by_everybody() {
 async fn a_put_clears_a_remembered_absence() {
     let parts = Parts::up().await;
     let node = parts.node("n1", &single_flight()).await;
-    let sentinel = NewValue {
-        observed: 0,
-        ttl_ms: 60_000,
-        grace_ms: 0,
-        version: 0,
-        rebuild_trace: [0; 16],
-        rebuild_span: [0; 8],
-        rebuild_took_us: 0,
-        body: None,
-    };
-    let place = Place { prefix: "p:", cache_key: "p:absent-1" };
-    parts.store.write(place, sentinel, Guard::Generation).await.unwrap().unwrap();
+    parts.stored("p:absent-1", (0, 0), None, Guard::Generation).await;
     assert_eq!(node.get("absent-1").await.unwrap_err().code(), Code::NotFound);
     assert_eq!(parts.origin.asked().len(), 0, "it was the sentinel who said so");
     node.put("absent-1", "here").await.unwrap();

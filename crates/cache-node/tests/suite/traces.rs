@@ -4,11 +4,10 @@
 use crate::fakes::{Serving, serve};
 use crate::harness::{Parts, eventually, fleet_lock, single_flight};
 use crate::life::FakeControl;
-use herd_cache_node::store::Place;
-use herd_cache_node::store::write::{Guard, NewValue};
+use herd_cache_node::store::write::Guard;
 use herd_service::rpc::channel;
 use herd_wire::v1::cache_node_client::CacheNodeClient;
-use herd_wire::v1::{GetRequest, Served, WarmRequest, WarmResponse};
+use herd_wire::v1::{FleetConfig, GetRequest, Served, WarmRequest, WarmResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -64,6 +63,7 @@ impl NodeProcess {
             .args(["--control-url", &control.url(), "--log", "warn"])
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
             .env("HERD_SAMPLE_HITS", "0")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "50")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built for this test");
@@ -114,23 +114,57 @@ fn error_of(span: &Span) -> Option<&str> {
     span.status.as_ref().filter(|status| status.code == 2).map(|status| status.message.as_str())
 }
 
+/// How often Redis was asked for a value.
+fn looks(parts: &Parts) -> u64 {
+    let told: String =
+        redis::cmd("INFO").arg("commandstats").query(&mut parts.redis.connect()).expect("it answers");
+    let calls = told.split("cmdstat_get:calls=").nth(1).and_then(|rest| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+fn unix_ns() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("later than 1970");
+    u64::try_from(since.as_nanos()).expect("before 2554")
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What node processes need around them, and where their spans go.
+struct Stage {
+    parts: Parts,
+    collector: FakeCollector,
+    collecting: Serving,
+    control: FakeControl,
+    plane: Serving,
+}
+
+impl Stage {
+    async fn up(fleet: FleetConfig) -> Self {
+        let collector = FakeCollector::default();
+        let collecting = serve(0, TraceServiceServer::new(collector.clone()));
+        let control = FakeControl::new();
+        control.say(fleet);
+        let plane = control.serve(0);
+        Self { parts: Parts::up().await, collector, collecting, control, plane }
+    }
+
+    /// A node that has its configuration.
+    async fn node(&self, instance: &str) -> NodeProcess {
+        let node = NodeProcess::start(instance, &self.parts, &self.plane, &self.collecting);
+        self.control.acknowledged_by(instance).await;
+        node
+    }
 }
 
 /// Two nodes miss together under the fleet's lock: one rebuild, and both requests link to it.
 #[tokio::test]
 async fn waiters_link_to_the_rebuild() {
-    let parts = Parts::up().await;
-    let collector = FakeCollector::default();
-    let collecting = serve(0, TraceServiceServer::new(collector.clone()));
-    let control = FakeControl::new();
-    control.say(fleet_lock());
-    let plane = control.serve(0);
+    let stage = Stage::up(fleet_lock()).await;
+    let Stage { parts, collector, .. } = &stage;
     parts.origin.close_gate();
-    let mut nodes = ["n1", "n2"].map(|name| NodeProcess::start(name, &parts, &plane, &collecting));
-    control.acknowledged_by("n1").await;
-    control.acknowledged_by("n2").await;
+    let mut nodes = [stage.node("n1").await, stage.node("n2").await];
     let opening = async {
         parts.origin.asked_times(1).await;
         eventually("the other waits for the lease", || parts.lock.waiting("p:item-1") == 1).await;
@@ -172,23 +206,20 @@ async fn waiters_link_to_the_rebuild() {
 /// rebuild and in the call that it failed by, and one that a reader came along for. That there is no such row is nothing.
 #[tokio::test]
 async fn a_fill_is_kept_if_it_is_worth_it() {
-    let parts = Parts::up().await;
-    let collector = FakeCollector::default();
-    let collecting = serve(0, TraceServiceServer::new(collector.clone()));
-    let control = FakeControl::new();
-    control.say(single_flight());
-    let plane = control.serve(0);
-    let mut node = NodeProcess::start("n1", &parts, &plane, &collecting);
-    control.acknowledged_by("n1").await;
+    let stage = Stage::up(single_flight()).await;
+    let Stage { parts, collector, .. } = &stage;
+    let mut node = stage.node("n1").await;
     node.warm("item-1").await.expect("filled");
     node.warm("missing-1").await.expect("there is no such row");
     node.warm("failing-1").await.expect_err("the origin fails");
     parts.origin.close_gate();
     let coming = async {
         parts.origin.asked_times(4).await;
+        let before = looks(parts);
         let reads = node.get("item-2");
         let opens = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // Redis answers in order: who looked before the value was written hears before it is.
+            eventually("the reader has looked", || looks(parts) > before).await;
             parts.origin.open_gate();
         };
         tokio::join!(reads, opens).0
@@ -215,35 +246,23 @@ async fn a_fill_is_kept_if_it_is_worth_it() {
 /// Goal: a lease that was lost and a write that the store refused are events of the rebuild's own span.
 #[tokio::test]
 async fn what_went_wrong_is_told() {
-    let parts = Parts::up().await;
-    let collector = FakeCollector::default();
-    let collecting = serve(0, TraceServiceServer::new(collector.clone()));
-    let control = FakeControl::new();
     let mut fleet = fleet_lock();
     let lock = fleet.policy.as_mut().and_then(|policy| policy.lock.as_mut()).expect("set");
     (lock.expiry_ms, lock.renew) = (300, true);
-    control.say(fleet);
-    let plane = control.serve(0);
-    let mut node = NodeProcess::start("n1", &parts, &plane, &collecting);
-    control.acknowledged_by("n1").await;
+    let stage = Stage::up(fleet).await;
+    let Stage { parts, collector, .. } = &stage;
+    let mut node = stage.node("n1").await;
     parts.origin.close_gate();
     let meanwhile = async {
         parts.origin.asked_times(1).await;
         parts.lock.hold("p:item-1", Duration::from_secs(60));
-        let newer = NewValue {
-            observed: 0,
-            ttl_ms: 60_000,
-            grace_ms: 0,
-            version: 2,
-            rebuild_trace: [1; 16],
-            rebuild_span: [2; 8],
-            rebuild_took_us: 0,
-            body: Some(b"item-1@2"),
-        };
-        let place = Place { prefix: "p:", cache_key: "p:item-1" };
-        parts.store.write(place, newer, Guard::Generation).await.expect("Redis is there").expect("the first");
-        // Long enough for the renewal, which comes well within the lease.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        let taken_ns = unix_ns();
+        parts.stored("p:item-1", (0, 2), Some(b"item-1@2"), Guard::Generation).await;
+        let refused = |renewal: &Span| renewal.start_time_unix_nano > taken_ns;
+        eventually("a renewal has come too late", || {
+            collector.named("herd.v1.LockService/Renew").iter().any(refused)
+        })
+        .await;
         parts.origin.open_gate();
     };
     let (answer, ()) = tokio::join!(node.get("item-1"), meanwhile);

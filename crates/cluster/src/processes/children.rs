@@ -1,5 +1,5 @@
-//! What a process has started. Postgres serves each connection in a process of its own, and all of them go on when only the
-//! first is frozen.
+//! What a process has started. Postgres serves each connection in a process of its own, Redis rewrites its file in one, and all of
+//! them go on when only the first is frozen.
 
 use crate::state::{self, Identity};
 use nix::{
@@ -12,10 +12,10 @@ pub(super) fn of(pid: u32) -> Vec<Identity> {
     numbers(pid).split_whitespace().filter_map(|number| Identity::of(number.parse().ok()?)).collect()
 }
 
-/// Sends a signal to those that still live. One that ends meanwhile has no need of it.
-pub(super) fn send(children: &[Identity], signal: Signal) {
-    for child in children.iter().filter(|child| child.is_alive()) {
-        if let Ok(pid) = i32::try_from(child.pid) {
+/// Sends a signal to those of these processes that still live. One that ends meanwhile has no need of it.
+pub(super) fn send<'a>(processes: impl IntoIterator<Item = &'a Identity>, signal: Signal) {
+    for process in processes.into_iter().filter(|process| process.is_alive()) {
+        if let Ok(pid) = i32::try_from(process.pid) {
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
@@ -26,7 +26,7 @@ pub(super) fn does_nothing(child: &Identity) -> bool {
     state::is_frozen(child.pid) != Some(false)
 }
 
-/// The kernel keeps a list for each thread; Postgres has one thread.
+/// The kernel keeps a list for each thread: this is that of the first, from which Postgres and Redis start theirs.
 #[cfg(target_os = "linux")]
 fn numbers(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()

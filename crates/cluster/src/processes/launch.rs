@@ -6,6 +6,7 @@ use super::{
 };
 use crate::binaries::Binaries;
 use herd_experiment::testbed::{Endpoints, FleetSpec, Part, TestbedError};
+use nix::sys::signal::Signal;
 use std::{
     ffi::OsString,
     net::SocketAddr,
@@ -26,6 +27,8 @@ pub(super) struct Launch {
     pub(super) log: PathBuf,
     /// Its admin port, if it has one.
     pub(super) admin: Option<SocketAddr>,
+    /// What asks it to end gently.
+    pub(super) ends_on: Signal,
     /// As whom it runs, user and group, if not as whoever runs the lab.
     pub(super) owner: Option<(u32, u32)>,
     /// Where it runs, if not where the lab does.
@@ -85,7 +88,8 @@ pub(super) fn plan(
         let log = spec.log_dir.join(format!("{name}.log"));
         let program = programs.path(&program).to_owned();
         let (env, admin) = (spec.env.clone(), Some(admin));
-        Launch { part, index, program, args, env, log, admin, owner: None, folder: None }
+        let ends_on = Signal::SIGTERM;
+        Launch { part, index, program, args, env, log, admin, ends_on, owner: None, folder: None }
     };
     let replica = spec.redis_replica.then_some(replica);
     let postgres = spec.postgres.then_some(postgres);

@@ -5,7 +5,7 @@ use crate::{
     ready::{READY_LINE_MAX, ReadyLine},
     state::{self, Identity},
 };
-use herd_experiment::testbed::{Part, PartFailure, PartState, Signal, TestbedError};
+use herd_experiment::testbed::{PartFailure, PartState, Signal, TestbedError};
 use nix::{
     sys::signal::{Signal as Unix, kill},
     unistd::Pid,
@@ -109,12 +109,9 @@ impl Process {
         }
     }
 
-    /// What it has started itself, which takes every signal with it. Only Postgres works in several processes.
+    /// What it has started itself, which takes every signal with it: Postgres works in several processes, and Redis now and then.
     fn children(&self) -> Vec<Identity> {
-        match (self.launch.part, self.pid()) {
-            (Part::Database, Some(pid)) => children::of(pid),
-            _ => Vec::new(),
-        }
+        self.pid().map(children::of).unwrap_or_default()
     }
 
     /// All that would be left behind if nobody ended it.
@@ -155,13 +152,11 @@ impl Process {
     /// Itself first: what is frozen starts no more children.
     async fn freeze(&mut self) -> Result<(), TestbedError> {
         self.send(Unix::SIGSTOP)?;
-        if self.launch.part == Part::Database {
-            let deadline = Instant::now() + FROZEN_MAX;
-            while self.pid().and_then(state::is_frozen) == Some(false) && Instant::now() < deadline {
-                sleep(LOOK_EVERY).await;
-            }
-            children::send(&self.children(), Unix::SIGSTOP);
+        let deadline = Instant::now() + FROZEN_MAX;
+        while self.pid().and_then(state::is_frozen) == Some(false) && Instant::now() < deadline {
+            sleep(LOOK_EVERY).await;
         }
+        children::send(&self.children(), Unix::SIGSTOP);
         Ok(())
     }
 
@@ -210,16 +205,11 @@ impl Process {
         self.expect_end();
         // A paused process hears nothing but SIGCONT and SIGKILL.
         children::send(&self.children(), Unix::SIGCONT);
-        let asked = self.send(self.gentle()).and_then(|()| self.send(Unix::SIGCONT));
+        let asked = self.send(self.launch.ends_on).and_then(|()| self.send(Unix::SIGCONT));
         if asked.is_ok() && self.ended_within(DRAIN + DRAIN_SLACK).await.is_some() {
             return Ok(());
         }
         if self.is_running() { self.kill().await } else { Ok(()) }
-    }
-
-    /// What asks it to end. Told to terminate, Postgres waits for its clients to leave first.
-    fn gentle(&self) -> Unix {
-        if self.launch.part == Part::Database { Unix::SIGINT } else { Unix::SIGTERM }
     }
 
     fn lives_on(&self) -> TestbedError {

@@ -7,7 +7,10 @@
 use super::{io_error, launch::Launch};
 use crate::{command, postgres::Programs};
 use herd_experiment::testbed::{Part, TestbedError};
-use nix::unistd::{Uid, User};
+use nix::{
+    sys::signal::Signal,
+    unistd::{Uid, User},
+};
 use std::{
     ffi::OsString,
     fs::Permissions,
@@ -18,8 +21,6 @@ use std::{
     time::Duration,
 };
 
-/// The fleet's database among the processes.
-pub(super) const DATABASE: (Part, u32) = (Part::Database, 0);
 /// Longest time to lay out an empty database.
 const LAY_OUT_MAX: Duration = Duration::from_secs(60);
 /// As in the fleet of containers: room, so that checkpoints do not fall into a run, and nothing that nobody uses.
@@ -78,13 +79,15 @@ pub(super) async fn lay_out(
     let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
     let args = place.into_iter().chain(settings).map(OsString::from).collect();
     Ok(Launch {
-        part: DATABASE.0,
-        index: DATABASE.1,
+        part: Part::Database,
+        index: 0,
         program: programs.postgres.clone(),
         args,
         env: Vec::new(),
         log: log_dir.join("postgres.log"),
         admin: None,
+        // Told to terminate, it waits for its clients to leave first.
+        ends_on: Signal::SIGINT,
         owner,
         folder: Some(home),
     })

@@ -9,6 +9,7 @@
 use super::{Fleet, io_error, launch::Launch};
 use crate::redis_admin as admin;
 use herd_experiment::testbed::{Part, RedisFault, TestbedError};
+use nix::sys::signal::Signal;
 use std::{
     ffi::OsString,
     io,
@@ -109,7 +110,18 @@ impl Pair {
         .map(OsString::from)
         .to_vec();
         let (program, log) = (self.program.clone(), home.log.clone());
-        Launch { part, index, program, args, env: Vec::new(), log, admin: None, owner: None, folder: None }
+        Launch {
+            part,
+            index,
+            program,
+            args,
+            env: Vec::new(),
+            log,
+            admin: None,
+            owner: None,
+            folder: None,
+            ends_on: Signal::SIGTERM,
+        }
     }
 
     fn replica(&self) -> Result<String, TestbedError> {

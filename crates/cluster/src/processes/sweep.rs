@@ -1,12 +1,9 @@
 //! Takes down local fleets that their lab left behind, by what it noted in its state file.
 
-use super::{io_error, targets};
+use super::{children, io_error, targets};
 use crate::state::{self, FleetRecord, Identity};
 use herd_experiment::testbed::TestbedError;
-use nix::{
-    sys::signal::{Signal as Unix, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal as Unix;
 use std::{path::Path, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -63,13 +60,7 @@ async fn take_down(
 
 /// Asks, waits, forces.
 async fn end(processes: &[&Identity]) {
-    let send = |signal| {
-        for identity in processes.iter().filter(|identity| identity.is_alive()) {
-            if let Ok(pid) = i32::try_from(identity.pid) {
-                let _ = kill(Pid::from_raw(pid), signal);
-            }
-        }
-    };
+    let send = |signal| children::send(processes.iter().copied(), signal);
     send(Unix::SIGTERM);
     send(Unix::SIGCONT);
     let deadline = Instant::now() + GRACE;
@@ -92,6 +83,7 @@ fn remove_data(folder: &Path) {
 mod tests {
     use super::*;
     use crate::state::StateFile;
+    use nix::{sys::signal::kill, unistd::Pid};
 
     /// Goal: after a crash the noted processes are ended, paused ones too, their data removed and the note forgotten.
     #[tokio::test]

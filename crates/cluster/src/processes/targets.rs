@@ -95,6 +95,7 @@ mod tests {
             env: Vec::new(),
             log: folder.join("log"),
             admin: admin.map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+            ends_on: nix::sys::signal::Signal::SIGTERM,
             owner: None,
             folder: None,
         }

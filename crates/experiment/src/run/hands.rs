@@ -13,6 +13,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// What faults do to a fleet. Calls wait for each other.
 #[tonic::async_trait]
 pub(super) trait Hands: Sync {
+    /// Whether there are any; else each of these is an error.
+    fn are_there(&self) -> bool;
     /// Does something to several of one part.
     ///
     /// # Errors
@@ -31,12 +33,14 @@ pub(super) trait Hands: Sync {
 /// A testbed, or none where others brought the fleet up.
 pub(super) struct Held<'t> {
     testbed: Mutex<Option<&'t mut dyn Testbed>>,
+    are_there: bool,
     endpoints: Short<Endpoints>,
 }
 
 impl<'t> Held<'t> {
     pub(super) fn new(testbed: Option<&'t mut dyn Testbed>, endpoints: &Endpoints) -> Self {
-        Self { testbed: Mutex::new(testbed), endpoints: Short::new(endpoints.clone()) }
+        let are_there = testbed.is_some();
+        Self { testbed: Mutex::new(testbed), are_there, endpoints: Short::new(endpoints.clone()) }
     }
 
     fn moved(&self, testbed: &dyn Testbed) {
@@ -48,6 +52,10 @@ impl<'t> Held<'t> {
 
 #[tonic::async_trait]
 impl Hands for Held<'_> {
+    fn are_there(&self) -> bool {
+        self.are_there
+    }
+
     async fn signal(&self, part: Part, indices: &[u32], signal: Signal) -> Result<(), String> {
         let mut held = self.testbed.lock().await;
         let testbed = present(&mut held)?;

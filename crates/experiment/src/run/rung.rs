@@ -227,13 +227,13 @@ impl Stage<'_> {
         Ok(version)
     }
 
-    /// Deletes what an earlier rung (or run) inserted: each rung begins with the same rows absent. Before the fleet hears
-    /// the rung's configuration, so that a filter of existing keys that it turns on does not know them.
     /// A lab before this one may have ended while the clock ran fast.
     async fn right_clock(&self) -> Result<(), String> {
         LockLab::new(&self.hands.endpoints().lock_grpc)?.set_clock(1.0).await.map(drop)
     }
 
+    /// Deletes what an earlier rung (or run) inserted: each rung begins with the same rows absent. Before the fleet hears
+    /// the rung's configuration, so that a filter of existing keys that it turns on does not know them.
     async fn make_absent(&self, origin: &mut OriginLab) -> Result<(), RunError> {
         let workload = &self.plan.scenario.workload;
         if workload.insert_every_ms.is_some() {

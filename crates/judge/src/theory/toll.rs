@@ -174,8 +174,8 @@ fn evicts(case: &Case<'_>, from_us: u64, until_us: u64) -> bool {
     case.turns.iter().any(|turn| turn.kind == "redis-evict" && turn.overlaps(from_us, until_us))
 }
 
-/// How many of these found their write refused for its epoch while a store evicted: with the epoch their lease was evicted, and the value
-/// that it guarded was not made.
+/// How many of these found their write refused for its epoch while a store evicted, before another began: with the epoch their lease was
+/// evicted, and the value that it guarded was not made.
 fn lost_epochs(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
     let refused = |row: &&&LedgerRow| {
         let of_epoch = |write: &StoreWriteRecord| {
@@ -183,7 +183,8 @@ fn lost_epochs(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
                 && matches!(write.verdict, StoreWriteVerdict::EpochOld | StoreWriteVerdict::EpochMissing)
         };
         let end_us = row.end_us.unwrap_or(u64::MAX);
-        evicts(case, row.start_us, end_us) && case.history.writes.iter().any(of_epoch)
+        let has_next = rows.iter().any(|next| next.start_us >= end_us);
+        has_next && evicts(case, row.start_us, end_us) && case.history.writes.iter().any(of_epoch)
     };
     rows.iter().filter(refused).count() as u64
 }

@@ -53,6 +53,31 @@ fn the_first_claim_has_to_catch_the_bad_strategy() {
     assert_eq!((unknown.outcome, unknown.as_expected), (Outcome::Invalid, None));
 }
 
+/// Goal: a claim that also refutes the rung beside it, which does nothing wrong, catches nobody; nor does one whose control is unknown.
+#[test]
+fn a_control_has_to_hold() {
+    let mut scenario = scenario(LOCK, CLAIM);
+    scenario.claims = vec![scenario.claims[0].clone(), scenario.claims[0].clone()];
+    scenario.rungs.push(scenario.rungs[0].clone());
+    scenario.rungs[1].name = "control".to_owned();
+    for (claim, rung) in scenario.claims.iter_mut().zip(["rung", "control"]) {
+        claim.rung = Some(rung.to_owned());
+    }
+    scenario.expect = Expect::Invalid;
+    let run = |control: &[(usize, u64)]| {
+        let mut run = history(&[(0, 0), (1, 10)]);
+        let mut beside = history(control).rungs.remove(0);
+        beside.record.name = "control".to_owned();
+        run.rungs.push(beside);
+        run
+    };
+    assert_eq!(judge(&scenario, &run(&[(0, 0)])).as_expected, Some(true));
+    assert_eq!(judge(&scenario, &run(&[(0, 0), (1, 10)])).as_expected, Some(false));
+    let mut unknown = run(&[(0, 0)]);
+    unknown.rungs.pop();
+    assert_eq!(judge(&scenario, &unknown).as_expected, None);
+}
+
 /// Goal: a run is judged again from its manifest alone, as it was driven.
 #[test]
 fn a_manifest_restores_the_scenario_with_its_overrides() {

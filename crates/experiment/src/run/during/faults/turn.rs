@@ -7,7 +7,6 @@ use super::{
     steps::{Step, Steps},
     witness,
 };
-use crate::able::NO_HANDS;
 use herd_history::{FaultPhase, FaultRecord};
 use herd_scenario::{Fault, FaultAction, Once};
 use std::time::{Duration, Instant};
@@ -114,7 +113,7 @@ async fn cycle(
         // What was not done needs no word that it was undone, but it is made sure: it may have been done to some.
         Ok(_) if !done => {}
         // Who has no hands to undo it had none to do it.
-        Err(why) if !done && why == NO_HANDS => {}
+        Err(_) if !done && !ground.hands().are_there() => {}
         Ok(note) => {
             steps.add(same(&targets, repaired_us, FaultPhase::Repaired, &note));
         }
