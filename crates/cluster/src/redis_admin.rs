@@ -17,8 +17,6 @@ const COMMAND_MAX: Duration = Duration::from_secs(1);
 const REPLY_MAX: usize = 64 * 1024;
 /// The lab's own key: its presence tells kept data from lost data.
 const MARK: &str = "herd.lab.mark";
-/// Longest time until what was written has left for the append-only file: Redis holds it back for up to two seconds.
-const APPEND_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -139,21 +137,9 @@ async fn marked(at: &str) -> Result<Option<u64>, TestbedError> {
     }
 }
 
-/// Writes the lab's mark, and waits until it has left for the append-only file: while the disk is slow Redis acknowledges what it still
-/// keeps to itself.
+/// Writes the lab's mark.
 pub(crate) async fn mark(at: &str, mark: u64) -> Result<(), TestbedError> {
-    tell(at, &format!("SET {MARK} {mark}")).await?;
-    let deadline = Instant::now() + APPEND_MAX;
-    // Not there, and so 0, without such a file.
-    while number(&info_text(at).await?, "aof_buffer_length") > 0 {
-        if !look_again(deadline).await {
-            return Err(TestbedError::Other {
-                doing: format!("marking the data of Redis at {at}"),
-                why: "its append-only file does not take it".to_owned(),
-            });
-        }
-    }
-    Ok(())
+    tell(at, &format!("SET {MARK} {mark}")).await
 }
 
 /// Waits until it answers; `false` if it does not before the deadline.
@@ -216,14 +202,21 @@ pub(crate) async fn detach(at: &str, primary: &str, deadline: Instant) -> Result
     unfollow(at).await
 }
 
-/// Waits until a replica has had all of its primary's data; `false` if it has not before the deadline.
+/// Waits until a replica has had all of its primary's data, and its file has it too; `false` if not before the deadline.
 pub(crate) async fn in_step(at: &str, deadline: Instant) -> bool {
-    while !info_text(at).await.is_ok_and(|text| field(&text, "master_link_status") == Some("up")) {
+    while !info_text(at).await.is_ok_and(|text| is_in_step(&text)) {
         if !look_again(deadline).await {
             return false;
         }
     }
     true
+}
+
+/// A replica that was sent everything begins its append-only file anew, and a kill before that is done leaves it the old one.
+fn is_in_step(info: &str) -> bool {
+    let is_written =
+        ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].iter().all(|name| number(info, name) == 0);
+    field(info, "master_link_status") == Some("up") && is_written
 }
 
 /// Listens on another port from now on, and no longer on the one it had. Redis 7 can.

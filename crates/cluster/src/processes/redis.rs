@@ -83,8 +83,9 @@ impl Pair {
         [self.launch(PRIMARY, self.address, &self.home)].into_iter().chain(replica).collect()
     }
 
-    /// With an append-only file: what it acknowledged survives a kill, so that losing data is a fault somebody injects
-    /// and not an accident. Whom a replica follows it is told once it runs.
+    /// With an append-only file that takes each write before it is acknowledged: what was acknowledged survives a kill, so that
+    /// losing data is a fault somebody injects and not an accident. Redis is not to wait for the disk as well: a write that comes
+    /// while it does is acknowledged up to two seconds before the file has it. Whom a replica follows it is told once it runs.
     fn launch(&self, (part, index): (Part, u32), at: SocketAddr, home: &Home) -> Launch {
         let args = [
             "--bind",
@@ -98,7 +99,7 @@ impl Pair {
             "--appendonly",
             "yes",
             "--appendfsync",
-            "everysec",
+            "no",
             "--maxmemory",
             MAXMEMORY,
             "--maxmemory-policy",

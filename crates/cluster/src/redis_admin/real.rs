@@ -45,7 +45,7 @@ async fn launch(at: &str, folder: &Path) -> Child {
     let (_, port) = at.split_once(':').expect("an address");
     let child = Command::new(redis_server::program(&Silent).await.expect("there is a Redis to run"))
         .args(["--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "yes"])
-        .args(["--appendfsync", "everysec", "--dir"])
+        .args(["--appendfsync", "no", "--dir"])
         .arg(folder)
         .stdout(Stdio::null())
         .kill_on_drop(true)
@@ -98,4 +98,19 @@ async fn a_replica_that_was_kept_behind_lacks_the_mark() {
     detach(&replica.at, &primary.at, deadline).await.expect("detached");
     mark(&primary.at, 2).await.expect("marked");
     assert_eq!((primary.info().await.mark, replica.info().await.mark), (Some(2), Some(1)));
+}
+
+/// Goal: what a replica was sent at once outlives a kill of it as soon as it is in step.
+#[tokio::test]
+async fn a_replica_in_step_has_it_in_its_file() {
+    let (primary, mut replica) = (Server::start().await, Server::start().await);
+    let (host, port) = primary.at.split_once(':').expect("an address");
+    let deadline = Instant::now() + START_MAX;
+    primary.fill(1_000).await;
+    mark(&primary.at, 1).await.expect("marked");
+    follow(&replica.at, host, port.parse().expect("a port")).await.expect("it follows");
+    assert!(in_step(&replica.at, deadline).await, "it does not catch up");
+    replica.restart(|_| {}).await;
+    let kept = replica.info().await;
+    assert_eq!((kept.keys, kept.mark), (1_000, Some(1)));
 }

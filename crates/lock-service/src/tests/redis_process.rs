@@ -52,7 +52,7 @@ impl RedisUnderTest for RedisProcess {
         let child =
             Command::new(herd_cluster::redis_server::program_blocking().expect("there is a Redis to run"))
                 .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
-                .args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"])
+                .args(["--appendonly", "yes", "--appendfsync", "no", "--dir"])
                 .arg(self.folder.path())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
