@@ -10,13 +10,13 @@
 //! | xfetch alone | 10: geometric with mean e^(1/beta), plus 1 for readers who missed | the same |
 //! | single-flight | 2: N | 1 |
 //! | and owner routing | 16: 1, plus changes of the membership during the herd | 1 |
-//! | and lock | 3: 1; 4: ceil(D/E) if the lease ends before the rebuild, until the first value is taken, of starts E apart; 6: plus losses of the lock store during the herd; 7: N while the lock is away and it fails open, 1 + k while k nodes cannot reach it, none where it fails closed | 1 |
+//! | lock, on any of these | 3: 1; 4: ceil(D/E) if the lease ends before the rebuild, until the first value is taken, of starts E apart; 6: plus losses of the lock store during the herd; 7: what the layers under it leave while the lock is away and it fails open, at most 1 + k with single-flight while k nodes cannot reach it, none where it fails closed | 1 with single-flight, else the same |
 //! | and waiters that go to the origin | 8: on top of all these the readers whose wait ran out, about r*(D-W) | the same |
 //!
 //! What a confirmed fault adds, where it overlaps a herd and nowhere else: one for each rebuild that it took away (5: its holder was
 //! paused or cut off for longer than E, or ended; or the fetch failed, was cut off or never ended), one for each request of the key that
 //! hung up (with the lock one for each time that clients did, with single-flight one for each time and process), and while nothing can be stored one for each rebuild time of that, none of them at once. N is the number of nodes that were there during the
-//! herd; who is started again counts again. The lock lies on top of single-flight: it never allows for more than that alone would.
+//! herd; who is started again counts again. A lock on top of single-flight never allows for more than that alone would.
 //!
 //! Map: `readers` rows 1, 8, 10 · `members` rows 2, 16 and N · `fleet_lock` rows 3 to 7 · `toll` what faults take.
 
@@ -71,14 +71,19 @@ fn allowed(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of
     let (of_faults, of_clients) = ("that faults took away", "that clients hung up");
     let lost = toll::lost(case, rows, counts, toll::By::Anything);
     let limit = herd(case, key, rows, scope, of).and(lost, of_faults);
-    if scope == Scope::Process || !case.rung.has(Layer::Lock) {
+    let is_shared = case.rung.has(Layer::SingleFlight);
+    if scope == Scope::Process && is_shared || !case.rung.has(Layer::Lock) {
         return limit.and(toll::hung_up(case, key, rows), of_clients);
     }
-    // Under the lock there is single-flight: whatever becomes of leases, a process has one flight.
+    let limit = limit.and(toll::hung_up_holders(case, key, rows), of_clients);
+    if !is_shared {
+        return limit;
+    }
+    // With single-flight under the lock a process has one flight, whatever becomes of leases.
     let flights = impatient(case, key, rows, scope, members::each(case, rows, of));
     let ended = toll::lost(case, rows, counts, toll::By::ItsEnd);
     let flights = flights.and(ended, of_faults).and(toll::hung_up(case, key, rows), of_clients);
-    limit.and(toll::hung_up_holders(case, key, rows), of_clients).no_more_than(flights)
+    limit.no_more_than(flights)
 }
 
 /// The bound of the layers, and of what was away meanwhile.
@@ -112,10 +117,19 @@ pub(crate) fn longest_ms(case: &Case<'_>, rows: &[&LedgerRow]) -> u64 {
 fn coalesced(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of) -> Limit {
     match scope {
         Scope::Process if case.rung.has(Layer::SingleFlight) => members::process(case, rows, of),
-        _ if case.rung.has(Layer::Lock) => fleet_lock(case, rows, of),
-        _ if case.rung.has(Layer::SingleFlight) => single_flight(case, rows, of),
-        _ if case.rung.early_beta.is_some() => early(case, key, rows, scope),
-        _ => uncoordinated(case, key, rows, scope),
+        _ if case.rung.has(Layer::Lock) => fleet_lock(case, key, rows, scope, of),
+        _ => unlocked(case, key, rows, scope, of),
+    }
+}
+
+/// What is left of a herd without the lock, or where it is away.
+fn unlocked(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of) -> Limit {
+    if case.rung.has(Layer::SingleFlight) {
+        single_flight(case, rows, of)
+    } else if case.rung.early_beta.is_some() {
+        early(case, key, rows, scope)
+    } else {
+        uncoordinated(case, key, rows, scope)
     }
 }
 

@@ -166,7 +166,7 @@ pub struct PolicyBase {
 pub struct Rung {
     /// 1 to 40 characters of `[a-z0-9-]`; stands in file names and labels.
     pub name: String,
-    /// From the inside out; empty means that nothing coordinates rebuilds. A lock needs single-flight under it.
+    /// From the inside out; empty means that nothing coordinates rebuilds.
     pub layers: Vec<Layer>,
     /// Look at the cache again after leadership is won. False only in known-bad strategies.
     pub flight_second_look: bool,

@@ -36,6 +36,7 @@ presets!(
     "ladder-4000-50-1",
     "jitter-5000-keys",
     "inject-5000-misses",
+    "lock-alone",
     "waiters",
     "stale-if-error",
     "negative",

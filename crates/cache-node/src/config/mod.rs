@@ -89,9 +89,6 @@ fn compile_policy(fleet: &v1::FleetConfig, policy: &v1::PolicyConfig, mistakes: 
         v1::WriteGuard::Unguarded => WriteGuard::Unguarded,
         v1::WriteGuard::Unspecified => mistakes.unnamed("write_guard", WriteGuard::Fenced),
     };
-    if policy.lock.is_some() && coalescing == Coalescing::Uncoordinated {
-        mistakes.note("a lock needs coalescing: SINGLE_FLIGHT, it stands on top of it");
-    }
     let deadline_ms = policy.rebuild_deadline_ms;
     let config = Config {
         version: fleet.version,

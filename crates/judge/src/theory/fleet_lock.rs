@@ -1,9 +1,9 @@
 //! The bounds of a fleet lock: rows 3 to 7.
 
 use herd_history::{FetchOutcome, LedgerRow, Reason, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict};
-use herd_scenario::{Lock, OnUnavailable, OnWaitTimeout};
+use herd_scenario::{Layer, Lock, OnUnavailable, OnWaitTimeout, Scope};
 
-use super::{Of, crowd, longest_ms, single_flight, starts_us, toll};
+use super::{Of, crowd, longest_ms, starts_us, toll, unlocked};
 use crate::Case;
 use crate::assumptions::CROWD_MIN;
 use crate::boundary::prefix_of;
@@ -11,17 +11,18 @@ use crate::limit::Limit;
 use crate::lives::WRITE_SLACK_US;
 use crate::readers::CLOCK_SLACK_US;
 
-pub(super) fn fleet_lock(case: &Case<'_>, rows: &[&LedgerRow], of: Of) -> Limit {
+pub(super) fn fleet_lock(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, of: Of) -> Limit {
     let lock = case.rung.lock.as_ref().expect("a rung with the lock layer has a lock");
     let rebuild_ms = u64::from(case.scenario.origin.model.longest_ms());
+    // Allowed, and not promised: who comes late enough waits long enough.
+    let all = Limit { at_least: 0.0, ..unlocked(case, key, rows, scope, of) };
     if lock.on_wait_timeout == OnWaitTimeout::Origin && u64::from(lock.wait_ms) < rebuild_ms {
-        let limit = single_flight(case, rows, of);
-        return Limit { text: format!("{}: waiters give up before D", limit.text), ..limit };
+        return Limit { text: format!("{}: waiters give up before D", all.text), ..all };
     }
     // Who could not store a value gives its lease back: the next rebuild comes after, not beside.
     let blind = toll::blind(case, rows).filter(|blind| of == Of::Starts && !blind.everyone);
     let blind = blind.map_or(0, |blind| blind.nodes * blind.rounds);
-    away(case, lock, rows, of)
+    away(case, lock, rows, all)
         .unwrap_or_else(|| held(case, lock, rows))
         .and(blind, "by nodes that could not store a value, one for each D and one more")
         .and(toll::store_losses(case, rows), "times that the lock's store lost its leases")
@@ -37,8 +38,8 @@ pub(super) fn forbidden(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<Limit> {
         .then(|| Limit::exactly(0, "0: the lock was away, and it fails closed"))
 }
 
-/// Row 7: the lock was out of reach for some of the herd.
-fn away(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow], of: Of) -> Option<Limit> {
+/// Row 7: the lock was out of reach for some of the herd; `all` are those that the layers under it leave.
+fn away(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow], all: Limit) -> Option<Limit> {
     let cut_off = toll::cut_off(case, rows);
     let nodes = cut_off.nodes.len() as u64;
     if !cut_off.everyone && nodes == 0 {
@@ -46,9 +47,10 @@ fn away(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow], of: Of) -> Option<Lim
     }
     match lock.on_unavailable {
         OnUnavailable::FailOpen => {
-            let all = single_flight(case, rows, of);
             let some = 1 + nodes;
-            if cut_off.everyone || some >= all.at_most {
+            // Without single-flight each reader of a node that is cut off goes alone.
+            let has_flights = case.rung.has(Layer::SingleFlight);
+            if cut_off.everyone || !has_flights || some >= all.at_most {
                 return Some(Limit {
                     text: format!("{}: the lock was away, and it fails open", all.text),
                     ..all

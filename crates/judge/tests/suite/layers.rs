@@ -243,6 +243,28 @@ fn fail_open() {
     expect(&scenario(LOCK, FLEET), &history(ONE_EACH), Invalid, 4);
 }
 
+/// Goal: the lock bounds the fleet with single-flight under it or without; only where it is away does it matter what is under it.
+#[test]
+fn a_lock_alone() {
+    let alone = "layers = [\"lock\"]\n[rung.lock]\nexpiry_ms = 1000";
+    for claim in [FLEET, AT_ONCE] {
+        expect(&scenario(alone, claim), &history(&[(0, 0)]), Valid, 1);
+        expect(&scenario(alone, claim), &history(TWO), Invalid, 2);
+    }
+    expect(&scenario(alone, PROCESS), &history(&[(0, 0), (0, 20)]), Invalid, 2);
+    let away = |scenario: &mut Scenario| {
+        let target = Target { part: FaultPart::LockService, which: Which::All };
+        plan(scenario, "away", FaultAction::Stop(target));
+        scenario.faults[0].for_ms = 3_700;
+    };
+    let mut run = history(&crowd());
+    note_fault(&mut run, "away", "lock-service", &[1_000, 1_010, 4_700, 4_800]);
+    let found = expect(&changed(alone, FLEET, away), &run, Valid, 20);
+    assert_eq!(found.bound_text, "about r*D = 20 (readers then: 20): the lock was away, and it fails open");
+    let refuted = expect(&changed(LOCK, FLEET, away), &run, Invalid, 20);
+    assert_eq!(refuted.bound, Some(4));
+}
+
 /// Goal: a known-bad way of doing a layer's work is held to what the layer promises.
 #[test]
 fn known_bad_strategies_get_no_allowance() {

@@ -74,10 +74,16 @@ pub(super) fn lock(numbers: &Numbers<'_>) -> Entry {
         WriteGuard::Fenced => "writes under its fencing token",
         WriteGuard::Unguarded => "writes without a guard",
     };
-    let nodes = numbers.nodes();
+    let (who, others) = if numbers.rung.has(Layer::SingleFlight) {
+        ("The leader of each process", "Leaders elsewhere")
+    } else {
+        ("Every reader who misses", "All others")
+    };
     let away = match lock.on_unavailable {
         OnUnavailable::FailOpen => {
-            format!("every process rebuilds without it (fail-open): N = {}", count(nodes))
+            let (_, many) = numbers.unlocked();
+            let each = if numbers.rung.has(Layer::SingleFlight) { "process" } else { "reader" };
+            format!("every {each} rebuilds without it (fail-open): {many}")
         }
         OnUnavailable::FailClosed => {
             "nobody rebuilds (fail-closed): readers get what is stale, or an error".to_owned()
@@ -86,12 +92,12 @@ pub(super) fn lock(numbers: &Numbers<'_>) -> Entry {
     Entry {
         herd: herd(Some(Layer::Lock)),
         does: format!(
-            "The leader of each process takes a lease of E = {} ms on the key{renewed} looks at the cache again after the grant, \
-             rebuilds, and {guard}. Leaders elsewhere wait up to {} ms for it and then read what it wrote.",
+            "{who} asks for a lease of E = {} ms on the key{renewed} and who gets it looks at the cache again, rebuilds, and {guard}. \
+             {others} wait up to {} ms for it and then read what it wrote.",
             count(lock.expiry_ms.into()),
             count(lock.wait_ms.into()),
         )
-        .replace("key looks", "key, looks"),
+        .replace("key and", "key, and"),
         bound: lock_bound(numbers, lock),
         short: lock_short(numbers, lock),
         breaks: format!(
@@ -132,13 +138,12 @@ fn lock_bound(numbers: &Numbers<'_>, lock: &Lock) -> String {
     };
     if wait < rebuild {
         text.push_str(&format!(
-            " Leaders elsewhere give up after {} ms, before D, and then {}.",
+            " Who waits gives up after {} ms, before D, and then {}.",
             count(wait),
             match lock.on_wait_timeout {
-                OnWaitTimeout::Error => "fail".to_owned(),
-                OnWaitTimeout::Origin =>
-                    format!("go to the origin: up to N = {} starts", count(numbers.nodes())),
-                OnWaitTimeout::Stale => "serve what is stale".to_owned(),
+                OnWaitTimeout::Error => "fails".to_owned(),
+                OnWaitTimeout::Origin => format!("goes to the origin: up to {} starts", numbers.unlocked().1),
+                OnWaitTimeout::Stale => "serves what is stale".to_owned(),
             }
         ));
     }
@@ -148,7 +153,7 @@ fn lock_bound(numbers: &Numbers<'_>, lock: &Lock) -> String {
 fn lock_short(numbers: &Numbers<'_>, lock: &Lock) -> String {
     let (rebuild, expiry) = (numbers.rebuild_ms(), u64::from(lock.expiry_ms));
     if lock.on_wait_timeout == OnWaitTimeout::Origin && u64::from(lock.wait_ms) < rebuild {
-        return format!("up to N = {}: waiters give up before D", count(numbers.nodes()));
+        return format!("up to {}: waiters give up before D", numbers.unlocked().1);
     }
     if lock.renew {
         return "1 at a boundary, plus 1 for each pause longer than E".to_owned();

@@ -82,11 +82,8 @@ impl<'a> Numbers<'a> {
         let lock = self.rung.lock.as_ref().filter(|_| self.rung.has(Layer::Lock))?;
         let (rebuild, expiry) = (self.rebuild_ms(), u64::from(lock.expiry_ms));
         if lock.on_wait_timeout == OnWaitTimeout::Origin && u64::from(lock.wait_ms) < rebuild {
-            let nodes = self.nodes();
-            return Some((
-                nodes,
-                format!("N = {} for the fleet (waiters give up the lock before D)", count(nodes)),
-            ));
+            let (many, told) = self.unlocked();
+            return Some((many, format!("{told} for the fleet (waiters give up the lock before D)")));
         }
         if lock.renew || expiry >= rebuild {
             return Some((1, "1 for the fleet (the lock)".to_owned()));
@@ -94,6 +91,15 @@ impl<'a> Numbers<'a> {
         let leases = rebuild.div_ceil(expiry);
         let told = format!("ceil(D/E) = {} for the fleet (the lock's lease ends before D)", count(leases));
         Some((leases, told))
+    }
+
+    /// How many rebuilds of a key come where nobody holds the lock: one for each process, or for each reader.
+    pub(super) fn unlocked(&self) -> (u64, String) {
+        if self.rung.has(Layer::SingleFlight) {
+            let nodes = self.nodes();
+            return (nodes, format!("N = {}", count(nodes)));
+        }
+        (self.crowd().ceil() as u64, format!("about {}", self.crowd_told()))
     }
 
     /// How many rebuilds of a key the layers that coalesce leave to the fleet at once, as a part of a sentence.

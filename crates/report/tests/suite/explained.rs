@@ -101,6 +101,7 @@ explains! {
     none: [];
     single_flight: [FLIGHT];
     lock_outlives_rebuild: LOCKED;
+    lock_alone: [Layer::Lock];
     waiter_timeout: [FLIGHT, Layer::Lock, Layer::WaiterTimeout];
     stale_while_revalidate: [FLIGHT, Layer::Lock, Layer::StaleWhileRevalidate];
     stale_per_process: [FLIGHT, Layer::StaleWhileRevalidate];

@@ -22,13 +22,13 @@ pub(super) fn lock(mut section: Section<'_>, log: &mut Log<'_>) -> Lock {
     lock
 }
 
-pub(super) fn waiter(mut section: Section<'_>, has_flight: bool, log: &mut Log<'_>) -> Waiter {
+pub(super) fn waiter(mut section: Section<'_>, does_wait: bool, log: &mut Log<'_>) -> Waiter {
     let waiter = Waiter {
         wait_ms: section.integer32(log, "wait_ms", 1..=60_000, None),
         then: section.choice(log, "then", Some(OnWaitTimeout::Error)),
     };
-    if waiter.then == OnWaitTimeout::Origin && !has_flight {
-        let why = "without \"single-flight\" every reader is at the origin already";
+    if waiter.then == OnWaitTimeout::Origin && !does_wait {
+        let why = "without \"single-flight\" or \"lock\" every reader is at the origin already";
         section.tell(log, "then", why);
     }
     section.finish(log);

@@ -46,9 +46,6 @@ pub(super) fn rung(
     let has = |layer: Layer| layers.contains(&layer);
     // Which layer is missing cannot be said while one has a name that nobody knows.
     let are_known = section.is_sound(&["layers"]);
-    if are_known && has(Layer::Lock) && !has(Layer::SingleFlight) {
-        section.tell(log, "layers", "\"lock\" needs \"single-flight\" under it");
-    }
     if are_known && !has(Layer::SingleFlight) {
         let knobs = ["flight_second_look", "flight_until", "on_origin_error"];
         section.refuse(log, &knobs, "only a rung with \"single-flight\" has it");
@@ -61,7 +58,7 @@ pub(super) fn rung(
     let mut tables = Tables { section: &mut section, layers: &layers, are_known };
     let lock = tables.of(Layer::Lock, "lock", log, layers::lock);
     let waiter = tables.of(Layer::WaiterTimeout, "waiter", log, |table, log| {
-        layers::waiter(table, has(Layer::SingleFlight) || !are_known, log)
+        layers::waiter(table, has(Layer::SingleFlight) || has(Layer::Lock) || !are_known, log)
     });
     let ends_stale = lock.as_ref().is_some_and(|lock| lock.on_wait_timeout == OnWaitTimeout::Stale)
         || waiter.is_some_and(|waiter| waiter.then == OnWaitTimeout::Stale);

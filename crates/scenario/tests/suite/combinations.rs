@@ -77,7 +77,7 @@ fn knobs_of_a_flight_need_one() {
     }
     check(
         &rung("\"waiter-timeout\"", "waiter = { wait_ms = 1, then = \"origin\" }"),
-        "17: rung[1].waiter.then: without \"single-flight\" every reader is at the origin already",
+        "17: rung[1].waiter.then: without \"single-flight\" or \"lock\" every reader is at the origin already",
     );
     check(&rung("\"waiter-timeout\"", ""), "14: rung[1].waiter.wait_ms: is missing");
 }

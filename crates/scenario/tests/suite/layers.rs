@@ -120,8 +120,7 @@ fn which_layers_fence() {
             Layer::Shed => "shed.edge = { in_flight_max = 1 }",
             _ => "",
         };
-        let under = if *layer == Layer::Lock { "\"single-flight\", " } else { "" };
-        let fenced = rung(&format!("{under}\"{layer}\""), tables).write_guard == WriteGuard::Fenced;
+        let fenced = rung(&format!("\"{layer}\""), tables).write_guard == WriteGuard::Fenced;
         let promises = [Layer::Lock, Layer::Negative, Layer::StaleWhileRevalidate].contains(layer);
         assert_eq!(fenced, promises, "{layer}");
     }
@@ -135,7 +134,10 @@ fn a_wait_may_end_in_serving_stale() {
         rung("\"waiter-timeout\"", &format!("waiter = {{ wait_ms = 3, then = \"stale\" }}\n{stale}"));
     assert!(waiter.stale.is_some());
     let lock = format!("lock = {{ on_wait_timeout = \"stale\" }}\n{stale}");
-    assert!(rung("\"single-flight\", \"lock\"", &lock).stale.is_some());
+    assert!(rung("\"lock\"", &lock).stale.is_some());
+    // Who waits for the lock may leave it for the origin, with a flight under it or without.
+    let leaves = rung("\"lock\", \"waiter-timeout\"", "waiter = { wait_ms = 3, then = \"origin\" }");
+    assert_eq!(leaves.waiter.unwrap().then, OnWaitTimeout::Origin);
 }
 
 /// Goal: the load's own tables are read.

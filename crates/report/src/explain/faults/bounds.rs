@@ -186,6 +186,11 @@ fn lock_away(numbers: &Numbers<'_>, nodes: u64) -> String {
     };
     let all = numbers.nodes();
     match lock.on_unavailable {
+        OnUnavailable::FailOpen if !numbers.rung.has(Layer::SingleFlight) => format!(
+            "Fail-open: without leases each reader there rebuilds for itself, {} at one boundary where all are. Single-flight under the lock \
+             would leave one in each process.",
+            numbers.unlocked().1
+        ),
         OnUnavailable::FailOpen if nodes >= all => format!(
             "Fail-open: without leases each process rebuilds for itself, at most N = {} at one boundary, and no more as single-flight \
              holds. A process without single-flight would break that.",
