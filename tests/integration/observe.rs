@@ -6,7 +6,7 @@ use crate::fleet::LIMIT;
 use herd_cluster::compose::{self, ComposeTestbed};
 use herd_experiment::control::ControlPlane;
 use herd_experiment::run;
-use herd_experiment::testbed::{Endpoints, FleetSpec, Part, Progress, Signal, Silent, Testbed};
+use herd_experiment::testbed::{Discovery, Endpoints, FleetSpec, Part, Progress, Signal, Silent, Testbed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 const CONSOLES: [&str; 3] = ["jaeger", "prometheus", "grafana"];
 /// Where the nodes' metrics are, inside their containers.
@@ -111,11 +111,14 @@ fn is_pinned(image: &str) -> bool {
 }
 
 /// Goal: a Prometheus beside a fleet of containers finds every replica by itself and sees which of them stands still, keeps
-/// exemplars, knows the alerts; whoever of the three cannot be had is named, and the fleet runs all the same.
+/// exemplars, knows the alerts, and is told of the lab; whoever of the three cannot be had is named, and the fleet runs all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prometheus_finds_every_replica() {
     let nodes = 3;
     let notes = Notes::default();
+    let mut testbed = ComposeTestbed::new();
+    let listen = SocketAddr::new(testbed.control_listen(), 0);
+    let lab = stand_in_for_a_lab(listen).await;
     let folder = tempfile::tempdir().expect("a folder for logs");
     let spec = FleetSpec {
         nodes,
@@ -127,10 +130,8 @@ async fn a_prometheus_finds_every_replica() {
         postgres: false,
         observe: true,
         env: Vec::new(),
-        discovery: None,
+        discovery: Some(Discovery { file: folder.path().join("unused.json"), lab: Some(lab) }),
     };
-    let mut testbed = ComposeTestbed::new();
-    let listen = SocketAddr::new(testbed.control_listen(), 0);
     let control = ControlPlane::start(listen).await.expect("the control plane listens");
     let fleet = run::bring_up(&mut testbed, &spec, &control, &notes).await.expect("the fleet comes up");
     assert_eq!(fleet.nodes_joined, nodes);
@@ -138,6 +139,13 @@ async fn a_prometheus_finds_every_replica() {
 
     let all = becomes(&prometheus, |found| up(found) == 3 && found.len() == 3).await;
     assert_eq!(all.len(), 3, "three addresses: {all:?}");
+    // What the lab on this host does, by the one target that there is of it.
+    let of_lab = |answer: &Value| {
+        let active = answer["data"]["activeTargets"].as_array()?;
+        let mut labs = active.iter().filter(|target| target["labels"]["job"] == "lab");
+        labs.next().filter(|lab| lab["health"] == "up").map(|_| labs.count())
+    };
+    assert_eq!(sees(&prometheus, of_lab).await, 0, "and no other");
     testbed.signal(Part::CacheNode, 1, Signal::Pause).await.expect("paused");
     becomes(&prometheus, |found| up(found) == 2 && found.len() == 3).await;
     testbed.signal(Part::CacheNode, 1, Signal::Resume).await.expect("resumed");
@@ -176,6 +184,11 @@ fn up(targets: &Targets) -> usize {
 }
 
 async fn becomes(prometheus: &str, wanted: impl Fn(&Targets) -> bool) -> Targets {
+    sees(prometheus, |answer| Some(targets(answer)).filter(&wanted)).await
+}
+
+/// What is found in what Prometheus says of its targets, once it is.
+async fn sees<T>(prometheus: &str, find: impl Fn(&Value) -> Option<T>) -> T {
     let mut last = None;
     let waiting = async {
         let mut tick = tokio::time::interval(ASK_EVERY);
@@ -183,8 +196,7 @@ async fn becomes(prometheus: &str, wanted: impl Fn(&Targets) -> bool) -> Targets
             tick.tick().await;
             // It may still be starting.
             let Some(answer) = get(prometheus, "/api/v1/targets?state=active").await else { continue };
-            let found = targets(&answer);
-            if wanted(&found) {
+            if let Some(found) = find(&answer) {
                 return found;
             }
             last = Some(answer);
@@ -203,6 +215,21 @@ fn targets(answer: &Value) -> Targets {
         Some((url.to_owned(), target["health"] == "up"))
     });
     nodes.collect()
+}
+
+/// Answers everybody as a lab's page of metrics does. Where it listens.
+async fn stand_in_for_a_lab(listen: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(listen).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let page = "HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nherd_config_version 1\n";
+            // The question is read, so that closing does not reset the answer.
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(page.as_bytes()).await;
+        }
+    });
+    address
 }
 
 /// What is answered to a GET, if anything is.

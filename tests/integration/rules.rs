@@ -41,8 +41,9 @@ const TOO_OFTEN: [Wrong; 6] = [
     ("OriginSawtooth", ">= 4", ">= 0"),
 ];
 
-/// The composite without its second half: it would page for load alone. And a rebuild that is not a number taken for one.
-const HALF: [Wrong; 2] = [
+/// Alerts without their second half: they would speak up for load alone. And a rebuild that is not a number taken for one.
+const HALF: [Wrong; 3] = [
+    ("CacheMissRateHigh", "ratio30s > 2 * (1 -", "ratio30s > 0 * (1 -"),
     ("OriginLoadPerRequestHigh", "offset 2m) - 0.1", "offset 2m) + 1"),
     ("LockWaitersStarve", "herd:rebuild_seconds:p99 >= 0)", "herd:rebuild_seconds:p99)"),
 ];

@@ -172,8 +172,8 @@ pub struct FleetSpec {
     pub observe: bool,
     /// Environment for every process, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub env: Vec<(String, String)>,
-    /// Where a Prometheus is told whom to scrape; without it nobody is told. Containers are found by DNS: their testbed
-    /// writes nothing.
+    /// Where a Prometheus is told whom to scrape; without it nobody is told. Containers are found by DNS: their testbed writes no such
+    /// file, and tells the Prometheus among them of the lab alone.
     pub discovery: Option<Discovery>,
 }
 

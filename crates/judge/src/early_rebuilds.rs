@@ -44,7 +44,7 @@ pub(crate) fn check(case: &Case<'_>, claim: &Claim) -> Verdict {
     };
     let told = format!("{} rebuilds for generation {} of {key}", worst.count(), worst.generation);
     let witness = Some(Witness::of_rebuilds(told.clone(), &worst.rebuilds));
-    if claim.at_most == AtMost::Theory && case.rung.has(Layer::SingleFlight) {
+    if claim.at_most == AtMost::Theory && (case.rung.has(Layer::SingleFlight) || case.rung.has(Layer::Lock)) {
         return coalesced(case, claim, worst, &format!("at worst of {} lives: {told}", lives.len()), witness);
     }
     let theory = match (claim.at_most, case.rung.early_beta) {

@@ -177,7 +177,7 @@ async fn measure(
     screen: &Screen,
 ) -> Result<Writer, RunError> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
-    let page = Page::start(&control).await.map_err(not_shown)?;
+    let page = Page::start(&control, testbed).await.map_err(not_shown)?;
     let wanted = &plan.scenario.fleet;
     let mut spec = backend::fleet_spec(
         wanted.nodes,

@@ -68,7 +68,7 @@ async fn keep(
 ) -> anyhow::Result<Exit> {
     let control = ControlPlane::start(SocketAddr::new(testbed.control_listen(), 0)).await?;
     let logs = log_dir();
-    let page = Page::start(&control).await?;
+    let page = Page::start(&control, testbed).await?;
     let mut spec =
         backend::fleet_spec(args.nodes, backend::ORIGIN_ROWS, scenario.fleet.origin_pool, logs.clone());
     spec.observe = args.observe;

@@ -4,7 +4,7 @@ use crate::place;
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use herd_experiment::{
     control::{Activity, ControlPlane, Observer},
-    testbed::{Discovery, FleetSpec},
+    testbed::{Discovery, FleetSpec, Testbed},
 };
 use herd_service::{control::CONFIG_VERSION_HELP, metrics::OPEN_METRICS};
 use prometheus_client::{
@@ -12,7 +12,7 @@ use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// The page of a lab that runs on this machine. Dropping it ends it.
@@ -23,12 +23,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Serves the page on loopback, at any free port.
+    /// Serves the page at any free port, on the address by which the testbed's parts reach the lab.
     ///
     /// # Errors
     /// Nothing can be listened on.
-    pub(crate) async fn start(control: &ControlPlane) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    pub(crate) async fn start(control: &ControlPlane, testbed: &dyn Testbed) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((testbed.control_listen(), 0)).await?;
         let (address, observer) = (listener.local_addr()?, control.observer());
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router(observer)).await {

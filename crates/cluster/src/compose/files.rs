@@ -107,7 +107,7 @@ impl Project {
             env.push(("HERD_COLLECTOR".to_owned(), String::new()));
         }
         if !consoles.is_empty() {
-            observe::lay_out(folder.path())?;
+            observe::lay_out(folder.path(), spec.discovery.as_ref().and_then(|discovery| discovery.lab))?;
         }
         let profiles: Vec<&str> = spec
             .redis_replica

@@ -1,10 +1,12 @@
 //! Prometheus, Jaeger and Grafana beside a fleet: which of them can be had on this machine, and what shows the same where
 //! one cannot. A fleet never waits for them, and runs the same without.
 
+use super::files::HOST;
 use crate::images;
 use futures::future::join_all;
 use herd_experiment::testbed::Progress;
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use serde_json::json;
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
 
 /// A service of `compose.yaml` that people look at. Each is a profile of its own, by the same name.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +69,9 @@ const FILES: [(&str, &str); 9] = [
     mounted!("grafana/boards/origin.json"),
 ];
 
+/// One of the files in which `prometheus.yml` looks for a lab.
+const LAB_TARGET: &str = "dashboards/prometheus/targets/lab.json";
+
 /// Makes sure of the images, all at once. Gives the consoles that can be had; a line says of each other one that it is left
 /// out, why, and what shows the same.
 pub(super) async fn obtain(progress: &dyn Progress) -> Vec<&'static Console> {
@@ -92,17 +97,25 @@ fn left_out(console: &Console, why: &str) -> String {
     format!("left out: {} ({why}). Instead: {}", console.name, console.instead)
 }
 
-/// Writes what the containers read, so that they can, whatever rights new files have here.
-pub(super) fn lay_out(folder: &Path) -> io::Result<()> {
+/// Writes what the containers read; where a lab on this host shows what it does is told to Prometheus.
+pub(super) fn lay_out(folder: &Path, lab: Option<SocketAddr>) -> io::Result<()> {
     for (path, content) in FILES {
-        let path = folder.join(path);
-        let above = path.parent().unwrap_or(folder);
-        fs::create_dir_all(above)?;
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-        for made in above.ancestors().take_while(|made| *made != folder) {
-            fs::set_permissions(made, fs::Permissions::from_mode(0o755))?;
-        }
+        write(folder, path, content)?;
+    }
+    let Some(lab) = lab else { return Ok(()) };
+    let target = json!([{ "targets": [format!("{HOST}:{}", lab.port())] }]);
+    write(folder, LAB_TARGET, &target.to_string())
+}
+
+/// So that containers can read it, whatever rights new files have here.
+fn write(folder: &Path, path: &str, content: &str) -> io::Result<()> {
+    let path = folder.join(path);
+    let above = path.parent().unwrap_or(folder);
+    fs::create_dir_all(above)?;
+    fs::write(&path, content)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    for made in above.ancestors().take_while(|made| *made != folder) {
+        fs::set_permissions(made, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())
 }
@@ -135,9 +148,11 @@ mod tests {
     #[test]
     fn lays_out_what_others_can_read() {
         let folder = tempfile::tempdir().expect("a folder");
-        lay_out(folder.path()).expect("laid out");
+        lay_out(folder.path(), Some(([0, 0, 0, 0], 9).into())).expect("laid out");
         let written = below(folder.path());
-        assert_eq!(written.len(), FILES.len());
+        assert_eq!(written.len(), FILES.len() + 1);
+        let target = fs::read_to_string(folder.path().join(LAB_TARGET)).expect("written");
+        assert_eq!(target, r#"[{"targets":["host.docker.internal:9"]}]"#);
         for path in written {
             let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
             assert_eq!((mode(&path), mode(path.parent().expect("a folder"))), (0o644, 0o755), "{path:?}");

@@ -84,8 +84,8 @@ impl Pair {
     }
 
     /// With an append-only file that takes each write before it is acknowledged: what was acknowledged survives a kill, so that
-    /// losing data is a fault somebody injects and not an accident. Redis is not to wait for the disk as well: a write that comes
-    /// while it does is acknowledged up to two seconds before the file has it. Whom a replica follows it is told once it runs.
+    /// losing data is a fault somebody injects and not an accident. With `everysec` it would be acknowledged, on a slow disk,
+    /// up to two seconds before the file has it. Whom a replica follows it is told once it runs.
     fn launch(&self, (part, index): (Part, u32), at: SocketAddr, home: &Home) -> Launch {
         let args = [
             "--bind",

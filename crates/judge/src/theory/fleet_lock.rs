@@ -3,7 +3,7 @@
 use herd_history::{FetchOutcome, LedgerRow, Reason, StoreWriteKind, StoreWriteRecord, StoreWriteVerdict};
 use herd_scenario::{Layer, Lock, OnUnavailable, OnWaitTimeout, Scope};
 
-use super::{Of, crowd, longest_ms, starts_us, toll, unlocked};
+use super::{Of, crowd, longest_ms, readers, starts_us, toll, unlocked};
 use crate::Case;
 use crate::assumptions::CROWD_MIN;
 use crate::boundary::prefix_of;
@@ -22,7 +22,7 @@ pub(super) fn fleet_lock(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope:
     // Who could not store a value gives its lease back: the next rebuild comes after, not beside.
     let blind = toll::blind(case, rows).filter(|blind| of == Of::Starts && !blind.everyone);
     let blind = blind.map_or(0, |blind| blind.nodes * blind.rounds);
-    away(case, lock, rows, all)
+    away(case, key, rows, scope, all)
         .unwrap_or_else(|| held(case, lock, rows))
         .and(blind, "by nodes that could not store a value, one for each D and one more")
         .and(toll::store_losses(case, rows), "times that the lock's store lost its leases")
@@ -39,7 +39,8 @@ pub(super) fn forbidden(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<Limit> {
 }
 
 /// Row 7: the lock was out of reach for some of the herd; `all` are those that the layers under it leave.
-fn away(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow], all: Limit) -> Option<Limit> {
+fn away(case: &Case<'_>, key: &str, rows: &[&LedgerRow], scope: Scope, all: Limit) -> Option<Limit> {
+    let lock = case.rung.lock.as_ref()?;
     let cut_off = toll::cut_off(case, rows);
     let nodes = cut_off.nodes.len() as u64;
     if !cut_off.everyone && nodes == 0 {
@@ -47,9 +48,12 @@ fn away(case: &Case<'_>, lock: &Lock, rows: &[&LedgerRow], all: Limit) -> Option
     }
     match lock.on_unavailable {
         OnUnavailable::FailOpen => {
-            let some = 1 + nodes;
-            // Without single-flight each reader of a node that is cut off goes alone.
             let has_flights = case.rung.has(Layer::SingleFlight);
+            // Who recomputes early is no reader who missed, and is counted with all.
+            if !cut_off.everyone && !has_flights && case.rung.early_beta.is_none() {
+                return Some(readers::cut_off(case, key, rows, scope, &cut_off.nodes));
+            }
+            let some = 1 + nodes;
             if cut_off.everyone || !has_flights || some >= all.at_most {
                 return Some(Limit {
                     text: format!("{}: the lock was away, and it fails open", all.text),

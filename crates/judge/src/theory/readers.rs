@@ -1,5 +1,7 @@
 //! The bounds that are functions of the readers who came: rows 1, 8 and 10.
 
+use std::collections::BTreeSet;
+
 use herd_history::{LedgerRow, OperationRecord, Outcome as Ended};
 use herd_scenario::{Layer, OnWaitTimeout, Scope};
 
@@ -60,6 +62,23 @@ fn slow(case: &Case<'_>, rows: &[&LedgerRow]) -> Option<String> {
     let measured_ms = longest_ms(case, rows);
     (2 * measured_ms > 3 * typical_ms)
         .then(|| format!("a rebuild took up to {measured_ms} ms, not {typical_ms} ms: early recomputation knows only the last one"))
+}
+
+/// Row 7 for a lock without single-flight that some nodes cannot reach: each of their readers goes alone, beside the lock's holder.
+pub(super) fn cut_off(
+    case: &Case<'_>,
+    key: &str,
+    rows: &[&LedgerRow],
+    scope: Scope,
+    nodes: &BTreeSet<String>,
+) -> Limit {
+    let then = readers_then(case, key, rows, node_of(rows, scope));
+    let readers = times_sent(then.filter(|row| nodes.contains(&row.node) || !tells_its_node(row)));
+    let text = format!(
+        "1 + {readers} readers of {} nodes that could not reach the lock, and fail open",
+        nodes.len()
+    );
+    Limit { broken_premise: unrecorded(case), ..Limit::exactly(1 + readers, text) }
 }
 
 /// Row 8: on top of the rest a reader whose patience with a flight ends before it does asks the origin itself, once for each time

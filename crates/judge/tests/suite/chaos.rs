@@ -6,8 +6,8 @@ use herd_scenario::{FaultAction, FaultPart, Layer, LinkRule, OnUnavailable, Peer
 
 use crate::layers::FLEET;
 use crate::made::{
-    FLIGHT, LOCK, START_US, changed, claim, expect, expect_unknown, history, note_fault, plan, renumber, row,
-    verdict,
+    FLIGHT, LOCK, LOCK_ALONE, START_US, changed, claim, expect, expect_unknown, history, note_fault, plan,
+    renumber, row, verdict,
 };
 
 fn node(action: fn(Target) -> FaultAction) -> impl Fn(&mut Scenario) {
@@ -102,6 +102,26 @@ fn partitions() {
     expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0), (1, 20)]), Invalid, 2);
     expect(&cut(OnUnavailable::FailClosed), &run(&[(0, 0)]), Valid, 1);
     expect(&cut(OnUnavailable::FailClosed), &run(&[(1, 20)]), Invalid, 1);
+}
+
+/// Goal: under a lock without single-flight each reader of a node that is cut off goes alone, and nobody else does.
+#[test]
+fn a_partition_without_single_flight() {
+    let cut = changed(LOCK_ALONE, FLEET, |scenario| {
+        let link =
+            FaultAction::Link { nodes: Which::Some(1), to: Peer::LockService, rule: LinkRule::BlackHole };
+        plan(scenario, "cut", link);
+    });
+    let run = |starts: &[(usize, u64)]| {
+        let mut run = herd(starts);
+        note_fault(&mut run, "cut", "node-1", &[1_000, 1_010, 1_300, 1_310]);
+        run
+    };
+    // One holder, and the five readers that node-1 had then.
+    let starts = [(0, 0), (1, 5), (1, 25), (1, 45), (1, 65), (1, 85)];
+    let open = expect(&cut, &run(&starts), Valid, 6);
+    assert!(open.bound_text.starts_with("1 + 5 readers of 1 nodes"), "{}", open.bound_text);
+    expect(&cut, &run(&[starts.as_slice(), &[(2, 90)]].concat()), Invalid, 7);
 }
 
 /// Goal: who cannot store what it fetched fetches it again, one rebuild after the other and never two at once.

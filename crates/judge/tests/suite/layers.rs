@@ -9,8 +9,8 @@ use herd_scenario::{
 };
 
 use crate::made::{
-    FLIGHT, LOCK, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown, history,
-    note_fault, plan, renumber, row, scenario, stale_history, verdict,
+    FLIGHT, LOCK, LOCK_ALONE, NONE, ONE_EACH, START_US, Start, changed, claim, crowd, expect, expect_unknown,
+    history, note_fault, plan, renumber, row, scenario, stale_history, verdict,
 };
 
 pub(crate) const FLEET: &str = "property = \"rebuilds_per_boundary\"";
@@ -246,12 +246,11 @@ fn fail_open() {
 /// Goal: the lock bounds the fleet with single-flight under it or without; only where it is away does it matter what is under it.
 #[test]
 fn a_lock_alone() {
-    let alone = "layers = [\"lock\"]\n[rung.lock]\nexpiry_ms = 1000";
     for claim in [FLEET, AT_ONCE] {
-        expect(&scenario(alone, claim), &history(&[(0, 0)]), Valid, 1);
-        expect(&scenario(alone, claim), &history(TWO), Invalid, 2);
+        expect(&scenario(LOCK_ALONE, claim), &history(&[(0, 0)]), Valid, 1);
+        expect(&scenario(LOCK_ALONE, claim), &history(TWO), Invalid, 2);
     }
-    expect(&scenario(alone, PROCESS), &history(&[(0, 0), (0, 20)]), Invalid, 2);
+    expect(&scenario(LOCK_ALONE, PROCESS), &history(&[(0, 0), (0, 20)]), Invalid, 2);
     let away = |scenario: &mut Scenario| {
         let target = Target { part: FaultPart::LockService, which: Which::All };
         plan(scenario, "away", FaultAction::Stop(target));
@@ -259,7 +258,7 @@ fn a_lock_alone() {
     };
     let mut run = history(&crowd());
     note_fault(&mut run, "away", "lock-service", &[1_000, 1_010, 4_700, 4_800]);
-    let found = expect(&changed(alone, FLEET, away), &run, Valid, 20);
+    let found = expect(&changed(LOCK_ALONE, FLEET, away), &run, Valid, 20);
     assert_eq!(found.bound_text, "about r*D = 20 (readers then: 20): the lock was away, and it fails open");
     let refuted = expect(&changed(LOCK, FLEET, away), &run, Invalid, 20);
     assert_eq!(refuted.bound, Some(4));

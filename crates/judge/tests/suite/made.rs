@@ -17,6 +17,7 @@ pub(crate) const PERIOD_MS: u64 = 1_100;
 
 pub(crate) const NONE: &str = "layers = []";
 pub(crate) const FLIGHT: &str = "layers = [\"single-flight\"]";
+pub(crate) const LOCK_ALONE: &str = "layers = [\"lock\"]\n[rung.lock]\nexpiry_ms = 1000";
 pub(crate) const LOCK: &str = "layers = [\"single-flight\", \"lock\"]\n[rung.lock]\nexpiry_ms = 1000";
 
 /// A scenario of one rung with this rung body and claim body. Its load asks for nothing absent, its origin never fails, and

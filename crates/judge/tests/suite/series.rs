@@ -6,8 +6,8 @@ use herd_judge::{Outcome, Verdict};
 use herd_scenario::{Layer, OriginModel, Popularity, Scenario};
 
 use crate::made::{
-    Dice, FLIGHT, LOCK, NONE, REBUILD_MS, START_US, changed, claim, expect_unknown, history, renumber, row,
-    verdict, with_writes,
+    Dice, FLIGHT, LOCK, LOCK_ALONE, NONE, REBUILD_MS, START_US, changed, claim, expect_unknown, history,
+    renumber, row, verdict, with_writes,
 };
 
 const EARLY: &str = "early_rebuilds_per_window";
@@ -217,7 +217,7 @@ fn early_rebuilds_under_a_coalescing_layer() {
         run.rungs[0].ledger.iter_mut().for_each(|row| row.reason = herd_history::Reason::Early);
         run
     };
-    for (rung, most) in [(LOCK, 1), (FLIGHT, 4)] {
+    for (rung, most) in [(LOCK, 1), (LOCK_ALONE, 1), (FLIGHT, 4)] {
         let scenario = changed(rung, &property, early(1.0, 200));
         let good = verdict(&scenario, &lives(most));
         assert_eq!((good.outcome, good.observed), (Valid, Some(most as u64 * 100)), "{good:#?}");

@@ -126,7 +126,7 @@ fn a_rebuild_with_its_waiters() {
     let waiters: Vec<&str> = picture.waiters.iter().map(|waiter| waiter.trace.as_str()).collect();
     assert_eq!((picture.kind, waiters), (picture::Kind::Rebuild, vec![REQUEST, OTHER]));
     let shown = text::of(&picture);
-    assert!(shown.contains("led or waited for by 2 requests\n"), "{shown}");
+    assert!(shown.contains("led or waited for by 2 requests of those kept\n"), "{shown}");
     assert!(shown.contains("cache-node-02  waited"), "{shown}");
     let json = serde_json::to_value(&picture).unwrap();
     assert_eq!(json["waiters"][0]["served"], "waited");

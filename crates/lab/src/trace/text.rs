@@ -110,7 +110,7 @@ fn waiters(page: &mut String, waiters: &[Waiter]) {
     let requests = waiters.iter().filter(|waiter| waiter.kind == Kind::Request).count();
     let flights = waiters.len() - requests;
     let of_flights = if flights > 0 { format!(", {flights} others") } else { String::new() };
-    line(page, &format!("led or waited for by {requests} requests{of_flights}"));
+    line(page, &format!("led or waited for by {requests} requests{of_flights} of those kept"));
     if waiters.is_empty() {
         return;
     }

@@ -219,8 +219,9 @@ pub(super) fn stack(numbers: &Numbers<'_>) -> Entry {
         short: format!("at most {} at a boundary, and no sawtooth", numbers.coalesced()),
         breaks: format!(
             "A cold start, or a key prefix that is changed without a fill: most of the layers live on what is cached. A lock service \
-             that is away: the fleet is back at one rebuild in each process. A slow origin: it defeats {first}, then the readers' \
-             deadlines. What breaks one layer, see that layer's own rung."
+             that is away: the fleet is back at {} rebuilds. A slow origin: it defeats {first}, then the readers' \
+             deadlines. What breaks one layer, see that layer's own rung.",
+            numbers.unlocked().1
         ),
         next: "What no layer takes: the first read of a key, and load on keys that are seldom read twice.".to_owned(),
     }
