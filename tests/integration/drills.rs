@@ -4,6 +4,7 @@ use crate::{
     architecture::root,
     prometheus::{Prometheus, Series},
     rules::{self, in_less_time},
+    turn::{self, Turn},
 };
 use herd_cluster::binaries::{self, Binaries};
 use herd_experiment::testbed::Silent;
@@ -13,7 +14,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -34,7 +34,7 @@ pub(crate) struct Drill {
     folder: tempfile::TempDir,
     herd: Child,
     // One drill at a time: they measure time on few cores.
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 /// When a rung's load ran, Unix seconds.
@@ -48,9 +48,8 @@ pub(crate) struct Rung {
 impl Drill {
     /// Starts the drill of this name.
     pub(crate) fn start(name: &str) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
         let programs = programs();
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn::taken_blocking();
         let folder = tempfile::tempdir().expect("a folder");
         let prometheus = Prometheus::start(&watch(folder.path()), &config(folder.path()));
         let program = programs.path("herd");

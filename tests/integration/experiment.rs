@@ -1,6 +1,7 @@
 //! A shipped scenario from its file to its judgement, on a testbed of the test's choice.
 
 use crate::architecture::root;
+use crate::turn;
 use herd_experiment::{
     control::ControlPlane,
     run::{self, Plan},
@@ -39,6 +40,7 @@ pub(crate) async fn run(
         discovery: None,
     }
     .with_faults_of(&plan.scenario);
+    let _turn = turn::taken().await;
     let listen = SocketAddr::new(testbed.control_listen(), 0);
     let control = ControlPlane::start(listen).await.expect("the control plane listens");
     let fleet = run::bring_up(testbed.as_mut(), &spec, &control, &Silent).await.expect("the fleet comes up");

@@ -19,3 +19,4 @@ mod regressions;
 mod rules;
 mod testbeds;
 mod traces;
+mod turn;

@@ -149,6 +149,25 @@ fn cut_off_from_the_store() {
     }
 }
 
+/// Goal: who gave up a call to a part that was away begins late, and is no herd of its own for that; long after it is one.
+#[test]
+fn a_late_start_belongs_to_its_herd() {
+    let lock = changed(LOCK, FLEET, |scenario| {
+        let target = Target { part: FaultPart::LockService, which: Which::All };
+        plan(scenario, "away", FaultAction::Kill(target));
+    });
+    let run = |back_ms: u64| {
+        let mut run = history(&[(0, 0)]);
+        // More than half a TTL after the first of its herd, at 2,200 ms.
+        run.rungs[0].ledger.insert(2, row(1, 2, 1, 2_790));
+        renumber(&mut run.rungs[0]);
+        note_fault(&mut run, "away", "lock-service", &[100, 110, back_ms - 10, back_ms]);
+        run
+    };
+    expect(&lock, &run(1_260), Valid, 2);
+    expect_unknown(&lock, &run(690), "time clustering finds two herds of item-1");
+}
+
 /// Goal: the largest overlap need not be the worst: one that a fault allows for does not hide a smaller one that nothing does.
 #[test]
 fn smaller_overlaps_count_too() {
