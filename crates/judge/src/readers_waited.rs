@@ -144,6 +144,13 @@ impl<'c, 'a> SlowHits<'c, 'a> {
         })
     }
 
+    /// The longest that an answer took that no rebuild can have held up, milliseconds: what the machine alone adds to any wait.
+    pub(crate) fn slowest_beside_ms(&self) -> u64 {
+        let beside = |row: &&OperationRecord| matches!(self.hit(row), Some(Hit::Beside { .. }));
+        let took_us = |row: &OperationRecord| row.done_us.saturating_sub(row.sent_us);
+        self.case.history.operations.iter().filter(beside).map(took_us).max().unwrap_or(0).div_ceil(1_000)
+    }
+
     fn hit(&self, row: &OperationRecord) -> Option<Hit> {
         let half_us = u64::from(self.case.scenario.origin.model.typical_ms()) * 500;
         let is_hit = matches!(row.served, Served::Hit | Served::HitLocal | Served::Stale);

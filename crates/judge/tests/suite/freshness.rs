@@ -5,8 +5,8 @@ use herd_judge::Outcome::{Invalid, Valid};
 use herd_scenario::{Gate, Layer, OnWaitTimeout, Scenario, Shed, Stale, Waiter};
 
 use crate::made::{
-    FLIGHT, LOCK, START_US, changed, claim, expect, expect_unknown, history, scenario, stale_history,
-    with_writes,
+    FLIGHT, LOCK, PERIOD_MS, START_US, changed, claim, expect, expect_unknown, history, scenario,
+    stale_history, with_writes,
 };
 
 /// Half a second of grace for every item.
@@ -226,6 +226,20 @@ fn longest_wait() {
     expect(&flight, &with(200), Valid, 200);
     let refuted = expect(&flight, &with(201), Invalid, 201);
     assert!(refuted.witness.unwrap().operations[0].what.contains("after 201 ms"));
+    // Where a plain hit takes longer than the slack, the machine may have added as much to the wait, and no more.
+    let on_a_slow_machine = |wait_ms: u64, hit_ms: u64| {
+        let mut run = with(wait_ms);
+        // Half a life after the rebuild.
+        let is_beside = |row: &&mut herd_history::OperationRecord| {
+            row.served == Served::Hit && (row.sent_us - START_US) / 1_000 % PERIOD_MS >= PERIOD_MS / 2
+        };
+        let hit = run.rungs[0].operations.iter_mut().find(is_beside).unwrap();
+        hit.done_us = hit.sent_us + hit_ms * 1_000;
+        run
+    };
+    expect(&flight, &on_a_slow_machine(201, 100), Invalid, 201);
+    expect_unknown(&flight, &on_a_slow_machine(301, 101), "the machine is slow");
+    expect(&flight, &on_a_slow_machine(302, 101), Invalid, 302);
     let waits = format!("{LOCK}\nwait_ms = 300");
     expect(&scenario(&waits, &property), &with(500), Valid, 500);
     expect(&scenario(&waits, &property), &with(501), Invalid, 501);
