@@ -15,6 +15,12 @@ const LAST: u16 = 31_999;
 /// that two fleets that start together hardly ever meet.
 pub(super) fn pick(count: usize) -> io::Result<Vec<SocketAddr>> {
     let span = usize::from(LAST - FIRST) + 1;
+    let too_few =
+        || io::Error::new(io::ErrorKind::AddrInUse, format!("{count} free ports are not to be had"));
+    // Told at once: to find out would take every port, and every file descriptor, from whoever else needs one.
+    if count > span {
+        return Err(too_few());
+    }
     let start = usize::try_from(seed() % span as u64).unwrap_or_default();
     // Bound all at once, so that no port is given out twice.
     let mut held = Vec::with_capacity(count);
@@ -28,10 +34,7 @@ pub(super) fn pick(count: usize) -> io::Result<Vec<SocketAddr>> {
         }
     }
     if held.len() < count {
-        return Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("{count} free ports are not to be had"),
-        ));
+        return Err(too_few());
     }
     held.iter().map(TcpListener::local_addr).collect()
 }
