@@ -197,7 +197,8 @@ impl FleetSpec {
 pub struct Discovery {
     /// The file, absolute; its folder is made if absent.
     pub file: PathBuf,
-    /// Where the lab shows what it does to the fleet, if it does; an entry of its own, with the role `lab`.
+    /// Where the lab shows what it does to the fleet, if it does; an entry of its own, with the role `lab`. Containers reach it by the
+    /// host's name and this port.
     pub lab: Option<SocketAddr>,
 }
 

@@ -80,14 +80,17 @@ fn killed_holders() {
     expect(&takeover, &late, Valid, 390);
 }
 
+/// Plans that one node's link to a part goes black.
+fn one_node_loses(scenario: &mut Scenario, to: Peer) {
+    plan(scenario, "cut", FaultAction::Link { nodes: Which::Some(1), to, rule: LinkRule::BlackHole });
+}
+
 /// Goal: who cannot reach the lock adds one where it fails open, and nothing where it fails closed.
 #[test]
 fn partitions() {
     let cut = |then: OnUnavailable| {
         changed(LOCK, FLEET, |scenario| {
-            let link =
-                FaultAction::Link { nodes: Which::Some(1), to: Peer::LockService, rule: LinkRule::BlackHole };
-            plan(scenario, "cut", link);
+            one_node_loses(scenario, Peer::LockService);
             scenario.rungs[0].lock.as_mut().unwrap().on_unavailable = then;
         })
     };
@@ -107,11 +110,7 @@ fn partitions() {
 /// Goal: under a lock without single-flight each reader of a node that is cut off goes alone, and nobody else does.
 #[test]
 fn a_partition_without_single_flight() {
-    let cut = changed(LOCK_ALONE, FLEET, |scenario| {
-        let link =
-            FaultAction::Link { nodes: Which::Some(1), to: Peer::LockService, rule: LinkRule::BlackHole };
-        plan(scenario, "cut", link);
-    });
+    let cut = changed(LOCK_ALONE, FLEET, |scenario| one_node_loses(scenario, Peer::LockService));
     let run = |starts: &[(usize, u64)]| {
         let mut run = herd(starts);
         note_fault(&mut run, "cut", "node-1", &[1_000, 1_010, 1_300, 1_310]);
@@ -127,13 +126,8 @@ fn a_partition_without_single_flight() {
 /// Goal: who cannot store what it fetched fetches it again, one rebuild after the other and never two at once.
 #[test]
 fn cut_off_from_the_store() {
-    let cut = |rung: &str, claim: &str| {
-        changed(rung, claim, |scenario| {
-            let link =
-                FaultAction::Link { nodes: Which::Some(1), to: Peer::Redis, rule: LinkRule::BlackHole };
-            plan(scenario, "cut", link);
-        })
-    };
+    let cut =
+        |rung: &str, claim: &str| changed(rung, claim, |scenario| one_node_loses(scenario, Peer::Redis));
     let run = |starts: &[(usize, u64)]| {
         let mut run = herd(starts);
         note_fault(&mut run, "cut", "node-0", &[1_000, 1_010, 1_500, 1_510]);
